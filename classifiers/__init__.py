@@ -1,0 +1,1 @@
+"""Reads a task and assesses it: sensitivity, access, intent, task and complexity."""

@@ -1,0 +1,1 @@
+"""What is asked: task, intent, complexity and access."""

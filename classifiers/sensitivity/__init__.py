@@ -1,0 +1,1 @@
+"""What is in the data: detectors, validators and how their findings combine."""

@@ -1,0 +1,1 @@
+"""Detectors, one small file per family."""

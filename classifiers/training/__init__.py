@@ -1,0 +1,1 @@
+"""Fits the models from the corpus, reproducibly."""

@@ -1,0 +1,180 @@
+"""What travels along the line: the request as received, the record it grows, and what is written down of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from router.usage import Basis, Line
+from routing_rules.decisions import Decision, ToolGrant
+from routing_rules.facts import Facts, Labels
+from routing_rules.task import Endpoint, Task
+from routing_rules.vocabulary import Assessment
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as received: known fields only, already checked for shape. `headers` has lower-case names, router's own only.
+
+    `body` is never changed after this; `body_digest` is a keyed hash of the bytes, for retries and approvals.
+    """
+
+    id: str
+    endpoint: Endpoint
+    body: JsonObject
+    headers: Mapping[str, str]
+    authorization: str | None
+    received: datetime
+    body_digest: str
+    body_bytes: int
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """What a session holds at the moment it was read. Money in nano-USD. `new` where nothing was stored yet."""
+
+    id: str
+    shard: int
+    new: bool
+    labels: Labels
+    label_version: int
+    spent_nano: int = 0
+    held_nano: int = 0
+    requests: int = 0
+    created: float = 0.0  # epoch seconds, 0 where new
+    last_seen: float = 0.0
+    ended: str | None = None
+    unavailable: frozenset[str] = frozenset()  # deployments in cool-down
+
+
+class HoldRequest(msgspec.Struct, frozen=True):
+    """What `reserve` must hold, all in one atomic step. Money in nano-USD, tokens and counts as integers.
+
+    The hold is `fixed_nano + output_tokens * output_nano`; where the rest of the budget is smaller, `output_tokens` is
+    lowered, but not below `min_output_tokens` (then it is refused). `labels` is what the session will carry.
+    """
+
+    request_id: str
+    session_id: str
+    shard: int
+    app: str
+    owner: str
+    worker: str
+    now: float
+    expires: float
+    label_version: int
+    labels: Labels
+    fixed_nano: int
+    output_nano: int
+    output_tokens: int
+    min_output_tokens: int
+    input_tokens: int
+    budget_cost_nano: int | None
+    budget_requests: int | None
+    budget_input_tokens: int | None
+    budget_output_tokens: int | None
+    budget_idle_seconds: int | None
+    budget_total_seconds: int | None
+    owner_hard_nano: int | None
+    new_session_limit: int | None  # session rotations per app and hour; counted only for a new session
+    session_is_new: bool
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """Money held for one request. `output_tokens` is what the answer may use at most."""
+
+    request_id: str
+    session_id: str
+    shard: int
+    owner: str
+    amount_nano: int
+    output_tokens: int
+    session_left_nano: int | None  # of the cost budget, after this hold; None: no limit
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What a request cost in the end. `session_left_nano` is what the session may still spend."""
+
+    cost_nano: int
+    basis: Basis
+    session_left_nano: int | None
+    duplicate: bool = False  # the reaper or an earlier call had closed the entry
+
+
+class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
+    """Evidence of a request that was let through, written in the same step as its hold (the intent)."""
+
+    request_id: str
+    at: datetime
+    session: str
+    facts: Facts
+    decision: Decision
+    grant: ToolGrant
+    findings: dict[str, int]  # `category/kind` → how many; never text
+    classifier_versions: dict[str, str]
+    held_nano: int
+    output_tokens: int
+    deployment: str
+    governance: str  # single | four_eyes
+    body_digest: str
+    timings_us: dict[str, int]
+
+
+class Turned(msgspec.Struct, frozen=True, tag="refused"):
+    """Evidence of a request that was refused before anything was forwarded."""
+
+    request_id: str
+    at: datetime
+    session: str | None
+    facts: Facts | None  # None: refused before a decision could be made
+    decision: Decision | None
+    app: str
+    owner: str
+    code: str
+    rule: str | None
+    message: str
+    findings: dict[str, int]
+    classifier_versions: dict[str, str]
+    governance: str
+    body_digest: str
+    timings_us: dict[str, int]
+
+
+class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
+    """How an admitted request ended, written in the same step as its settlement."""
+
+    request_id: str
+    at: datetime
+    outcome: str  # completed | cancelled | failed | truncated | refused_in_answer | reaped
+    code: str | None
+    deployment: str | None
+    lines: tuple[Line, ...]
+    cost_nano: int
+    basis: Basis
+    over_hold: bool
+    tools_released: tuple[str, ...]
+    tools_refused: tuple[str, ...]
+    timings_us: dict[str, int]
+
+
+Record = Admitted | Turned | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The record that the pipeline grows, one fact per stage, for evidence, headers and the error path. Stages never receive it."""
+
+    request: Request
+    task: Task | None = None
+    assessment: Assessment | None = None
+    session: SessionState | None = None
+    facts: Facts | None = None
+    decision: Decision | None = None
+    grant: ToolGrant | None = None
+    reservation: Reservation | None = None
+    timings_us: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Use cases of those who govern, shared by every surface."""

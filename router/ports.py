@@ -1,0 +1,140 @@
+"""The protocols between the line and the world: what each must do at once, and what happens when it is down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from router.exchange import HoldRequest, JsonObject, Record, Reservation, SessionState, Settlement
+from router.principals import Key
+from routing_rules.budgets import CallLimits
+from routing_rules.decide import ClearedDeployment
+from routing_rules.facts import Labels
+from routing_rules.rules import RuleSet
+from routing_rules.task import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Where a request belongs. `session_id` None: a new session, which starts with `labels`. `pinned`: the deployment that
+    holds provider-side state the request refers to."""
+
+    session_id: str | None
+    labels: Labels
+    pinned: str | None = None
+
+
+class Sessions(Protocol):
+    """Sessions in Redis. Each call is one atomic step in one shard. Down: raises Unavailable(`store_unavailable`)."""
+
+    async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str]) -> Linked:
+        """The session that issued ids (first) or conversation-prefix HMACs (latest known wins) belong to.
+
+        Several sessions behind the ids, or behind one prefix: no session, and the maximum of their labels.
+        """
+        ...
+
+    async def open(self, session_id: str, app: str, deployments: Sequence[str]) -> SessionState:
+        """Labels and their version, balances, and which of `deployments` are in cool-down. Creates nothing.
+
+        Raises Refused(`invalid_request`) where the session belongs to another app.
+        """
+        ...
+
+    async def remember(self, app: str, session_id: str, issued: Sequence[str], prefixes: Sequence[str], deployment: str) -> None:
+        """Make issued ids and prefix HMACs lead back to this session."""
+        ...
+
+    async def cool_down(self, deployment: str, seconds: float) -> None:
+        """Let no replica use a deployment for a while."""
+        ...
+
+    async def end(self, session_id: str, reason: str) -> bool:
+        """End a session everywhere; its next request is refused. False where there is none."""
+        ...
+
+
+class Budgets(Protocol):
+    """Holds in Redis: they never exceed a limit, however many run at once. Down: Unavailable(`store_unavailable`)."""
+
+    async def reserve(self, hold: HoldRequest, record: Record) -> Reservation:
+        """Hold the worst case and append `record` to the outbox in the same step; idempotent by request id.
+
+        Raises Refused: `session_budget_exceeded`, `owner_budget_exceeded`, `session_ended`, `session_changed` (the labels
+        rose since they were read: decide once more), `rate_limit_exceeded` (session rotation).
+        """
+        ...
+
+    async def extend(self, reservation: Reservation, accrued_nano: int, amount_nano: int) -> Reservation:
+        """Before another attempt: replace the hold by what was spent so far plus the next worst case. Raises as `reserve`."""
+        ...
+
+    async def settle(self, reservation: Reservation, record: Record) -> Settlement:
+        """Book the outcome's cost, free the hold and append the outcome in the same step; idempotent by request id."""
+        ...
+
+    async def report(self, shard: int, record: Record) -> None:
+        """Append evidence that holds no money (a refusal)."""
+        ...
+
+
+class Directory(Protocol):
+    """Keys and rules as this worker knows them: a snapshot, refreshed within a second of a change. Never does I/O on the line.
+
+    SQL down: the last snapshot stays in force. No snapshot yet: Unavailable(`not_ready`).
+    """
+
+    def key(self, sha256: str) -> Key | None:
+        """The key with this digest, revoked ones included."""
+        ...
+
+    def rules(self) -> RuleSet:
+        """The rule set in force."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What is sent to a deployment: the body as it shall leave us, the limits it must keep, headers of ours that may go there."""
+
+    endpoint: Endpoint
+    body: JsonObject
+    stream: bool
+    limits: CallLimits
+    headers: Mapping[str, str]
+    request_id: str
+
+
+class UpstreamAnswer(Protocol):
+    """An answer under way. `status` is 2xx: everything else was raised as UpstreamFailed by `send`."""
+
+    status: int
+    headers: Mapping[str, str]  # lower-case names
+    dropped: tuple[str, ...]  # parameters that this deployment does not take and that were left out
+
+    async def read(self) -> bytes:
+        """The whole body of a non-streaming answer. Raises UpstreamFailed (`upstream_timeout`, `upstream_truncated`)."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Raw bytes of a stream as they come. Raises UpstreamFailed where the provider breaks off or stalls."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or cut it where the answer has not ended."""
+        ...
+
+
+class Upstream(Protocol):
+    """One way to call providers. Raises UpstreamFailed only, with `sent=False` where nothing can have been billed."""
+
+    async def send(self, deployment: ClearedDeployment, request: UpstreamRequest) -> UpstreamAnswer:
+        """Send the request and wait for the status line (a stream: for the headers)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+

@@ -1,0 +1,1 @@
+"""Reports: queries to frozen rows to tables, CSV and JSON."""

@@ -1,0 +1,1 @@
+"""SQL: tables and what is kept in them."""

@@ -1,0 +1,1 @@
+"""What the organisation decided: vocabulary, rules and the pure decision over them."""

@@ -1,0 +1,122 @@
+"""Models, deployments, tools, apps and purposes as frozen values: what there is, who answers for it, how far it is cleared."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import msgspec
+
+from routing_rules.task import Feature
+from routing_rules.vocabulary import (
+    BusinessImpact,
+    Capability,
+    LatencyClass,
+    Sensitivity,
+)
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Prices in nano-USD per million tokens ($0.15 per million is 150_000_000). None where no price is known.
+
+    `source` says where the figures come from (`catalogue`, `litellm`, `internal`, `assumed`).
+    """
+
+    input: int | None = None
+    cached_input: int | None = None
+    cache_write: int | None = None
+    output: int | None = None
+    reasoning: int | None = None  # None: billed as output
+    source: str = "catalogue"
+
+    @property
+    def known(self) -> bool:
+        """Whether both directions have a price, so that a worst case can be held."""
+        return self.input is not None and self.output is not None
+
+
+class Review(msgspec.Struct, frozen=True):
+    """Who looked at a deployment last, and until when that look counts."""
+
+    reviewer: str
+    expires: date
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """One callable endpoint: provider, model, region, terms, price and clearance.
+
+    `provider` is `openai_compatible` (bytes through), `simulated`, or a litellm provider name. `api_key` is a
+    reference (`env:NAME`), never a secret. `model_names` are the names by which apps wish for it. `allowed_fields` are
+    request fields unknown to OpenAI that this deployment takes. `context_window` is in tokens.
+    """
+
+    id: str
+    provider: str
+    model: str
+    tier: str
+    clearance: Sensitivity
+    region: str = "unspecified"
+    base_url: str | None = None
+    api_key: str | None = None
+    params: dict[str, str] = {}
+    model_names: tuple[str, ...] = ()
+    features: frozenset[Feature] = frozenset()
+    allowed_fields: frozenset[str] = frozenset()
+    context_window: int = 128_000
+    max_output_tokens: int = 16_384
+    reasoning_model: bool = False  # takes max_completion_tokens and reasoning_effort, not temperature or stop
+    fixed_params: dict[str, str | int | float | bool] = {}
+    price: Price = Price()
+    internal: bool = False  # ours: may receive the entitlement token
+    capability_review: Review | None = None
+    access_review: Review | None = None
+
+
+class App(msgspec.Struct, frozen=True):
+    """A registered caller. `clearance` is the highest sensitivity it may send, `ceiling` the widest entitlement set it may get."""
+
+    id: str
+    owner: str
+    team: str
+    cost_center: str
+    clearance: Sensitivity
+    ceiling: str
+    purposes: tuple[str, ...]
+    mode: str = "enforce"  # enforce | observe
+
+
+class Purpose(msgspec.Struct, frozen=True):
+    """A governed reason of use."""
+
+    id: str
+    owner: str
+    business_impact: BusinessImpact = BusinessImpact.NORMAL
+    latency_class: LatencyClass = LatencyClass.INTERACTIVE
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A registered tool: how it is recognised, what it can do, who answers for it.
+
+    `functions` are globs over function names, `hosted` hosted types (globs), `servers` MCP server labels.
+    """
+
+    id: str
+    owner: str
+    capabilities: frozenset[Capability]
+    functions: tuple[str, ...] = ()
+    hosted: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    highest_read: Sensitivity = Sensitivity.INTERNAL
+    approval_boundary: str = "none"  # none | first_use | every_call
+    arguments_schema: str | None = None
+    destination_arguments: tuple[str, ...] = ()
+
+
+class EntitlementSet(msgspec.Struct, frozen=True):
+    """Tools that may be granted together, with owner, purpose, approver and the date by which it must be reviewed."""
+
+    id: str
+    owner: str
+    business_purpose: str
+    approver: str
+    review_by: date
+    tools: frozenset[str]  # tool ids

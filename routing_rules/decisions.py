@@ -1,0 +1,82 @@
+"""What a decision can be: Permit, Hold or Refuse, each with the rules that made it; and what tools were granted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from routing_rules.budgets import CallLimits, SessionBudget
+
+
+class Obligation(StrEnum):
+    """What a Permit requires of the stages. One that no stage can carry out refuses the request."""
+
+    MASK = "mask"
+    SCREEN_OUTPUT = "screen_output"
+    NO_STORE = "no_store"
+    CAPTURE_CONTENT = "capture_content"
+    DRAIN = "drain"  # on disconnect, read the provider's answer to its end
+    CANCEL = "cancel"  # on disconnect, end the call at the provider
+    FULL_AUDIT = "full_audit"
+    NOTIFY = "notify"
+
+
+CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STORE})
+"""The obligations that a stage carries out today; a rule that orders another refuses."""
+
+
+class Permit(msgspec.Struct, frozen=True, tag="permit"):
+    """The task may be forwarded, to these deployments only, in this order."""
+
+    rule: str
+    revision: str
+    tier: str
+    candidates: tuple[str, ...]
+    entitlement_set: str
+    budget: SessionBudget
+    limits: CallLimits
+    obligations: frozenset[Obligation] = frozenset()
+    matched: tuple[str, ...] = ()
+    wish_honoured: bool = False
+
+
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """The task waits for a person. `permit` is what an approval would allow."""
+
+    rule: str
+    revision: str
+    message: str
+    permit: Permit
+    matched: tuple[str, ...] = ()
+
+
+class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
+    """The task is refused: `code` is a row of the refusal table, `message` names the rule and what would make it pass."""
+
+    code: str
+    message: str
+    rule: str
+    revision: str
+    param: str | None = None
+    matched: tuple[str, ...] = ()
+
+
+Decision = Permit | Hold | Refuse
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """A tool that was asked for and is not offered. `reason`: unregistered, over_ceiling, not_in_set, set_overdue, prohibited_combination."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+class ToolGrant(msgspec.Struct, frozen=True):
+    """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked; `choice_refusal` says why
+    the app's `tool_choice` cannot be kept (then the request is refused rather than widened)."""
+
+    granted: tuple[tuple[str, str], ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    choice_refusal: str | None = None

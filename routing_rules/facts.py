@@ -1,0 +1,80 @@
+"""Everything that a decision may look at, read before the decision and recorded with it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from routing_rules.task import Endpoint, Feature, ToolAsk, ToolChoice
+from routing_rules.vocabulary import (
+    Access,
+    Capability,
+    Complexity,
+    Integrity,
+    ScanState,
+    Sensitivity,
+    TaskKind,
+)
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """What a session carries. Both axes only ever rise."""
+
+    integrity: Integrity = Integrity.TRUSTED
+    confidentiality: Sensitivity = Sensitivity.PUBLIC
+
+    def join(self, other: Labels) -> Labels:
+        """The least labels that are at least both."""
+        return Labels(max(self.integrity, other.integrity), max(self.confidentiality, other.confidentiality))
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, after the key has narrowed the app: what both together allow."""
+
+    app: str
+    owner: str
+    team: str
+    cost_center: str
+    key_id: str
+    clearance: Sensitivity
+    ceiling: str
+    purpose: str
+    mode: str = "enforce"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Input of `decide`. JSON round trips keep it equal, so that a recorded decision can be re-run.
+
+    `wish` is the model name the app sent, `wish_known` whether it is a name of the catalogue or of the price map.
+    `detected` is what the classifiers found in this request; `labels` are the session's, already joined with what this
+    request carries, so `labels.confidentiality` is the effective sensitivity. `unavailable` are deployments in
+    cool-down, `pinned` the deployment that holds provider-side state this request refers to. `priced_required` is set
+    where a hard money limit applies, so that a deployment without a price is no candidate.
+    """
+
+    now: datetime
+    endpoint: Endpoint
+    caller: Caller
+    wish: str
+    wish_known: bool
+    detected: Sensitivity
+    declared: Sensitivity | None
+    labels: Labels
+    categories: frozenset[str]
+    access: Access
+    intent: frozenset[Capability]
+    task: TaskKind
+    complexity: Complexity
+    complexity_score: float
+    state: ScanState
+    tools: tuple[ToolAsk, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    features: frozenset[Feature] = frozenset()
+    extra_fields: frozenset[str] = frozenset()
+    input_bytes: int = 0
+    max_output_tokens: int | None = None
+    choices: int = 1
+    unavailable: frozenset[str] = frozenset()
+    pinned: str | None = None
+    session_ended: str | None = None

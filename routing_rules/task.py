@@ -1,0 +1,130 @@
+"""The one normal form of what an app asks, whatever the wire format it came in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from routing_rules.vocabulary import Sensitivity
+
+
+class Endpoint(StrEnum):
+    """The wire format a request came in."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+
+
+class Role(StrEnum):
+    """Who speaks in a part."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Provenance(StrEnum):
+    """Where the text of a part came from; rules trust some sources less than others."""
+
+    APP = "app"  # system and developer messages, instructions
+    USER = "user"
+    MODEL = "model"  # earlier answers, and the arguments of earlier tool calls
+    TOOL_RESULT = "tool_result"
+    ATTACHMENT = "attachment"
+    TOOL_DEFINITION = "tool_definition"  # names, descriptions and schemas of tools
+    METADATA = "metadata"  # metadata, end-user name, response format, cache keys, other strings
+
+
+class Feature(StrEnum):
+    """What a deployment must be able to do to serve the request as asked."""
+
+    VISION = "vision"
+    AUDIO = "audio"
+    FILES = "files"
+    TOOLS = "tools"
+    PARALLEL_TOOLS = "parallel_tools"
+    CUSTOM_TOOLS = "custom_tools"
+    HOSTED_TOOLS = "hosted_tools"
+    LOGPROBS = "logprobs"
+    SEVERAL_CHOICES = "several_choices"  # n > 1
+    JSON_SCHEMA = "json_schema"
+    JSON_MODE = "json_mode"
+    STREAMING = "streaming"
+    SEED = "seed"
+    PREDICTION = "prediction"
+    STORED_STATE = "stored_state"
+    BACKGROUND = "background"
+    EMBEDDINGS = "embeddings"
+    RESPONSES_API = "responses_api"
+    CHAT_API = "chat_api"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One readable (or unreadable) piece of a request.
+
+    `path` names where it stands in the body (`messages[2].content[0].text`), `turn` counts messages or items from 0
+    (-1 for what belongs to no turn). A part that cannot be read has `unreadable` set to what it is (`image`, `audio`,
+    `file`, `remote`, `encrypted`) and an empty text.
+    """
+
+    role: Role
+    provenance: Provenance
+    text: str
+    path: str
+    turn: int = -1
+    call_id: str | None = None
+    unreadable: str | None = None
+
+
+class ToolAsk(msgspec.Struct, frozen=True):
+    """One tool that the app asks for. `kind` is `function`, `custom` or the type of a hosted tool (`web_search`, `mcp`).
+
+    `name` is the function's name, or the hosted type; `server` is an MCP server's label; `path` points into the body.
+    A tool nested in a namespace has the dotted name `namespace.tool`.
+    """
+
+    name: str
+    kind: str
+    path: str
+    server: str | None = None
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """`mode` is none, auto, required, named (exactly one) or allowed (a subset, `required` says whether one must be called)."""
+
+    mode: str = "auto"
+    names: tuple[str, ...] = ()
+    required: bool = False
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What an app asks: parts, tools, features, wishes and references.
+
+    `conversation` holds one canonical byte string per message or item, in order, and `assistant_turns` the indices of
+    those that are the model's; session linking computes its prefix HMACs from them. `issued_ids` are the tool-call and
+    response ids that the history refers to. `input_bytes` bounds the input tokens from above.
+    """
+
+    endpoint: Endpoint
+    wish: str
+    parts: tuple[Part, ...]
+    tools: tuple[ToolAsk, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    features: frozenset[Feature] = frozenset()
+    extra_fields: frozenset[str] = frozenset()
+    declared: Sensitivity | None = None
+    purpose: str | None = None
+    session_header: str | None = None
+    end_user: str | None = None
+    stream: bool = False
+    choices: int = 1
+    max_output_tokens: int | None = None
+    reasoning_effort: str | None = None
+    input_bytes: int = 0
+    conversation: tuple[bytes, ...] = ()
+    assistant_turns: tuple[int, ...] = ()
+    issued_ids: tuple[str, ...] = ()
+    previous_response_id: str | None = None

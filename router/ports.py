@@ -138,3 +138,23 @@ class Upstream(Protocol):
         ...
 
 
+
+
+class Client(Protocol):
+    """The app at the other end of a connection. Sending to one that has left does nothing: the answer goes on without it."""
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers, once."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        ...
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece of the body and end the answer."""
+        ...
+
+    async def gone(self) -> None:
+        """Return when the client has left; do not return before."""
+        ...

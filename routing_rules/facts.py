@@ -41,6 +41,7 @@ class Caller(msgspec.Struct, frozen=True):
     ceiling: str
     purpose: str
     mode: str = "enforce"
+    key_ceiling: str | None = None  # a key's own ceiling: what is granted lies within both
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -1,0 +1,48 @@
+"""The endpoints that carry tasks: chat completions, responses and embeddings, all through the one line."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from router.api import wire
+from router.api.asgi import Connection, read_body, read_rest, send_error
+from router.errors import Refused
+from router.pipeline import Incoming, serve
+from router.services import Services
+from routing_rules.task import Endpoint
+
+READ = frozenset({b"x-router-purpose", b"x-router-label", b"x-session-id", b"x-router-approval", b"x-router-debug", b"x-stainless-retry-count"})
+"""The request headers that the line reads; no other is, and none is forwarded."""
+
+
+class TaskEndpoint:
+    """One POST path, as a plain ASGI application: the framework's own request handling would cost as much as all stages together."""
+
+    def __init__(self, services: Services, endpoint: Endpoint, limit: int) -> None:
+        self._services = services
+        self._endpoint = endpoint
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        client = Connection(receive, send)
+        if scope["method"] != "POST":
+            await send_error(client, Refused("method_not_allowed", f"send a POST to `{scope['path']}`"), [(b"allow", b"POST")])
+            return
+        authorization: str | None = None
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name in READ:
+                headers[name.decode()] = value.decode("latin-1")
+        try:
+            raw = await read_body(scope, receive, self._limit)
+        except Refused as refusal:
+            await send_error(client, refusal, [(b"connection", b"close")])
+            await read_rest(receive)
+            return
+        except ConnectionResetError:
+            return
+        incoming = Incoming(self._endpoint, raw, authorization, headers, wire.parse)
+        await self._services.pumps.run(serve(self._services, incoming, client))

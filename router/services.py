@@ -1,0 +1,42 @@
+"""The collaborators of the line, built once by the composition root and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from router.ports import Budgets, Directory, Sessions, Upstream
+from router.stages.classify import Classifiers
+from router.stages.open_session import ConversationChain
+from router.streaming import Broadcast, Pumps
+from routing_rules.rules import RuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """One rule set with what was built from it: classifiers, fields allowed beyond OpenAI's, ids of deployments."""
+
+    rules: RuleSet
+    classifiers: Classifiers
+    extra_fields: frozenset[str]
+    deployments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the line works with. `in_force` raises Unavailable(`not_ready`) before the first rules are loaded."""
+
+    directory: Directory
+    in_force: Callable[[], InForce]
+    sessions: Sessions
+    budgets: Budgets
+    upstream: Upstream
+    chains: ConversationChain
+    pumps: Pumps
+    running: dict[tuple[str, str], Broadcast]
+    known_models: Callable[[], frozenset[str]]
+    clock: Callable[[], datetime]
+    secret: bytes
+    worker: str
+    governance: str

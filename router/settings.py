@@ -1,0 +1,146 @@
+"""Process settings, from `ROUTER_*` variables or a TOML file; nothing governed is set here.
+
+`ROUTER_CONFIG` names a TOML file; a variable wins over the file. Every field is documented in `docs/settings.md`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names each one and what is expected of it."""
+
+
+class Settings(BaseSettings):
+    """What an operator sets for one process tree. Durations in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="ROUTER_", frozen=True, extra="forbid", populate_by_name=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes.")
+    data_dir: Path = Field(Path("data"), description="Directory of the embedded stores, keys and audit checkpoints.")
+    rules_dir: Path | None = Field(None, description="Directory of rule files: seeds an empty store, is a proposal afterwards.")
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ROUTER_REDIS_URL", "REDIS_URL"),
+        description="Redis to use (`redis://`, `rediss://`, `unix://`). Unset: a private one is started.",
+    )
+    redis_cluster: bool = Field(False, description="The Redis URL points at a cluster.")
+    redis_vouched: bool = Field(
+        False, description="The operator vouches that a managed Redis persists and does not evict; its own settings are not read."
+    )
+    redis_timeout: float = Field(1.0, gt=0, le=30, description="Time limit of one batch of Redis commands.")
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ROUTER_DATABASE_URL", "DATABASE_URL"),
+        description="PostgreSQL to use (`postgresql+psycopg://`). Unset: SQLite in the data directory.",
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="32 bytes or more as hex, the same on all replicas. Unset: made once in the data directory."
+    )
+    governance: Literal["single", "four_eyes"] | None = Field(
+        None, description="Who may change rules. Unset: `single` on loopback, `four_eyes` elsewhere."
+    )
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
+    outbox_cap: int = Field(200_000, ge=100, description="Records a shard may hold before requests are refused with 503.")
+    drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for requests under way.")
+    checkpoint_seconds: float = Field(60.0, ge=1, description="Time between two signed audit checkpoints.")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; with `tls_key`, the service speaks HTTPS.")
+    tls_key: Path | None = Field(None, description="PEM private key.")
+    trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose `X-Forwarded-*` headers are believed.")
+    access_log: bool = Field(False, description="One log line for every request (evidence and metrics have it anyway).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
+    upstream_url: str | None = Field(None, description="Base URL of an OpenAI-compatible server to route to.")
+    fast_model: str | None = Field(None, description="Its model for the fast tier.")
+    reasoning_model: str | None = Field(None, description="Its model for the reasoning tier.")
+    upstream_api_key: SecretStr | None = Field(None, description="Its API key, where it asks for one.")
+
+    @field_validator("upstream_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key are set together or not at all")
+        if self.upstream_url and not (self.fast_model or self.reasoning_model):
+            raise ValueError("upstream_url needs fast_model or reasoning_model (one may serve both tiers)")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, variables over the TOML file."""
+        path = os.environ.get("ROUTER_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def governance_mode(self) -> str:
+        """`single` or `four_eyes`, with the default of the address filled in."""
+        return self.governance or ("single" if self.on_loopback else "four_eyes")
+
+    @property
+    def sql_url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            for prefix in ("postgres://", "postgresql://"):
+                if url.startswith(prefix):
+                    return "postgresql+psycopg://" + url.removeprefix(prefix)
+            return url
+        return f"sqlite:///{self.data_dir.absolute() / 'router.db'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check all settings. Raises SettingsError with one line for each that is wrong."""
+    path = os.environ.get("ROUTER_CONFIG")
+    if path and not Path(path).is_file():
+        raise SettingsError(f"ROUTER_CONFIG: there is no file `{path}`")
+    known = {f"ROUTER_{name.upper()}" for name in Settings.model_fields} | {"ROUTER_CONFIG"}
+    unknown = sorted(name for name in os.environ if name.startswith("ROUTER_") and name not in known and name not in NOT_SETTINGS)
+    if unknown:
+        raise SettingsError("\n".join(f"{name}: unknown setting; docs/settings.md lists all" for name in unknown))
+    try:
+        return Settings(**{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors(include_url=False, include_input=False))) from None
+
+
+NOT_SETTINGS = frozenset({"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_READY_FD", "ROUTER_WORKER_ID"})
+"""Variables with our prefix that are not the service's settings: the demo's, the tests' and the supervisor's own."""
+
+
+def _sentence(fault: object) -> str:
+    location = fault["loc"]  # type: ignore[index]
+    name = "ROUTER_" + str(location[0]).removeprefix("ROUTER_").upper() if location else "settings"
+    message = str(fault["msg"]).removeprefix("Value error, ")  # type: ignore[index]
+    return f"{name}: {message}"

@@ -1,0 +1,68 @@
+"""Who is calling: bearer key → app → what both together allow."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from router.errors import Refused
+from router.ports import Directory
+from router.principals import Key
+from routing_rules.catalogue import App
+from routing_rules.facts import Caller
+from routing_rules.vocabulary import Sensitivity
+
+
+def authenticate(directory: Directory, authorization: str | None, purpose: str | None, now: datetime) -> Caller:
+    """The caller behind an Authorization header. Raises Refused `invalid_api_key`, `key_expired` or `purpose_not_permitted`."""
+    key = key_behind(directory, authorization, now)
+    if key.admin:
+        raise Refused("invalid_api_key", "an admin key cannot send tasks: use the key of an app (`router keys create --app NAME`)")
+    app = directory.rules().apps.get(key.app)
+    if app is None:
+        raise Refused("invalid_api_key", f"the app `{key.app}` of this key is not in the rules in force")
+    return narrowed(app, key, purpose)
+
+
+def key_behind(directory: Directory, authorization: str | None, now: datetime) -> Key:
+    """The valid key in an Authorization header. Raises Refused `invalid_api_key` or `key_expired`."""
+    scheme, _, secret = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Refused("invalid_api_key", "no API key: send `Authorization: Bearer rk-…`")
+    # Keys are 256 random bits: one SHA-256 at rest cannot be searched, a slow hash would only cost time on every request.
+    key = directory.key(hashlib.sha256(secret.strip().encode()).hexdigest())
+    if key is None:
+        raise Refused("invalid_api_key", "this API key is not known: create one with `router keys create --app NAME`")
+    if key.revoked is not None and key.revoked <= now:
+        raise Refused("invalid_api_key", f"the key `{key.prefix}…` was revoked")
+    if key.expires is not None and key.expires <= now:
+        raise Refused("key_expired", f"the key `{key.prefix}…` expired on {key.expires:%Y-%m-%d}: `router keys rotate {key.id}` makes a new one")
+    return key
+
+
+def narrowed(app: App, key: Key, purpose: str | None) -> Caller:
+    """What the app allows, narrowed by the key. Raises Refused `purpose_not_permitted` for a purpose that is not held."""
+    held = tuple(name for name in key.purposes if name in app.purposes) if key.purposes else app.purposes
+    if purpose is None:
+        if not held:
+            raise Refused("purpose_not_permitted", f"the app `{app.id}` holds no purpose with this key", param="x-router-purpose")
+        purpose = held[0]
+    elif purpose not in held:
+        raise Refused(
+            "purpose_not_permitted",
+            f"the app `{app.id}` does not hold the purpose it named with this key: it holds {', '.join(f'`{name}`' for name in held)}",
+            param="x-router-purpose",
+        )
+    clearance: Sensitivity = app.clearance if key.clearance is None else min(app.clearance, key.clearance)
+    return Caller(
+        app=app.id,
+        owner=app.owner,
+        team=app.team,
+        cost_center=app.cost_center,
+        key_id=key.id,
+        clearance=clearance,
+        ceiling=app.ceiling,
+        purpose=purpose,
+        mode=app.mode,
+        key_ceiling=key.ceiling,
+    )

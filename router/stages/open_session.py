@@ -1,0 +1,87 @@
+"""Which session a task belongs to, and what that session holds: issued ids first, then the header, then the conversation so far."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_hex
+
+from router.exchange import SessionState
+from router.ports import Linked, Sessions
+from routing_rules.facts import Labels
+from routing_rules.task import Provenance, Task
+from routing_rules.vocabulary import Assessment, Integrity
+
+MOST_PREFIXES = 32
+"""How many of the latest answers of a conversation are looked up: a fork further back than that is a new session."""
+
+NOTHING_LINKED = Linked(session_id=None, labels=Labels())
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The session as read, the labels this request gives it, and the chain to which the answer's prefix will be added."""
+
+    session: SessionState
+    labels: Labels
+    pinned: str | None
+    chain: bytes
+
+
+class ConversationChain:
+    """A keyed hash over (app, end user, messages so far). Without the key nobody can compute where a conversation leads."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key[:64]
+
+    def start(self, app: str, end_user: str | None) -> bytes:
+        """The chain before the first message."""
+        return blake2b(f"{len(app)}:{app}{end_user or ''}".encode(), key=self._key, digest_size=20).digest()
+
+    def extend(self, chain: bytes, messages: Iterable[bytes]) -> bytes:
+        """The chain after these messages."""
+        for message in messages:
+            chain = blake2b(chain + message, key=self._key, digest_size=20).digest()
+        return chain
+
+    def of(self, app: str, task: Task) -> tuple[bytes, list[str]]:
+        """The chain after the whole conversation, and its value (hex) after each of the model's turns, oldest first."""
+        chain = self.start(app, task.end_user)
+        turns = frozenset(task.assistant_turns)
+        prefixes: list[str] = []
+        for index, message in enumerate(task.conversation):
+            chain = self.extend(chain, (message,))
+            if index in turns:
+                prefixes.append(chain.hex())
+        return chain, prefixes
+
+
+async def open_session(
+    sessions: Sessions, chains: ConversationChain, app: str, task: Task, assessment: Assessment, deployments: Sequence[str]
+) -> Opened:
+    """Link the task to its session and read it. Raises Refused for a bad reference, Unavailable where Redis is down."""
+    chain, prefixes = chains.of(app, task)
+    linked = NOTHING_LINKED
+    if task.issued_ids or (prefixes and task.session_header is None):
+        linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:] if task.session_header is None else ())
+    session_id = linked.session_id or task.session_header or "s_" + token_hex(12)
+    session = await sessions.open(session_id, app, deployments)
+    labels = session.labels.join(linked.labels).join(carried(task, assessment))
+    return Opened(session, labels, linked.pinned, chain)
+
+
+def carried(task: Task, assessment: Assessment) -> Labels:
+    """The labels that this request alone would give a session: recomputed from all that was sent, whatever was sent before."""
+    confidentiality = assessment.sensitivity if task.declared is None else max(assessment.sensitivity, task.declared)
+    outside = (Provenance.TOOL_RESULT, Provenance.ATTACHMENT)
+    untrusted = "injection" in assessment.categories or any(part.provenance in outside for part in task.parts)
+    return Labels(Integrity.UNTRUSTED if untrusted else Integrity.TRUSTED, confidentiality)
+
+
+def digest_of(key: bytes, app: str, raw: bytes) -> str:
+    """Keyed hash of a body as received, so that a retry or an approval can be matched without keeping the text."""
+    return hmac.digest(key, app.encode() + b"\0" + raw, "sha256").hex()[:40]
+
+

@@ -1,0 +1,89 @@
+"""Hold the worst case before anything is sent: the whole input at the dearest input price, and the longest answer allowed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from router.errors import Refused
+from router.exchange import HoldRequest, SessionState
+from router.money import per_token_ceiling
+from routing_rules.budgets import OwnerBudget
+from routing_rules.catalogue import Deployment, Price
+from routing_rules.decisions import Permit
+from routing_rules.facts import Caller, Labels
+from routing_rules.task import Endpoint, Task
+
+HOLD_MARGIN_SECONDS = 60.0
+"""How long after its time limit a request's hold is given up, where the process that held it says nothing."""
+
+
+def hold_request(
+    *,
+    request_id: str,
+    task: Task,
+    caller: Caller,
+    permit: Permit,
+    deployment: Deployment,
+    session: SessionState,
+    labels: Labels,
+    owner_budget: OwnerBudget,
+    new_sessions_per_hour: int | None,
+    worker: str,
+    now: datetime,
+) -> HoldRequest:
+    """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
+    where the app asks for less output than the rule's minimum would allow to buy."""
+    output = output_limit(task, permit, deployment)
+    fixed, per_output_token = worst_case(task, deployment.price)
+    epoch = now.timestamp()
+    budget = permit.budget
+    return HoldRequest(
+        request_id=request_id,
+        session_id=session.id,
+        shard=session.shard,
+        app=caller.app,
+        owner=caller.owner,
+        worker=worker,
+        now=epoch,
+        expires=epoch + permit.limits.request_seconds + HOLD_MARGIN_SECONDS,
+        label_version=session.label_version,
+        labels=labels,
+        fixed_nano=fixed,
+        output_nano=per_output_token,
+        output_tokens=output,
+        min_output_tokens=min(permit.limits.min_output_tokens, output),
+        input_tokens=task.input_bytes,
+        budget_cost_nano=budget.cost_nano,
+        budget_requests=budget.requests,
+        budget_input_tokens=budget.input_tokens,
+        budget_output_tokens=budget.output_tokens,
+        budget_idle_seconds=budget.idle_seconds,
+        budget_total_seconds=budget.total_seconds,
+        owner_hard_nano=owner_budget.hard_nano,
+        new_session_limit=new_sessions_per_hour,
+        session_is_new=session.new,
+    )
+
+
+def output_limit(task: Task, permit: Permit, deployment: Deployment) -> int:
+    """Output tokens that one choice may use: the least of what the app, the rule and the deployment allow."""
+    if task.endpoint is Endpoint.EMBEDDINGS:
+        return 0
+    limit = min(permit.limits.max_output_tokens, deployment.max_output_tokens)
+    if task.max_output_tokens is not None:
+        limit = min(limit, task.max_output_tokens)
+    if limit < 1:
+        raise Refused("invalid_request", f"the rule `{permit.rule}` leaves no output tokens for this request", rule=permit.rule)
+    return limit
+
+
+def worst_case(task: Task, price: Price) -> tuple[int, int]:
+    """(nano-USD of the whole input, nano-USD of one output token in all choices) at the dearest class of each direction.
+
+    An unpriced deployment holds nothing: under a money limit it is no candidate.
+    """
+    inputs = [rate for rate in (price.input, price.cache_write) if rate is not None]
+    outputs = [rate for rate in (price.output, price.reasoning) if rate is not None]
+    fixed = task.input_bytes * per_token_ceiling(max(inputs)) if inputs else 0
+    each = per_token_ceiling(max(outputs)) * task.choices if outputs and task.endpoint is not Endpoint.EMBEDDINGS else 0
+    return fixed, each

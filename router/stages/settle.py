@@ -1,0 +1,57 @@
+"""What a request cost in the end: true usage to ledger lines, or an estimate that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from router.exchange import Outcome
+from router.usage import Basis, Line, Usage, lines
+from routing_rules.catalogue import Deployment
+from routing_rules.task import Endpoint, Task
+
+BYTES_PER_TOKEN = 4
+"""Rule of thumb for English text in current tokenizers; used only where a provider reports nothing, and marked `estimated`."""
+
+
+def estimated_usage(task: Task, output_chars: int) -> Usage:
+    """Usage where the provider reported none: a cancelled or broken answer still cost its input and what was seen of it."""
+    output = 0 if task.endpoint is Endpoint.EMBEDDINGS else -(-output_chars // BYTES_PER_TOKEN)
+    return Usage(input=-(-task.input_bytes // BYTES_PER_TOKEN), output=output, basis=Basis.ESTIMATED)
+
+
+def attempt_lines(attempt: int, deployment: Deployment, usage: Usage, outcome: str) -> tuple[Line, ...]:
+    """Ledger lines of one attempt."""
+    return lines(attempt, deployment.id, deployment.provider, deployment.model, usage, deployment.price, outcome)
+
+
+def outcome_of(
+    *,
+    request_id: str,
+    at: datetime,
+    outcome: str,
+    code: str | None,
+    deployment: str | None,
+    booked: Sequence[Line],
+    held_nano: int,
+    released: tuple[str, ...],
+    refused: tuple[str, ...],
+    timings_us: dict[str, int],
+) -> Outcome:
+    """The record that closes the ledger entry. Usage above the hold is charged in full and flagged."""
+    cost = sum(line.cost_nano for line in booked)
+    estimated = any(line.basis is Basis.ESTIMATED for line in booked)
+    return Outcome(
+        request_id=request_id,
+        at=at,
+        outcome=outcome,
+        code=code,
+        deployment=deployment,
+        lines=tuple(booked),
+        cost_nano=cost,
+        basis=Basis.ESTIMATED if estimated else Basis.REPORTED,
+        over_hold=cost > held_nano,
+        tools_released=released,
+        tools_refused=refused,
+        timings_us=timings_us,
+    )

@@ -146,7 +146,11 @@ class Turned(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
-    """How an admitted request ended, written in the same step as its settlement."""
+    """How an admitted request ended, written in the same step as its settlement.
+
+    The first outcome closes the ledger entry. A later one counts only as a `correction`: it states the whole truth anew,
+    and the ledger takes back the lines before it.
+    """
 
     request_id: str
     at: datetime
@@ -160,6 +164,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     tools_released: tuple[str, ...]
     tools_refused: tuple[str, ...]
     timings_us: dict[str, int]
+    correction: bool = False
 
 
 Record = Admitted | Turned | Outcome

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from routing_rules.budgets import CallLimits, SessionBudget
+from routing_rules.vocabulary import Sensitivity
 
 
 class Obligation(StrEnum):
@@ -27,7 +28,10 @@ CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STOR
 
 
 class Permit(msgspec.Struct, frozen=True, tag="permit"):
-    """The task may be forwarded, to these deployments only, in this order."""
+    """The task may be forwarded, to these deployments only, in this order.
+
+    `sensitivity` is what the candidates were found cleared for; a permit that does not say reaches only those cleared for the highest level.
+    """
 
     rule: str
     revision: str
@@ -39,6 +43,7 @@ class Permit(msgspec.Struct, frozen=True, tag="permit"):
     obligations: frozenset[Obligation] = frozenset()
     matched: tuple[str, ...] = ()
     wish_honoured: bool = False
+    sensitivity: Sensitivity = Sensitivity.RESTRICTED
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
@@ -74,7 +79,7 @@ class Withheld(msgspec.Struct, frozen=True):
 
 
 class ToolGrant(msgspec.Struct, frozen=True):
-    """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked; `choice_refusal` says why
+    """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked (an MCP server goes by its label); `choice_refusal` says why
     the app's `tool_choice` cannot be kept (then the request is refused rather than widened)."""
 
     granted: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,99 @@
+"""Which of the tools asked for are offered: asked ∩ ceilings of app and key ∩ the entitlement set of the route."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from routing_rules.catalogue import EntitlementSet
+from routing_rules.decisions import Permit, ToolGrant, Withheld
+from routing_rules.facts import Facts
+from routing_rules.rules import RuleSet
+from routing_rules.task import ToolAsk, ToolChoice
+from routing_rules.vocabulary import Capability
+
+LONGEST_ECHO = 64
+"""Characters of a tool's name that a refusal repeats."""
+
+REMEDIES = {
+    "unregistered": "nobody has registered it in tools.yaml",
+    "over_ceiling": "it lies above the ceiling of the app or of its key",
+    "not_in_set": "the entitlement set of the rule does not hold it",
+    "set_overdue": "the review of its entitlement set is overdue",
+}
+
+
+def capabilities_of(rules: RuleSet, ask: ToolAsk) -> frozenset[Capability] | None:
+    """What a tool that is asked for can do, by the catalogue. None where nobody registered it."""
+    tool = rules.tool_index.find(ask)
+    return None if tool is None else tool.capabilities
+
+
+def grant_key(ask: ToolAsk) -> tuple[str, str]:
+    """How a tool is named in a grant: its kind and its name; an MCP server goes by its label."""
+    return (ask.kind, ask.name if ask.server is None else ask.server)
+
+
+def authorise(rules: RuleSet, facts: Facts, permit: Permit) -> ToolGrant:
+    """What is offered of the tools asked for, and why the others are withheld. Never more than was asked."""
+    if not facts.tools:
+        return ToolGrant()
+    return grant_within(rules, facts, permit.rule, permit.entitlement_set)
+
+
+def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) -> ToolGrant:
+    """The grant that a route with this set would give. A set that does not exist grants nothing."""
+    today = facts.now.date()
+    caller = facts.caller
+    ceilings = [rules.sets.get(caller.ceiling)]
+    if caller.key_ceiling is not None:
+        ceilings.append(rules.sets.get(caller.key_ceiling))
+    own = rules.sets.get(entitlement_set)
+    granted: list[tuple[str, str]] = []
+    offered: list[ToolAsk] = []
+    withheld: list[Withheld] = []
+    for ask in facts.tools:
+        tool = rules.tool_index.find(ask)
+        reason = "unregistered" if tool is None else _reason(tool.id, ceilings, own, today)
+        if reason is None:
+            granted.append(grant_key(ask))
+            offered.append(ask)
+        else:
+            kind, name = grant_key(ask)
+            withheld.append(Withheld(name=name, kind=kind, reason=reason))
+    return ToolGrant(
+        granted=tuple(granted),
+        withheld=tuple(withheld),
+        choice_refusal=_choice_refusal(facts.tool_choice, offered, withheld, rule) if withheld else None,
+    )
+
+
+def _reason(tool: str, ceilings: list[EntitlementSet | None], own: EntitlementSet | None, today: date) -> str | None:
+    """Why a registered tool is withheld, None where it is granted."""
+    for ceiling in ceilings:
+        if ceiling is None or tool not in ceiling.tools:
+            return "over_ceiling"
+    if own is None or tool not in own.tools:
+        return "not_in_set"
+    if any(each is not None and each.review_by < today for each in (*ceilings, own)):
+        return "set_overdue"
+    return None
+
+
+def _choice_refusal(choice: ToolChoice, offered: list[ToolAsk], withheld: list[Withheld], rule: str) -> str | None:
+    """Why the app's `tool_choice` cannot be kept once some tools are withheld; None where it can.
+
+    It is never widened: an app that insists on a tool it does not get is told so, rather than handed another.
+    """
+    if choice.mode == "required" and not offered:
+        return f"`tool_choice` requires a tool, and none of those asked for is granted by rule `{rule}`: {_why(withheld)}"
+    if choice.mode in ("named", "allowed"):
+        names = frozenset(choice.names)
+        if not any(names & {ask.name, ask.kind, ask.server} for ask in offered):
+            asked = [item for item in withheld if item.name in names or item.kind in names] or withheld
+            return f"`tool_choice` insists on a tool that rule `{rule}` does not grant: {_why(asked)}"
+    return None
+
+
+def _why(withheld: list[Withheld]) -> str:
+    first = withheld[0]
+    return f"`{first.name[:LONGEST_ECHO]}` is withheld ({first.reason}), as {REMEDIES[first.reason]}"

@@ -1,0 +1,180 @@
+"""The spend report: who asked, for what, on which model, what it cost; as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from router.money import usd
+
+DIMENSIONS = (
+    "owner",
+    "app",
+    "team",
+    "cost_center",
+    "purpose",
+    "model",
+    "deployment",
+    "provider",
+    "task",
+    "sensitivity",
+    "complexity",
+    "rule",
+    "tier",
+    "session",
+    "day",
+)
+
+FORMATS = ("table", "csv", "json")
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What is counted and summed. Money in nano-USD.
+
+    `requests` are settled ones; `open_requests` are not settled yet, and hold `open_held_nano`, which is in no cost.
+    `estimated_nano` and `corrected_nano` are parts of the cost: what no provider reported, and what later corrections
+    added or took back. `unpriced_tokens` were used where no price is known, so they cost 0 here. Token classes do not
+    overlap. `over_hold` counts requests whose cost exceeded what was held for them.
+    """
+
+    requests: int = 0
+    open_requests: int = 0
+    open_held_nano: int = 0
+    over_hold: int = 0
+    cost_nano: int = 0
+    estimated_nano: int = 0
+    corrected_nano: int = 0
+    unpriced_tokens: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Figures) -> Figures:
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return Figures(*(one + another for one, another in zip(mine, theirs, strict=True)))
+
+
+class SpendRow(msgspec.Struct, frozen=True):
+    """The figures of one group; `group` has one value per dimension of the report."""
+
+    group: tuple[str, ...]
+    figures: Figures
+
+
+class SpendReport(msgspec.Struct, frozen=True):
+    """Rows, the dearest first, and their total. `since` is inclusive, `until` exclusive, both UTC; None: no bound."""
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    rows: tuple[SpendRow, ...]
+
+    @property
+    def total(self) -> Figures:
+        """The sum of all rows, exact."""
+        return sum((row.figures for row in self.rows), Figures())
+
+
+def dimensions(text: str) -> tuple[str, ...]:
+    """The dimensions named in `owner,model`, in that order. Raises ValueError naming one that is unknown or repeated."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in DIMENSIONS:
+            raise ValueError(f"spend has no dimension `{name}`; it has {', '.join(DIMENSIONS)}")
+        if names.count(name) > 1:
+            raise ValueError(f"the dimension `{name}` is named twice")
+    return names
+
+
+def render(report: SpendReport, form: str) -> str:
+    """The report in one of `FORMATS`, ending in a newline. Raises ValueError for another one."""
+    if form == "table":
+        return _table(report)
+    if form == "csv":
+        return _csv(report)
+    if form == "json":
+        return _json(report)
+    raise ValueError(f"a report is rendered as {', '.join(FORMATS)}, not `{form}`")
+
+
+def _json(report: SpendReport) -> str:
+    document = {
+        "by": report.by,
+        "since": report.since,
+        "until": report.until,
+        "currency": "USD",
+        "rows": [{**dict(zip(report.by, row.group, strict=True)), **_amounts(row.figures)} for row in report.rows],
+        "total": _amounts(report.total),
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def _amounts(figures: Figures) -> dict[str, int | str]:
+    # Both forms: the integer to calculate with, the exact decimal for readers whose numbers are doubles.
+    amounts: dict[str, int | str] = {}
+    for name, value in msgspec.structs.asdict(figures).items():
+        amounts[name] = value
+        if name.endswith("_nano"):
+            amounts[name.removesuffix("_nano") + "_usd"] = usd(value)
+    return amounts
+
+
+def _csv(report: SpendReport) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*report.by, *_amounts(Figures())])
+    for row in report.rows:
+        writer.writerow([*(_plain_cell(value) for value in row.group), *_amounts(row.figures).values()])
+    return text.getvalue()
+
+
+def _plain_cell(value: str) -> str:
+    # A spreadsheet runs text that begins like a formula; an app chooses its own session names.
+    return f"'{value}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+
+
+_COLUMNS = {
+    "requests": "requests",
+    "cost_nano": "cost USD",
+    "estimated_nano": "estimated USD",
+    "input_tokens": "input",
+    "cached_input_tokens": "cached",
+    "cache_write_tokens": "cache write",
+    "output_tokens": "output",
+    "reasoning_tokens": "reasoning",
+    "unpriced_tokens": "unpriced",
+    "open_requests": "open",
+    "open_held_nano": "held USD",
+}
+
+
+def _table(report: SpendReport) -> str:
+    lines = [
+        [*report.by, *_COLUMNS.values()],
+        *([*row.group, *_cells(row.figures)] for row in report.rows),
+        [*_total_label(len(report.by)), *_cells(report.total)],
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    rule = "  ".join("-" * width for width in widths)
+    texts = ["  ".join(_aligned(line, widths, len(report.by))).rstrip() for line in lines]
+    return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1]]) + "\n"
+
+
+def _cells(figures: Figures) -> Iterable[str]:
+    values = msgspec.structs.asdict(figures)
+    return (usd(values[name]) if name.endswith("_nano") else str(values[name]) for name in _COLUMNS)
+
+
+def _total_label(groups: int) -> list[str]:
+    return (["total"] + [""] * groups)[:groups]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], texts: int) -> Iterable[str]:
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        yield cell.ljust(width) if place < texts else cell.rjust(width)

@@ -1,0 +1,210 @@
+"""Every table of the SQL store: keys and rules, evidence and ledger, the audit chains. Money is integer nano-USD."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` in PostgreSQL, ISO text of fixed width in SQLite, so that it sorts as it should.
+
+    Raises ValueError for a datetime without a zone.
+    """
+
+    impl = String(32)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[str]:
+        """The column type of each database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(String(32))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        """To the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time needs its zone")
+        if value.tzinfo is not UTC:
+            value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: datetime | str | None, _dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        return (value if isinstance(value, datetime) else datetime.fromisoformat(value)).astimezone(UTC)
+
+
+metadata = MetaData()
+
+store_facts = Table(
+    "store_facts",  # `instance` (for good), `epoch` (new after a restore), `version` (rises with each change of keys or rules)
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("prefix", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("app", Text, nullable=False, index=True),
+    Column("created", UtcTime, nullable=False),
+    Column("expires", UtcTime),
+    Column("revoked", UtcTime),
+    Column("clearance", String(32)),
+    Column("ceiling", Text),
+    Column("purposes", JSON, nullable=False),
+    Column("admin", Boolean, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("revision", String(128), nullable=False, unique=True),
+    Column("files", JSON, nullable=False),
+    Column("base", String(128)),  # the revision that was in force when this one was proposed
+    Column("author", Text, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("status", String(16), nullable=False),  # proposed | active | superseded | rejected
+    Column("governance", String(16), nullable=False),  # how it was last moved: single | four_eyes
+    Column("decided_by", Text),
+    Column("decided", UtcTime),
+)
+_active = revisions.c.status == "active"
+Index("one_active_revision", revisions.c.status, unique=True, sqlite_where=_active, postgresql_where=_active)
+
+evidence = Table(
+    "evidence",  # append-only; each row is a link of its shard's chain
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),  # admitted | refused | outcome | correction
+    Column("at", UtcTime, nullable=False, index=True),
+    Column("app", Text),
+    Column("owner", Text),
+    Column("session", Text, index=True),
+    Column("sensitivity", String(32)),
+    Column("complexity", String(32)),
+    Column("task", String(32)),
+    Column("rule", Text),
+    Column("revision", String(128)),
+    Column("tier", Text),
+    Column("decision", String(16)),  # permit | hold | refuse
+    Column("code", String(64)),
+    Column("record", Text, nullable=False),  # the JSON bytes as they came, on which the digest rests
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+Index("evidence_of_request", evidence.c.request_id, evidence.c.digest, unique=True)
+
+ledger_entries = Table(
+    "ledger_entries",  # one per admitted request
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("opened_at", UtcTime),  # None: the outcome came, its intent never did
+    Column("closed_at", UtcTime, index=True),  # None: not settled yet
+    Column("app", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("cost_center", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("task", String(32), nullable=False),
+    Column("sensitivity", String(32), nullable=False),
+    Column("complexity", String(32), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("revision", String(128), nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("deployment", Text, nullable=False),  # as planned, then as used
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("outcome", String(32)),
+    Column("code", String(64)),
+    Column("basis", String(16)),  # reported | estimated
+    Column("held_nano", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("over_hold", Boolean, nullable=False),
+    Column("line_count", Integer, nullable=False),
+    Column("corrections", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+_open = ledger_entries.c.closed_at.is_(None)
+Index("open_entries", ledger_entries.c.opened_at, sqlite_where=_open, postgresql_where=_open)
+
+ledger_lines = Table(
+    "ledger_lines",  # the sum of an entry's lines is its cost
+    metadata,
+    Column("request_id", String(64), ForeignKey("ledger_entries.request_id"), primary_key=True),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("token_class", String(16), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("unit_price", BigInteger),  # nano-USD per million tokens; None: no price known
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("basis", String(16), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("price_source", Text, nullable=False),
+    Column("correction", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+chain_heads = Table(
+    "chain_heads",  # how long each audit chain is, and the hash of its last link
+    metadata,
+    Column("chain", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+admin_events = Table(
+    "admin_events",  # who did what, when; the administrative chain
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",  # outbox records that could not be entered, so that they do not block the others
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -16,6 +17,14 @@ from routing_rules.task import Endpoint, Task
 from routing_rules.vocabulary import Assessment
 
 JsonObject = dict[str, Any]
+
+SHARDS = 64
+"""Sessions, their open reservations and their outbox are spread over so many hash tags."""
+
+
+def shard_of(session_id: str) -> int:
+    """The shard of a session (or of a request that has none)."""
+    return crc32(session_id.encode()) % SHARDS
 
 
 @dataclass(frozen=True, slots=True)

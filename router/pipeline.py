@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from router import telemetry
 from router.errors import Refused, RouterError, Unavailable, UpstreamFailed
-from router.exchange import Admitted, Exchange, JsonObject, Request, Reservation, Settlement, Turned
-from router.money import usd
+from router.exchange import Admitted, Exchange, JsonObject, Outcome, Request, Reservation, Settlement, Turned, shard_of
+from router.money import NANO_PER_USD, usd
 from router.ports import Client, UpstreamRequest
-from router.services import InForce, Services
+from router.services import Services
+from router.sse import chat_error, responses_error
 from router.stages.attach import attach
 from router.stages.authenticate import authenticate
-from router.stages.enforce import Enforced, StreamEnforcer, enforce_json
-from router.stages.forward import Forwarded, forward
+from router.stages.enforce import StreamEnforcer, enforce_json
+from router.stages.enforced import Enforced
+from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import gather
-from router.stages.open_session import Opened, digest_of, open_session
-from router.stages.read_task import RouterHeaders, read_task
+from router.stages.open_session import ConversationChain, Opened, digest_of, open_session
+from router.stages.read_task import read_task
 from router.stages.reserve import hold_request, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.streaming import Broadcast
@@ -53,6 +57,7 @@ class Admission(NamedTuple):
     task: Task
     assessment: Assessment
     opened: Opened
+    facts: Facts
     permit: Permit
     grant: ToolGrant
     candidates: tuple[ClearedDeployment, ...]
@@ -74,7 +79,6 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
     x: Exchange | None = None
     broadcast = Broadcast(client)
     running_as: tuple[str, str] | None = None
-    force: InForce | None = None
     try:
         force = services.in_force()
         rules = force.rules
@@ -160,15 +164,14 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             except Refused as refusal:
                 if refusal.code != "session_changed" or attempt == 2:
                     raise
+        x = replace(x, reservation=reservation)
         watch.lap("reserve")
-        admission = Admission(request, task, assessment, opened, permit, grant, candidates, reservation, watch.laps)
-        await _answer(services, admission, broadcast, watch)
+        admission = Admission(request, task, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
+        await Answering(services, admission, broadcast, watch).run()
     except RouterError as error:
-        await _refuse(services, error, request_id, caller, incoming.endpoint, x, force, watch, broadcast)
+        await _refuse(services, error, caller, x, request_id, watch, broadcast, incoming.endpoint)
     except Exception as error:  # the last resort: nothing private is told, and nothing was sent
-        failure = Unavailable("internal_error", "the router failed on this request; its id leads to the log", detail=type(error).__name__)
-        telemetry.logger().error("request_failed", request_id=request_id, error=type(error).__name__, at=_where(error))
-        await _refuse(services, failure, request_id, caller, incoming.endpoint, x, force, watch, broadcast)
+        await _refuse(services, broken(error, request_id), caller, x, request_id, watch, broadcast, incoming.endpoint)
     finally:
         broadcast.close()
         if running_as is not None and services.running.get(running_as) is broadcast:
@@ -202,60 +205,411 @@ async def _joined(running: Broadcast | None, client: Client) -> bool:
     return running is not None and await running.join(client)
 
 
-async def _answer(services: Services, admission: Admission, client: Broadcast, watch: Stopwatch) -> None:
-    """Forward, enforce, settle and give the answer back. Whatever happens, the entry is closed."""
-    task, permit, reservation = admission.task, admission.permit, admission.reservation
-    denial_is_error = bool(task.features & STRUCTURED) or task.tool_choice.mode in ("required", "named") or task.tool_choice.required
-    booked: list[Line] = []
-    held = reservation.amount_nano
-    strip_usage = False
+class Answering:
+    """The second half of the line, for one admitted request. However it goes, the ledger entry is closed exactly once."""
 
-    def build(deployment: ClearedDeployment, attempt: int) -> UpstreamRequest:
-        nonlocal strip_usage
-        attached = attach(
+    def __init__(self, services: Services, admission: Admission, client: Client, watch: Stopwatch) -> None:
+        self._services = services
+        self._admission = admission
+        self._client = client
+        self._watch = watch
+        self._reservation = admission.reservation
+        self._booked: list[Line] = []
+        self._counted_failures = 0
+        self._strip_usage = False
+        self._settled = False
+        self._begun = False
+
+    async def run(self) -> None:
+        """Forward, enforce, settle, answer. Raises RouterError where nothing was sent to the app yet."""
+        try:
+            forwarded = await forward(
+                self._services.upstream,
+                self._admission.candidates,
+                self._build,
+                extend=self._extend,
+                cool_down=self._services.sessions.cool_down,
+            )
+            try:
+                if forwarded.body is not None:
+                    await self._whole(forwarded, forwarded.body)
+                else:
+                    await self._stream(forwarded)
+            finally:
+                await forwarded.answer.aclose()
+        except AllFailed as failure:
+            self._book_failures(failure.failures, "failed")
+            await self._settle("failed", failure.code, None, None)
+            raise
+        except BaseException as failure:
+            # Budget refused before a further attempt, a mistake of ours, or the process is told to end: closed all the same.
+            await self._settle("failed", failure.code if isinstance(failure, RouterError) else "internal_error", None, None)
+            if self._begun and isinstance(failure, Exception):
+                # An answer that has begun ends with an error event, never as if it were complete.
+                ours = failure if isinstance(failure, RouterError) else broken(failure, self._admission.request.id)
+                await self._client.finish(error_event(self._admission.task.endpoint, ours, 0))
+                return
+            raise
+
+    def _build(self, deployment: ClearedDeployment) -> UpstreamRequest:
+        task, permit = self._admission.task, self._admission.permit
+        body, self._strip_usage = attach(
             task.endpoint,
-            admission.request.body,
-            grant=admission.grant,
+            self._admission.request.body,
+            grant=self._admission.grant,
             limits=permit.limits,
-            output_tokens=reservation.output_tokens,
+            output_tokens=self._reservation.output_tokens,
             model=deployment.model,
             obligations=permit.obligations,
             stream=task.stream,
         )
-        strip_usage = attached.strip_usage
-        return UpstreamRequest(task.endpoint, attached.body, task.stream, permit.limits, {}, admission.request.id)
+        return UpstreamRequest(task.endpoint, body, task.stream, permit.limits, {}, self._admission.request.id)
 
-    async def extend(deployment: ClearedDeployment, attempt: int, failed: Deployment, sent: bool) -> None:
-        """Before another attempt: what the failed one may have cost, plus the next worst case, must still fit."""
-        nonlocal reservation, held
-        booked.extend(attempt_lines(attempt - 1, failed, estimated_usage(task, 0) if sent else Usage(), "retried"))
-        fixed, each = worst_case(task, deployment.price)
-        spent = sum(line.cost_nano for line in booked)
-        reservation = await services.budgets.extend(reservation, spent, fixed + each * reservation.output_tokens)
-        held = reservation.amount_nano
+    async def _extend(self, deployment: ClearedDeployment, failures: tuple[AttemptFailure, ...]) -> None:
+        """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
+        self._book_failures(failures, "retried")
+        fixed, each = worst_case(self._admission.task, deployment.price)
+        spent = sum(line.cost_nano for line in self._booked)
+        amount = fixed + each * self._reservation.output_tokens
+        self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)
 
-    async def settle(outcome: str, code: str | None, deployment: str | None, enforced: Enforced | None) -> Settlement | None:
-        watch.lap("forward")
+    def _book_failures(self, failures: tuple[AttemptFailure, ...], outcome: str) -> None:
+        """Lines for attempts that failed: their input is charged as an estimate where the provider may have worked on it."""
+        for failure in failures[self._counted_failures :]:
+            telemetry.UPSTREAM_FAILURES.labels(failure.deployment.id, failure.code).inc()
+            may_bill = failure.sent and failure.code in MAY_BE_BILLED
+            usage = estimated_usage(self._admission.task, 0) if may_bill else Usage()
+            self._booked.extend(attempt_lines(failure.attempt, failure.deployment, usage, outcome))
+        self._counted_failures = len(failures)
+
+    async def _whole(self, forwarded: Forwarded, body: bytes) -> None:
+        enforced = enforce_json(
+            self._admission.task.endpoint, body, self._admission.grant, denial_is_error=denial_is_error(self._admission.task)
+        )
+        settlement = await self._finish(forwarded, enforced, "completed" if enforced.error is None else "refused_in_answer")
+        if enforced.error is not None:
+            raise enforced.error
+        headers = headers_of(self._admission, forwarded, settlement)
+        self._begun = True
+        await self._client.start(forwarded.answer.status, [CONTENT_JSON, length_of(enforced.body), *headers])
+        await self._client.finish(enforced.body)
+        self._count("ok")
+
+    async def _stream(self, forwarded: Forwarded) -> None:
+        admission = self._admission
+        enforcer = StreamEnforcer(
+            admission.task.endpoint,
+            admission.grant,
+            strip_usage=self._strip_usage,
+            denial_is_error=denial_is_error(admission.task),
+        )
+        reading = self._read_stream(forwarded, enforcer)
+        if Obligation.CANCEL in admission.permit.obligations:
+            cut, failure = await _unless_gone(reading, self._client)
+        else:
+            cut, failure = False, await reading
+        enforced = enforcer.end()
+        error = enforced.error or failure
+        if error is None and not cut and not enforced.complete:
+            error = UpstreamFailed(
+                "upstream_truncated", f"the provider of deployment `{forwarded.deployment.id}` broke off its answer"
+            )
+        outcome = "cancelled" if cut else "completed" if error is None else "truncated"
+        await self._finish(forwarded, enforced, outcome, error)
+        if not self._begun:
+            if error is not None:
+                raise error
+            await self._begin(forwarded)
+        if error is None:
+            await self._client.finish(enforced.body + enforced.tail)
+        else:
+            await self._client.finish(error_event(admission.task.endpoint, error, enforced.next_number))
+            _log_refusal(error, admission.request.id, admission.facts.caller)
+        self._count("ok" if error is None else error.code)
+
+    async def _read_stream(self, forwarded: Forwarded, enforcer: StreamEnforcer) -> RouterError | None:
+        """Pass on what may be passed on, as it comes; the error with which the provider's stream ended, if it did."""
+        assert forwarded.first_chunk is not None and forwarded.rest is not None
+        try:
+            allowed = enforcer.feed(forwarded.first_chunk)
+            if allowed:
+                await self._begin(forwarded)
+                await self._client.send(allowed)
+            async for chunk in forwarded.rest:
+                allowed = enforcer.feed(chunk)
+                if allowed:
+                    await self._begin(forwarded)
+                    await self._client.send(allowed)
+        except UpstreamFailed as failure:
+            return failure
+        return None
+
+    async def _begin(self, forwarded: Forwarded) -> None:
+        if not self._begun:
+            self._begun = True
+            headers = headers_of(self._admission, forwarded, None, self._reservation)
+            await self._client.start(forwarded.answer.status, [CONTENT_EVENTS, NO_CACHE, *headers])
+
+    async def _finish(
+        self, forwarded: Forwarded, enforced: Enforced, outcome: str, error: RouterError | None = None
+    ) -> Settlement | None:
+        """Book the answer, make its ids and its prefix lead back to the session, and settle."""
+        admission = self._admission
+        deployment = forwarded.deployment
+        self._book_failures(forwarded.failures, "retried")
+        usage = enforced.usage or estimated_usage(admission.task, enforced.output_chars)
+        self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))
+        code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]
+        if enforced.complete and enforced.error is None:
+            chain = admission.opened.chain
+            prefixes = prefixes_after(self._services.chains, chain, admission.task.endpoint, enforced.assistant)
+            settlement, _ = await asyncio.gather(
+                self._settle(outcome, code, deployment, enforced),
+                self._remember(enforced.issued_ids, prefixes, deployment.id),
+            )
+            return settlement
+        return await self._settle(outcome, code, deployment, enforced)
+
+    async def _remember(self, issued: Sequence[str], prefixes: Sequence[str], deployment: str) -> None:
+        admission = self._admission
+        try:
+            await self._services.sessions.remember(
+                admission.facts.caller.app, admission.opened.session.id, issued, prefixes, deployment
+            )
+        except Unavailable:
+            telemetry.logger().warning("link_not_stored", request_id=admission.request.id)
+
+    async def _settle(
+        self, outcome: str, code: str | None, deployment: Deployment | None, enforced: Enforced | None
+    ) -> Settlement | None:
+        """Close the entry, once. Never fails the caller: without Redis it is tried again in the background, and if this process
+        ends first, the reaper closes it."""
+        if self._settled:
+            return None
+        self._settled = True
+        self._watch.lap("forward")
         record = outcome_of(
-            request_id=admission.request.id,
-            at=services.clock(),
+            request_id=self._admission.request.id,
+            at=self._services.clock(),
             outcome=outcome,
             code=code,
-            deployment=deployment,
-            booked=booked,
-            held_nano=held,
+            deployment=deployment.id if deployment else None,
+            booked=self._booked,
+            held_nano=self._reservation.amount_nano,
             released=enforced.released if enforced else (),
             refused=enforced.refused if enforced else (),
+            timings_us=self._watch.laps,
+        )
+        for line in self._booked:
+            telemetry.TOKENS.labels(line.deployment, line.token_class).inc(line.quantity)
+            telemetry.COST.labels(line.deployment).inc(line.cost_nano / NANO_PER_USD)
+        try:
+            return await self._services.budgets.settle(self._reservation, record)
+        except Unavailable:
+            self._services.pumps.start(_settle_later(self._services, self._reservation, record))
+            return None
+
+    def _count(self, code: str) -> None:
+        admission = self._admission
+        telemetry.REQUESTS.labels(admission.task.endpoint.value, admission.facts.caller.app, admission.permit.tier, code).inc()
+
+
+MAY_BE_BILLED = frozenset({"upstream_timeout", "upstream_truncated"})
+"""Failures after which a provider may bill what it worked on; one that answers with an error status does not."""
+
+STRUCTURED = frozenset({Feature.JSON_SCHEMA, Feature.JSON_MODE})
+CONTENT_JSON = (b"content-type", b"application/json")
+CONTENT_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+NO_CACHE = (b"cache-control", b"no-cache")
+SETTLE_PAUSE_SECONDS = 0.25
+
+
+def error_event(endpoint: Endpoint, error: RouterError, number: int) -> bytes:
+    """The event that ends a stream which cannot end well, in the words of its wire format."""
+    return responses_error(error, number) if endpoint is Endpoint.RESPONSES else chat_error(error)
+
+
+def denial_is_error(task: Task) -> bool:
+    """Whether a refused tool call must end the answer with an error, because prose in its place would not be what was asked for."""
+    return bool(task.features & STRUCTURED) or task.tool_choice.mode in ("required", "named") or task.tool_choice.required
+
+
+def prefixes_after(chains: ConversationChain, chain: bytes, endpoint: Endpoint, assistant: Sequence[bytes]) -> list[str]:
+    """Where the conversation stands after the answer, as hex: one for each choice of a chat, one for all items of a response."""
+    if endpoint is Endpoint.CHAT:
+        return [chains.extend(chain, (choice,)).hex() for choice in assistant]
+    return [chains.extend(chain, assistant).hex()] if assistant else []
+
+
+def length_of(body: bytes) -> tuple[bytes, bytes]:
+    """The content-length header."""
+    return (b"content-length", str(len(body)).encode())
+
+
+def headers_of(
+    admission: Admission, forwarded: Forwarded | None, settlement: Settlement | None, reservation: Reservation | None = None
+) -> list[tuple[bytes, bytes]]:
+    """What the app is told beside the answer: who decided what, what was withheld, what is left."""
+    permit, assessment = admission.permit, admission.assessment
+    told: list[tuple[bytes, str]] = [
+        (b"x-request-id", admission.request.id),
+        (b"x-router-rule", permit.rule),
+        (b"x-router-revision", permit.revision),
+        (b"x-router-tier", permit.tier),
+        (b"x-router-sensitivity", admission.opened.labels.confidentiality.value),
+        (b"x-router-complexity", assessment.complexity.value),
+        (b"x-router-task", assessment.task.value),
+        (b"x-router-session", admission.opened.session.id),
+    ]
+    if admission.grant.withheld:
+        told.append((b"x-router-tools-withheld", ", ".join(f"{tool.name};{tool.reason}" for tool in admission.grant.withheld)))
+    if forwarded is not None:
+        told.append((b"x-router-model", forwarded.deployment.id))
+        if forwarded.answer.dropped:
+            told.append((b"x-router-params-dropped", ", ".join(forwarded.answer.dropped)))
+    left = settlement.session_left_nano if settlement else reservation.session_left_nano if reservation else None
+    if left is not None:
+        told.append((b"x-router-budget-remaining-usd", usd(left)))
+    if settlement is not None:
+        told.append((b"x-router-cost-usd", usd(settlement.cost_nano)))
+    # Names come from the request and are checked to be ASCII words there; whatever else gets here must not end a header.
+    headers = [(name, value.encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?")) for name, value in told]
+    if forwarded is not None:
+        passed = forwarded.answer.headers.items()
+        headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in passed if name != "content-type")
+    return headers
+
+
+async def _unless_gone(reading: Coroutine[Any, Any, RouterError | None], client: Client) -> tuple[bool, RouterError | None]:
+    """Read until the end or until the client has left: (whether it was cut, the error with which the stream ended)."""
+    reader = asyncio.ensure_future(reading)
+    gone = asyncio.ensure_future(client.gone())
+    try:
+        await asyncio.wait({reader, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if reader.done():
+            return False, reader.result()
+        reader.cancel()
+        await asyncio.wait({reader})
+        return True, None
+    finally:
+        reader.cancel()
+        gone.cancel()
+
+
+async def _settle_later(services: Services, reservation: Reservation, record: Outcome) -> None:
+    """Try to settle until the store is back. A settlement that has arrived before is recognised there by its request id."""
+    while True:
+        try:
+            await services.budgets.settle(reservation, record)
+            return
+        except Unavailable:
+            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+
+
+async def _refuse(
+    services: Services,
+    error: RouterError,
+    caller: Caller | None,
+    x: Exchange | None,
+    request_id: str,
+    watch: Stopwatch,
+    client: Client,
+    endpoint: Endpoint,
+) -> None:
+    """Answer with an error of the table, and write down why where we know who asked and nothing was admitted."""
+    watch.lap("refuse")
+    decision = x.decision if x else None
+    assessment = x.assessment if x else None
+    telemetry.REQUESTS.labels(endpoint.value, caller.app if caller else "", "", error.code).inc()
+    _log_refusal(error, request_id, caller)
+    headers = [(b"x-request-id", request_id.encode())]
+    if error.rule is not None:
+        headers.append((b"x-router-rule", error.rule.encode("ascii", "replace")))
+    if decision is not None:
+        headers.append((b"x-router-revision", decision.revision.encode()))
+    if x is not None and x.facts is not None:
+        headers.append((b"x-router-sensitivity", x.facts.labels.confidentiality.value.encode()))
+    if x is not None and x.session is not None:
+        headers.append((b"x-router-session", x.session.id.encode()))
+    if caller is not None and (x is None or x.reservation is None):
+        record = Turned(
+            request_id=request_id,
+            at=services.clock(),
+            session=x.session.id if x and x.session else None,
+            facts=x.facts if x else None,
+            decision=decision,
+            app=caller.app,
+            owner=caller.owner,
+            code=error.code,
+            rule=error.rule,
+            message=error.message if x is not None and x.facts is not None else error.code,  # a parser's words may name content
+            findings=counted(assessment) if assessment else {},
+            classifier_versions=assessment.versions if assessment else {},
+            governance=services.governance,
+            body_digest=x.request.body_digest if x else "",
             timings_us=watch.laps,
         )
-        for line in booked:
-            telemetry.TOKENS.labels(line.deployment, line.token_class).inc(line.quantity)
-        if deployment is not None:
-            telemetry.COST.labels(deployment).inc(record.cost_nano / 1e9)
         try:
-            return await services.budgets.settle(reservation, record)
+            await services.budgets.report(x.session.shard if x and x.session else shard_of(request_id), record)
         except Unavailable:
-            # Settling never fails the caller: it is tried again until the store is back; if this process ends first,
-            # the reaper closes the entry.
-            services.pumps.start(_settle_later(services, reservation, record))
-            return None
+            telemetry.logger().error("evidence_not_recorded", request_id=request_id, code=error.code)
+    body = msgspec.json.encode(error.body())
+    await client.start(error.row.status, [CONTENT_JSON, length_of(body), *retry_headers(error), *headers])
+    await client.finish(body)
+
+
+def retry_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+    """What the official SDKs read to decide whether, and when, to send a failed request again."""
+    headers = [] if error.row.retry else [(b"x-should-retry", b"false")]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(int(error.retry_after + 0.999), 1)).encode()))
+    return headers
+
+
+def _log_refusal(error: RouterError, request_id: str, caller: Caller | None) -> None:
+    log = telemetry.logger()
+    told = log.warning if error.log_level == "warning" else log.error
+    told(
+        "request_refused",
+        request_id=request_id,
+        code=error.code,
+        app=caller.app if caller else None,
+        rule=error.rule,
+        detail=error.detail,
+    )
+
+
+def broken(error: Exception, request_id: str) -> Unavailable:
+    """What an app is told of a mistake of ours; the log says where it happened, but not with what."""
+    telemetry.logger().error("request_failed", request_id=request_id, error=type(error).__name__, at=_where(error))
+    return Unavailable(
+        "internal_error", "the router failed on this request; its id leads to the log", detail=type(error).__name__
+    )
+
+
+def _where(error: BaseException) -> str:
+    """File and line where an unexpected error was raised: enough to find it, and nothing of what was being worked on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "unknown"
+
+
+class Stopwatch:
+    """Microseconds of each part of the line, for evidence and metrics."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, int] = {}
+        self._began = self._last = perf_counter_ns()
+
+    def lap(self, name: str) -> None:
+        """The time since the last lap belongs to `name`."""
+        now = perf_counter_ns()
+        self.laps[name] = self.laps.get(name, 0) + (now - self._last) // 1000
+        self._last = now
+
+    def observe(self, endpoint: Endpoint) -> None:
+        """Put the whole into the metrics, and what was not the provider's into its own."""
+        whole = (perf_counter_ns() - self._began) / 1e9
+        telemetry.DURATION.labels(endpoint.value).observe(whole)
+        telemetry.OVERHEAD.labels(endpoint.value).observe(max(whole - self.laps.get("forward", 0) / 1e6, 0.0))

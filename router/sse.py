@@ -44,7 +44,9 @@ class SseSplitter:
         # A line end of up to four bytes may be cut in two by the fragments.
         self._seen = max(len(self._rest) - 3, 0)
         if len(self._rest) > self._limit:
-            raise UpstreamFailed("upstream_error", "the provider sent an event that is larger than the router takes", cool_down=True)
+            raise UpstreamFailed(
+                "upstream_error", "the provider sent an event that is larger than the router takes", cool_down=True
+            )
         return events
 
     def end(self) -> bytes:

@@ -1,0 +1,164 @@
+"""Attach what was decided to the request: the model, the tools that are granted, the output limit, the effort, what not to store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from router.errors import Refused
+from router.exchange import JsonObject
+from router.stages.tool_keys import Granted, key_of
+from routing_rules.budgets import CallLimits
+from routing_rules.decisions import Obligation, ToolGrant
+from routing_rules.task import Endpoint
+
+_TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
+
+
+class Attached(NamedTuple):
+    """The body to forward, and whether the usage that we ask a chat stream for must be kept from the app."""
+
+    body: JsonObject
+    strip_usage: bool
+
+
+def attach(
+    endpoint: Endpoint,
+    body: JsonObject,
+    *,
+    grant: ToolGrant,
+    limits: CallLimits,
+    output_tokens: int,
+    model: str,
+    obligations: Collection[Obligation],
+    stream: bool,
+) -> Attached:
+    """The body that leaves us, made of the checked one, which is not changed. `output_tokens` bounds each choice.
+
+    Raises Refused(`tool_not_entitled`) where the request insists on a tool that is not granted, or approves a call by itself.
+    """
+    sent = {**body, "model": model}
+    if endpoint is Endpoint.EMBEDDINGS:
+        return Attached(sent, False)
+    if Obligation.NO_STORE in obligations:
+        sent["store"] = False
+    granted = Granted(grant)
+    if endpoint is Endpoint.RESPONSES:
+        _attach_to_responses(sent, granted, limits, output_tokens)
+        return Attached(sent, False)
+    return Attached(sent, _attach_to_chat(sent, granted, limits, output_tokens, stream))
+
+
+def _attach_to_chat(sent: JsonObject, granted: Granted, limits: CallLimits, output_tokens: int, stream: bool) -> bool:
+    asked = [limit for limit in (sent.pop("max_tokens", None), sent.get("max_completion_tokens")) if limit is not None]
+    sent["max_completion_tokens"] = min(*asked, output_tokens) if asked else output_tokens
+    if limits.reasoning_effort is not None:
+        sent["reasoning_effort"] = limits.reasoning_effort
+    _cut_tools(sent, granted)
+    if sent.get("functions"):
+        sent["functions"] = [one for one in sent["functions"] if key_of({"function": one}) in granted]
+        if not sent["functions"]:
+            del sent["functions"]
+    choice = sent.get("function_call")
+    if isinstance(choice, dict) and key_of({"function": choice}) not in granted:
+        raise _insists("function_call")
+    if choice is not None and "functions" not in sent:
+        del sent["function_call"]
+    if "web_search_options" in sent and not granted.family("web_search"):
+        del sent["web_search_options"]
+    if not stream:
+        return False
+    options = sent.get("stream_options") or {}
+    sent["stream_options"] = {**options, "include_usage": True}
+    return not options.get("include_usage")
+
+
+def _attach_to_responses(sent: JsonObject, granted: Granted, limits: CallLimits, output_tokens: int) -> None:
+    asked = sent.get("max_output_tokens")
+    sent["max_output_tokens"] = output_tokens if asked is None else min(asked, output_tokens)
+    if limits.reasoning_effort is not None:
+        sent["reasoning"] = {**(sent.get("reasoning") or {}), "effort": limits.reasoning_effort}
+    _cut_tools(sent, granted)
+    items = sent.get("input")
+    if isinstance(items, list) and any(item.get("type") in _ITEM_RULES for item in items):
+        sent["input"] = [kept for item in items if (kept := _cut_item(item, granted)) is not None]
+
+
+def _cut_tools(sent: JsonObject, granted: Granted) -> None:
+    tools = [kept for tool in sent.get("tools") or () if (kept := _cut_tool(tool, granted)) is not None]
+    choice = sent.get("tool_choice")
+    if isinstance(choice, dict):
+        choice = _cut_choice(choice, granted)
+    if tools:
+        sent["tools"] = tools
+        if choice is not None:
+            sent["tool_choice"] = choice
+        return
+    if choice == "required":
+        raise _insists("tool_choice")
+    for field in _TOOL_FIELDS:
+        sent.pop(field, None)
+
+
+def _cut_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
+    """The tool as far as it is granted; None where nothing of it is."""
+    if tool.get("type") != "namespace":
+        return tool if key_of(tool) in granted else None
+    nested = [one for one in tool.get("tools") or () if key_of(one, tool.get("name")) in granted]
+    return {**tool, "tools": nested} if nested else None
+
+
+def _cut_choice(choice: JsonObject, granted: Granted) -> JsonObject | str:
+    """The choice, never wider than it was. Authorising has refused what cannot be kept; to meet it here is refused again."""
+    if choice.get("type") != "allowed_tools":
+        if not granted.choice(choice):
+            raise _insists("tool_choice")
+        return choice
+    holder = choice.get("allowed_tools")
+    holder = holder if isinstance(holder, dict) else choice
+    allowed = [tool for tool in holder.get("tools") or () if granted.choice(tool)]
+    if not allowed:
+        if holder.get("mode") == "required":
+            raise _insists("tool_choice")
+        return "none"
+    if holder is choice:
+        return {**choice, "tools": allowed}
+    return {**choice, "allowed_tools": {**holder, "tools": allowed}}
+
+
+def _cut_loaded_tools(item: JsonObject, granted: Granted) -> JsonObject | None:
+    tools = [kept for tool in item.get("tools") or () if (kept := _cut_tool(tool, granted)) is not None]
+    return {**item, "tools": tools} if tools else None
+
+
+def _cut_server_tools(item: JsonObject, granted: Granted) -> JsonObject | None:
+    return item if key_of({**item, "type": "mcp"}) in granted else None
+
+
+def _check_approval(item: JsonObject, _: Granted) -> JsonObject | None:
+    if item.get("approve"):
+        raise Refused(
+            "tool_not_entitled",
+            "an `mcp_approval_response` in the input approves nothing here: approvals are given by the tool's approver",
+            param="input",
+        )
+    return item
+
+
+_ITEM_RULES: dict[Any, Any] = {
+    "additional_tools": _cut_loaded_tools,
+    "tool_search_output": _cut_loaded_tools,
+    "mcp_list_tools": _cut_server_tools,
+    "mcp_approval_response": _check_approval,
+}
+"""Input items that bring tools or approvals with them."""
+
+
+def _cut_item(item: JsonObject, granted: Granted) -> JsonObject | None:
+    rule = _ITEM_RULES.get(item.get("type"))
+    cut: JsonObject | None = item if rule is None else rule(item, granted)
+    return cut
+
+
+def _insists(param: str) -> Refused:
+    return Refused("tool_not_entitled", f"`{param}` insists on a tool that is not granted", param=param)

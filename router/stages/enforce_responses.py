@@ -1,0 +1,341 @@
+"""Enforce a grant on answers in the responses format: items of tools that were not granted leave no trace but a note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from router import sse
+from router.errors import RouterError
+from router.exchange import JsonObject
+from router.stages.conversation import response_item
+from router.stages.enforced import (
+    Enforced,
+    canonical,
+    denial,
+    not_understood,
+    provider_error,
+    refusal_note,
+    text_or_none,
+    usage_of,
+)
+from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
+
+_HELD = frozenset({"function_call", "custom_tool_call"})
+_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+# Events that may pass for an item which was never announced: they carry what the model says, not what it does.
+_SPOKEN = ("response.output_text.", "response.content_part.", "response.refusal.", "response.reasoning", "response.audio")
+
+
+class _Response(msgspec.Struct, gc=False):
+    id: Any = None
+    model: Any = None
+    status: Any = None
+    output: list[JsonObject] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    sequence_number: int | None = None
+    output_index: int | None = None
+    delta: Any = None
+    item: JsonObject | None = None
+    response: _Response | None = None
+    error: Any = None
+    code: Any = None
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    """An event that waits until the calls before it are whole."""
+
+    raw: bytes
+    index: int | None
+    number: int | None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def enforce_responses_json(raw: bytes, granted: Granted, denial_is_error: bool) -> Enforced:
+    """See `enforce_json`. Raises one of UNREADABLE where the bytes are no response object."""
+    answer = _decode_response(raw)
+    if answer.output is None and (answer.error or answer.id is None):
+        return Enforced(b"", error=provider_error(answer.error) if answer.error else not_understood("a response object"))
+    output = answer.output or []
+    kept = [item for item in output if granted.item(item)]
+    refused = [item for item in output if not granted.item(item)]
+    names = _names(refused)
+    error: RouterError | None = None
+    if refused:
+        if _needs_note(kept, refused):
+            kept.append(_note_item(answer.id, names))
+            error = denial(names) if denial_is_error else None
+        if error is None:
+            raw = _encode({**_decode(raw), "output": kept})
+    if error is not None:
+        raw, kept = b"", []
+    return Enforced(
+        body=raw,
+        usage=usage_of(answer.usage),
+        complete=True,
+        failed=answer.status == "failed",
+        model=text_or_none(answer.model),
+        response_id=text_or_none(answer.id),
+        issued_ids=_issued(answer.id, kept) if error is None else (),
+        assistant=canonical(response_item, kept),
+        released=_names(_calls(kept)),
+        refused=names,
+        output_chars=sum(_chars(item) for item in output),
+        error=error,
+    )
+
+
+class ResponsesStream:
+    """One responses stream, event by event."""
+
+    def __init__(self, granted: Granted, *, denial_is_error: bool) -> None:
+        self._granted = granted
+        self._denial_is_error = denial_is_error
+        self._announced: set[int] = set()
+        self._dropped: set[int] = set()
+        self._dropped_ids: set[str] = set()
+        self._refused: list[JsonObject] = []
+        self._items: list[JsonObject] = []  # whole items that were passed on, in order
+        self._open: set[int] = set()  # calls that are not whole yet
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._last: _Response | None = None
+        self._next_number = 0
+        self._chars = 0
+        self._complete = False
+        self._tail = b""
+        self.error: RouterError | None = None
+
+    @property
+    def held_chars(self) -> int:
+        """Bytes kept in memory for this stream."""
+        return self._waiting_bytes
+
+    def event(self, raw: bytes, out: list[bytes]) -> None:
+        """Take one raw event; append to `out` what may be passed on now. Raises one of UNREADABLE where it breaks the format."""
+        data = sse.data_of(raw)
+        if not data:
+            if not self._complete:
+                out.append(raw)
+            return
+        if data.startswith(b"[DONE]"):
+            self._tail += raw
+            return
+        if self._complete:
+            return
+        event = _decode_event(data)
+        kind = event.type
+        if type(event.delta) is str and kind != "response.audio.delta":
+            self._chars += len(event.delta)
+        index = event.output_index
+        if event.response is not None:
+            self._last = event.response
+            if kind in _TERMINAL:
+                self._terminate(raw, data, event, out)
+                return
+            if event.response.output:
+                raw = self._without_refused(raw, data, event.response.output)
+        elif kind == "error" or event.error:
+            self._fail(provider_error(event.error or {"code": event.code}))
+            return
+        elif kind == "response.output_item.added" or kind == "response.output_item.done":
+            if event.item is None or index is None:
+                self._fail(not_understood("a stream of response events"))
+                return
+            if not self._judge(index, event.item):
+                self._flush(out)
+                return
+            if kind == "response.output_item.done":
+                self._pass(raw, index, event.sequence_number, out)
+                self._items.append(event.item)
+                self._open.discard(index)
+                self._flush(out)
+                return
+            self._announced.add(index)
+            if event.item.get("type") in _HELD:
+                self._open.add(index)
+        elif index is not None and (index in self._dropped or not (index in self._announced or kind.startswith(_SPOKEN))):
+            return
+        self._pass(raw, index, event.sequence_number, out)
+
+    def end(self) -> Enforced:
+        """What is known at the end. Calls that were still held are not released: they may not be whole."""
+        last = self._last or _Response()
+        kept = self._items if self.error is None else []
+        return Enforced(
+            body=b"",
+            tail=self._tail if self.error is None else b"",
+            usage=usage_of(last.usage),
+            complete=self._complete,
+            failed=last.status == "failed",
+            model=text_or_none(last.model),
+            response_id=text_or_none(last.id),
+            issued_ids=_issued(last.id, kept),
+            assistant=canonical(response_item, kept),
+            released=_names(_calls(self._items)),
+            refused=_names(self._refused),
+            output_chars=self._chars,
+            error=self.error,
+            next_number=self._next_number,
+        )
+
+    def _fail(self, error: RouterError) -> None:
+        if self.error is None:
+            self.error = error
+
+    def _judge(self, index: int, item: JsonObject) -> bool:
+        """Whether an item may pass; one that may not is dropped with everything that belongs to it."""
+        if index not in self._dropped and self._granted.item(item):
+            return True
+        if index not in self._dropped:
+            self._dropped.add(index)
+            if isinstance(item.get("id"), str):
+                self._dropped_ids.add(item["id"])
+            self._refused.append(item)
+            self._open.discard(index)
+            self._waiting = [event for event in self._waiting if event.index != index]
+        return False
+
+    def _pass(self, raw: bytes, index: int | None, number: int | None, out: list[bytes]) -> None:
+        if self._open:  # in order, so that numbers stay right: calls of one answer come one after the other
+            self._waiting.append(_Waiting(raw, index, number))
+            self._waiting_bytes += len(raw)
+            return
+        if self._dropped:
+            raw = self._renumbered(raw, index, number)
+        elif number is not None:
+            self._next_number = number + 1
+        out.append(raw)
+
+    def _flush(self, out: list[bytes]) -> None:
+        if self._open:
+            return
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for event in waiting:
+            self._pass(event.raw, event.index, event.number, out)
+
+    def _renumbered(self, raw: bytes, index: int | None, number: int | None) -> bytes:
+        """The event as if the dropped items had never been."""
+        body = _decode(sse.data_of(raw))
+        if number is not None:
+            body["sequence_number"] = self._number()
+        if index is not None:
+            body["output_index"] = index - sum(1 for dropped in self._dropped if dropped < index)
+        return _rebuilt(raw, body)
+
+    def _number(self) -> int:
+        number = self._next_number
+        self._next_number += 1
+        return number
+
+    def _without_refused(self, raw: bytes, data: bytes, output: list[JsonObject]) -> bytes:
+        kept = [item for item in output if self._granted.item(item)]
+        if len(kept) == len(output):
+            return raw
+        body = _decode(data)
+        body["response"]["output"] = kept
+        return _rebuilt(raw, body)
+
+    def _terminate(self, raw: bytes, data: bytes, event: _Event, out: list[bytes]) -> None:
+        """Hold the last event back; it carries the whole output again."""
+        self._complete = True
+        self._open.clear()
+        self._flush(out)
+        response = event.response or _Response()
+        output = response.output or []
+        left = [item for item in output if text_or_none(item.get("id")) not in self._dropped_ids]
+        kept = [item for item in left if self._granted.item(item)]
+        self._refused += [item for item in left if not self._granted.item(item)]
+        if output:
+            self._items = kept
+            self._chars = max(self._chars, sum(_chars(item) for item in output))
+        if self._refused and _needs_note(self._items, self._refused):
+            names = _names(self._refused)
+            if self._denial_is_error:
+                self._fail(denial(names))
+                return
+            note = _note_item(response.id, names)
+            self._tell(note, out)
+            kept.append(note)
+            self._items = [*self._items, note] if not output else kept
+        if self._refused:
+            body = _decode(data)
+            body["response"]["output"] = kept
+            if event.sequence_number is not None:
+                body["sequence_number"] = self._number()
+            raw = _rebuilt(raw, body)
+        elif event.sequence_number is not None:
+            self._next_number = event.sequence_number + 1
+        self._tail = raw
+
+    def _tell(self, item: JsonObject, out: list[bytes]) -> None:
+        """The events of a message of ours."""
+        part = item["content"][0]
+        where = {"item_id": item["id"], "output_index": len(self._announced - self._dropped), "content_index": 0}
+        empty = {**part, "text": ""}
+        begun = {**item, "status": "in_progress", "content": []}
+        for kind, fields in (
+            ("response.output_item.added", {"output_index": where["output_index"], "item": begun}),
+            ("response.content_part.added", {**where, "part": empty}),
+            ("response.output_text.delta", {**where, "delta": part["text"], "logprobs": []}),
+            ("response.output_text.done", {**where, "text": part["text"], "logprobs": []}),
+            ("response.content_part.done", {**where, "part": part}),
+            ("response.output_item.done", {"output_index": where["output_index"], "item": item}),
+        ):
+            out.append(sse.event(_encode({"type": kind, "sequence_number": self._number(), **fields}), kind))
+
+
+def _rebuilt(raw: bytes, body: JsonObject) -> bytes:
+    return sse.event(_encode(body), body["type"] if raw.startswith(b"event:") else None)
+
+
+def _needs_note(kept: Iterable[JsonObject], refused: Iterable[JsonObject]) -> bool:
+    """Whether the app would be left without an answer, or waiting for a call that never comes."""
+    kinds = {item["type"] for item in kept}
+    if kinds & CLIENT_CALLS:
+        return False
+    return "message" not in kinds or any(text_or_none(item.get("type")) in CLIENT_CALLS for item in refused)
+
+
+def _note_item(response_id: Any, names: tuple[str, ...]) -> JsonObject:
+    part = {"type": "output_text", "text": refusal_note(names), "annotations": [], "logprobs": []}
+    return {"type": "message", "id": f"msg_note_{response_id}", "status": "completed", "role": "assistant", "content": [part]}
+
+
+def _names(items: Iterable[JsonObject]) -> tuple[str, ...]:
+    """Names of the tools that items belong to."""
+    return tuple(item_name(item) for item in items)
+
+
+def _calls(items: Iterable[JsonObject]) -> list[JsonObject]:
+    return [item for item in items if item["type"].endswith("_call") or item["type"] in CLIENT_CALLS]
+
+
+def _issued(response_id: Any, kept: Iterable[JsonObject]) -> tuple[str, ...]:
+    ids = [response_id] if isinstance(response_id, str) else []
+    for item in kept:
+        ids += [item[key] for key in ("call_id", "approval_request_id") if isinstance(item.get(key), str)]
+        if item["type"] == "mcp_approval_request" and isinstance(item.get("id"), str):
+            ids.append(item["id"])
+    return tuple(dict.fromkeys(ids))
+
+
+def _chars(item: JsonObject) -> int:
+    chars = 0
+    for part in item.get("content") or ():
+        if isinstance(part, dict):
+            chars += sum(len(part[key]) for key in ("text", "refusal") if isinstance(part.get(key), str))
+    return chars + sum(len(item[key]) for key in ("arguments", "input", "code") if isinstance(item.get(key), str))

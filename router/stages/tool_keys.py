@@ -1,0 +1,155 @@
+"""Which tool of a grant an object on the wire means: a definition, a choice, or a call in an answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from router.exchange import JsonObject
+from routing_rules.decisions import ToolGrant
+
+CLIENT_CALLS = frozenset(
+    {
+        "function_call",
+        "custom_tool_call",
+        "computer_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+        "tool_search_call",
+        "mcp_approval_request",
+    }
+)
+"""Items of a responses answer that the app has to act on; the provider waits for it."""
+
+NOT_A_TOOL = frozenset({"message", "reasoning", "compaction"})
+"""Items of a responses answer that need no entitlement."""
+
+# A hosted type may carry a variant (`web_search_preview_2025_03_11`), its calls never do.
+_FAMILIES = (
+    "web_search",
+    "file_search",
+    "code_interpreter",
+    "computer",
+    "image_generation",
+    "local_shell",
+    "shell",
+    "apply_patch",
+    "tool_search",
+    "programmatic_tool_calling",
+)
+
+_ITEM_FAMILY = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "computer_call": "computer",
+    "computer_call_output": "computer",
+    "image_generation_call": "image_generation",
+    "local_shell_call": "local_shell",
+    "local_shell_call_output": "local_shell",
+    "shell_call": "shell",
+    "shell_call_output": "shell",
+    "apply_patch_call": "apply_patch",
+    "apply_patch_call_output": "apply_patch",
+    "tool_search_call": "tool_search",
+    "tool_search_output": "tool_search",
+    "additional_tools": "tool_search",
+    "program": "programmatic_tool_calling",
+    "program_output": "programmatic_tool_calling",
+    "function_call_output": "programmatic_tool_calling",
+    "custom_tool_call_output": "programmatic_tool_calling",
+}
+
+_MCP_ITEMS = frozenset({"mcp_call", "mcp_list_tools", "mcp_approval_request"})
+
+_SPEAKABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}").fullmatch
+
+
+def shown(name: object) -> str:
+    """A tool's name as records and notes may show it: a model can write anything for a name, so only what looks like one is."""
+    return name if isinstance(name, str) and _SPEAKABLE(name) else "(unnamed)"
+
+
+def key_of(tool: JsonObject, namespace: object = None) -> tuple[str, str]:
+    """(kind, name) of a tool definition or a named choice, in either wire format, as the grant has it; ("", "") where it is none.
+
+    An MCP server's name is its label.
+    """
+    kind = tool.get("type", "function")
+    if kind == "function" or kind == "custom":
+        holder = tool.get(kind)
+        name = holder.get("name") if isinstance(holder, dict) else tool.get("name")
+        return (kind, _dotted(namespace or tool.get("namespace"), name)) if isinstance(name, str) else ("", "")
+    if kind == "mcp":
+        label = tool.get("server_label")
+        return (kind, label) if isinstance(label, str) else ("", "")
+    return (kind, kind) if isinstance(kind, str) else ("", "")
+
+
+def item_name(item: JsonObject) -> str:
+    """The name by which records show the tool that an item of a responses answer calls."""
+    kind = item.get("type")
+    if kind == "function_call" or kind == "custom_tool_call":
+        name = item.get("name")
+        return shown(_dotted(item.get("namespace"), name) if isinstance(name, str) else None)
+    if kind in _MCP_ITEMS:
+        name, label = item.get("name"), item.get("server_label")
+        return shown(_dotted(label, name) if isinstance(name, str) else label)
+    return shown(_ITEM_FAMILY.get(kind, kind)) if isinstance(kind, str) else shown(None)
+
+
+class Granted:
+    """A grant, asked about objects on the wire. What it does not know is not granted."""
+
+    __slots__ = ("_families", "_keys")
+
+    def __init__(self, grant: ToolGrant) -> None:
+        self._keys = frozenset(grant.granted)
+        self._families: frozenset[str] | None = None
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._keys
+
+    def family(self, family: str) -> bool:
+        """Whether a hosted tool of this family is granted, in whatever variant."""
+        if self._families is None:
+            self._families = frozenset(_family(kind) for kind, _ in self._keys)
+        return family in self._families
+
+    def choice(self, choice: JsonObject) -> bool:
+        """Whether the tool that a choice names is granted. A hosted tool may be chosen by another variant than it is defined by, and
+        a tool inside a namespace by its own name alone."""
+        kind, name = key_of(choice)
+        if (kind, name) in self._keys:
+            return True
+        if kind == "mcp":
+            return False
+        if kind == "function" or kind == "custom":
+            return any(granted_kind == kind and granted.endswith("." + name) for granted_kind, granted in self._keys)
+        return self.family(_family(kind))
+
+    def item(self, item: JsonObject) -> bool:
+        """Whether an item of a responses answer may reach the app."""
+        kind = item.get("type")
+        if not isinstance(kind, str):
+            return False
+        if kind in NOT_A_TOOL:
+            return True
+        if kind == "function_call" or kind == "custom_tool_call":
+            name = item.get("name")
+            if not isinstance(name, str):
+                return False
+            return ("function" if kind == "function_call" else "custom", _dotted(item.get("namespace"), name)) in self._keys
+        if kind in _MCP_ITEMS:
+            return ("mcp", str(item.get("server_label"))) in self._keys
+        family = _ITEM_FAMILY.get(kind)
+        return family is not None and self.family(family)
+
+
+def _dotted(namespace: Any, name: str) -> str:
+    return f"{namespace}.{name}" if namespace else name
+
+
+def _family(kind: str) -> str:
+    return next((family for family in _FAMILIES if kind == family or kind.startswith(family + "_")), kind)

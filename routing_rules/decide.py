@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NewType
+from typing import TYPE_CHECKING, NewType, cast
 
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Decision, Hold, Permit, Refuse
@@ -14,8 +14,12 @@ from routing_rules.faults import did_you_mean
 from routing_rules.rules import AUTO_WISHES, Effect, Route, Rule, RuleSet, Slot, Verdict, wish_kind, within
 from routing_rules.task import Endpoint, Feature
 
-ClearedDeployment = NewType("ClearedDeployment", Deployment)
-"""A deployment that a Permit names and that was checked against it. Only `cleared` makes one."""
+if TYPE_CHECKING:  # a NewType of a msgspec class makes mypy 2.4 fail; a subclass says the same
+
+    class ClearedDeployment(Deployment, frozen=True):
+        """A deployment that a Permit names and that was checked against it. Only `cleared` makes one."""
+else:
+    ClearedDeployment = NewType("ClearedDeployment", Deployment)
 
 DEFAULT_DENY = "router:default-deny"
 EVALUATION_ERROR = "router:evaluation-error"
@@ -66,7 +70,7 @@ def decide(rules: RuleSet, facts: Facts) -> Decision:
 def cleared(rules: RuleSet, permit: Permit) -> tuple[ClearedDeployment, ...]:
     """The deployments a Permit lets a task go to, in order, each checked again against what the Permit was given for."""
     found = (rules.deployments.get(candidate) for candidate in permit.candidates)
-    return tuple(ClearedDeployment(each) for each in found if each is not None and each.clearance >= permit.sensitivity)
+    return tuple(cast("ClearedDeployment", each) for each in found if each is not None and each.clearance >= permit.sensitivity)
 
 
 def _decide(rules: RuleSet, facts: Facts) -> Decision:

@@ -1,0 +1,608 @@
+"""Governed files to a rule set: strictly, with every fault and its place; the only reading of files in this package."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import re2
+
+from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Purpose, Review, Tool
+from routing_rules.decisions import Obligation
+from routing_rules.faults import Fault, RuleFaults, Severity, did_you_mean
+from routing_rules.reading import Entry, open_file
+from routing_rules.rules import (
+    DIMENSIONS,
+    GOVERNED_DIMENSIONS,
+    ORDERED_DIMENSIONS,
+    Effect,
+    Rule,
+    RuleSet,
+    Then,
+    revision_of,
+)
+from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
+from routing_rules.task import Feature
+from routing_rules.vocabulary import CATEGORIES, BusinessImpact, Capability, LatencyClass, Sensitivity
+
+E = TypeVar("E", bound=Enum)
+
+POLICIES = Path(__file__).parent / "policies"
+
+FILES = (
+    "apps.yaml",
+    "purposes.yaml",
+    "models.yaml",
+    "tools.yaml",
+    "entitlements.yaml",
+    "budgets.yaml",
+    "sensitivity.yaml",
+    "routes.yaml",
+)
+CASES = "cases/"
+
+LEVELS = tuple(str(level) for level in Sensitivity)
+TIERS = ("fast", "reasoning")
+UNREADABLE = ("image", "audio", "file", "remote", "encrypted")
+APPROVAL_BOUNDARIES = ("none", "first_use", "every_call")
+WISHES = ("override", "honour", "refuse")
+REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+FORBID_CODES = (
+    "not_permitted_by_rule",
+    "sensitivity_not_permitted",
+    "purpose_not_permitted",
+    "tool_not_entitled",
+    "tool_combination_prohibited",
+)
+UNASSIGNED = "unassigned"
+
+RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO, Feature.BACKGROUND})
+COMPATIBLE_FEATURES = frozenset(Feature) - RARE_FEATURES
+"""What a deployment that speaks OpenAI's formats is taken to do where models.yaml does not say."""
+TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
+    Feature.RESPONSES_API,
+    Feature.HOSTED_TOOLS,
+    Feature.STORED_STATE,
+    Feature.PREDICTION,
+}
+"""The same for a provider whose format is translated."""
+
+SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+RELATIVE_DAY = re.compile(r": \+(\d+)d\b")
+"""In the shipped files a date is written as days after the first run: `: +180d`."""
+
+SESSION_LIMITS = (
+    "input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "requests",
+    "tool_calls",
+    "identical_calls",
+    "idle_seconds",
+    "total_seconds",
+)
+CALL_TOKENS = ("max_output_tokens", "min_output_tokens")
+CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
+
+
+def load(files: Mapping[str, str]) -> RuleSet:
+    """The rule set that these files (name → text) describe. Raises RuleFaults with everything that is wrong.
+
+    Cases are not run here: `routing_rules.cases.run_cases` does.
+    """
+    faults: list[Fault] = []
+    top = {name: _open(files, name, faults) for name in FILES}
+    for name in files:
+        if name not in FILES and not (name.startswith(CASES) and name.endswith(".yaml")):
+            expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
+            faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
+
+    purposes = _purposes(top["purposes.yaml"])
+    sensitivity, categories = _sensitivity(top["sensitivity.yaml"])
+    budgets = _Budgets(top["budgets.yaml"])
+    tools = _tools(top["tools.yaml"])
+    sets = _sets(top["entitlements.yaml"], tools)
+    apps = _apps(top["apps.yaml"], purposes, sets)
+    tiers, deployments = _deployments(top["models.yaml"])
+    words: dict[str, Iterable[str]] = {
+        "app": apps,
+        "team": sorted({app.team for app in apps.values()}),
+        "purpose": purposes,
+        "category": categories,
+    }
+    regions = sorted({deployment.region for deployment, _ in deployments.values()})
+    rules = _rules(top["routes.yaml"], words, tiers, regions, sets, budgets)
+    for entry in top.values():
+        entry.close()
+    if any(fault.severity is Severity.ERROR for fault in faults):
+        raise RuleFaults(sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.message)))
+    return RuleSet(
+        revision=revision_of(files),
+        files=dict(files),
+        apps=apps,
+        purposes=purposes,
+        deployments={id: deployment for id, (deployment, enabled) in deployments.items() if enabled},
+        tools=tools,
+        sets=sets,
+        session_budgets=budgets.sessions,
+        owner_budgets=budgets.owners,
+        default_owner_budget=budgets.default_owner,
+        sensitivity=sensitivity,
+        new_sessions_per_hour=budgets.new_sessions_per_hour,
+        tiers=tiers,
+        categories=categories,
+        rules=rules,
+    )
+
+
+def read_directory(directory: Path) -> dict[str, str]:
+    """The governed files in a directory, name → text; only those that are there. Raises RuleFaults where there is none,
+    or where one is not UTF-8."""
+    if not directory.is_dir():
+        raise RuleFaults([Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there is no such directory")])
+    found = {}
+    faults = []
+    for path in sorted((*directory.glob("*.yaml"), *directory.glob("*.yml"), *directory.glob("cases/*.yaml"))):
+        name = path.relative_to(directory).as_posix()
+        try:
+            found[name] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            faults.append(Fault(Severity.ERROR, "syntax", name, 0, 0, f"not UTF-8: byte {error.start} cannot be read"))
+    if faults:
+        raise RuleFaults(faults)
+    if not found:
+        raise RuleFaults(
+            [Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there are no YAML files in the directory")]
+        )
+    return found
+
+
+def shipped(today: date) -> dict[str, str]:
+    """The files that come with the package, their review dates counted from `today`."""
+
+    def dated(match: re.Match[str]) -> str:
+        return f": {today + timedelta(days=int(match[1]))}"
+
+    return {name: RELATIVE_DAY.sub(dated, text) for name, text in read_directory(POLICIES).items()}
+
+
+def complete(files: Mapping[str, str], today: date) -> dict[str, str]:
+    """These files, with the shipped ones where a file is missing. The shipped cases test the shipped routes, so they come
+    along only with those."""
+    base = shipped(today)
+    if "routes.yaml" in files:
+        base = {name: text for name, text in base.items() if not name.startswith(CASES)}
+    return base | dict(files)
+
+
+def _open(files: Mapping[str, str], name: str, faults: list[Fault]) -> Entry:
+    if name in files:
+        return open_file(name, files[name], faults)
+    faults.append(Fault(Severity.ERROR, "missing_file", name, 0, 0, f"the file `{name}` is missing"))
+    return Entry(name, None, faults)
+
+
+def _purposes(top: Entry) -> dict[str, Purpose]:
+    found: dict[str, Purpose] = {}
+    for entry in _items(top, "purposes"):
+        id = entry.identifier(found)
+        found[id] = Purpose(
+            id=id,
+            owner=entry.text("owner"),
+            business_impact=_member(BusinessImpact, entry.word("business_impact", DIMENSIONS["business_impact"], "normal")),
+            latency_class=_member(LatencyClass, entry.word("latency_class", DIMENSIONS["latency_class"], "interactive")),
+        )
+        entry.close()
+    return found
+
+
+def _sensitivity(top: Entry) -> tuple[SensitivityPolicy, tuple[str, ...]]:
+    own = top.words("own_categories", default=())
+    for category in own:
+        if category in CATEGORIES:
+            top.fault("own_categories", "duplicate_word", f"`{category}` is a category already")
+    categories = (*CATEGORIES, *own)
+    plain = SensitivityPolicy()
+    patterns: dict[str, CustomPattern] = {}
+    for entry in top.entries("patterns", required=False):
+        id = entry.identifier(patterns)
+        pattern, terms = entry.maybe_text("pattern"), entry.words("terms", default=())
+        if (pattern is None) == (not terms):
+            entry.fault(None, "wrong_type", "expected either `pattern` or `terms`")
+        if pattern is not None and not _compiles(pattern):
+            entry.fault("pattern", "bad_pattern", "not a regular expression that RE2 can run in linear time")
+        patterns[id] = CustomPattern(
+            id=id,
+            category=entry.word("category", categories),
+            level=_level(entry.word("level", LEVELS)),
+            pattern=pattern,
+            terms=terms,
+        )
+        entry.close()
+    many = top.maybe_integer("many", least=2)
+    policy = SensitivityPolicy(
+        floor=_level(top.word("floor", LEVELS, str(plain.floor))),
+        categories=_levels(top, "categories", categories),
+        kinds=_levels(top, "kinds"),
+        topics=_levels(top, "topics"),
+        unreadable=_levels(top, "unreadable", UNREADABLE),
+        unscanned=_level(top.word("unscanned", LEVELS, str(plain.unscanned))),
+        labels=_levels(top, "labels"),
+        unmapped_label=_level(top.word("unmapped_label", LEVELS, str(plain.unmapped_label))),
+        many=plain.many if many is None else many,
+        allow_listed=frozenset(top.words("allow_listed", default=())),
+        patterns=tuple(patterns.values()),
+    )
+    return policy, categories
+
+
+def _levels(top: Entry, key: str, names: Iterable[str] | None = None) -> dict[str, Sensitivity]:
+    """A mapping from names to sensitivities."""
+    entry = top.entry(key)
+    if entry is None:
+        return {}
+    known = None if names is None else list(names)
+    found = {}
+    for name in entry.keys():
+        if known is not None and name not in known:
+            hint = did_you_mean(name, known) or f"expected one of {', '.join(f'`{each}`' for each in known)}"
+            entry.fault(name, "unknown_word", f"unknown name `{name}` under `{key}`", hint)
+        found[name] = _level(entry.word(name, LEVELS))
+    return found
+
+
+class _Budgets:
+    """Session budgets with the call limits that go with them, and what owners may spend."""
+
+    def __init__(self, top: Entry) -> None:
+        self.sessions: dict[str, SessionBudget] = {}
+        self.limits: dict[str, dict[str, Any]] = {}
+        self.owners: dict[str, OwnerBudget] = {}
+        for entry in _items(top, "session_budgets"):
+            id = entry.identifier(self.sessions)
+            limits: dict[str, int | None] = {key: entry.maybe_integer(key, least=1) for key in SESSION_LIMITS}
+            self.sessions[id] = SessionBudget(name=id, cost_nano=entry.maybe_nano("cost_usd"), **limits)
+            self.limits[id] = _call_limits(entry)
+            entry.close()
+        default = top.entry("default_owner_budget")
+        self.default_owner = OwnerBudget(owner="default") if default is None else _owner_budget(default, "default")
+        for entry in top.entries("owner_budgets", required=False):
+            owner = entry.text("owner")
+            if owner in self.owners:
+                entry.fault("owner", "duplicate_id", "the owner has two budgets")
+            self.owners[owner] = _owner_budget(entry, owner)
+        self.new_sessions_per_hour = top.maybe_integer("new_sessions_per_hour", least=1)
+
+
+def _owner_budget(entry: Entry, owner: str) -> OwnerBudget:
+    soft, hard = entry.maybe_nano("soft_usd"), entry.maybe_nano("hard_usd")
+    if soft is not None and hard is not None and soft > hard:
+        entry.fault("soft_usd", "bad_amount", "`soft_usd` is above `hard_usd`")
+    entry.close()
+    return OwnerBudget(owner=owner, soft_nano=soft, hard_nano=hard)
+
+
+def _call_limits(parent: Entry) -> dict[str, Any]:
+    """The limits of one call that are set here; what is not set comes from elsewhere."""
+    entry = parent.entry("limits")
+    if entry is None:
+        return {}
+    found: dict[str, Any] = {key: entry.maybe_integer(key, least=1) for key in CALL_TOKENS}
+    found |= {key: entry.maybe_number(key) for key in CALL_SECONDS}
+    if entry.has("reasoning_effort"):
+        found["reasoning_effort"] = entry.word("reasoning_effort", REASONING_EFFORTS)
+    entry.close()
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _tools(top: Entry) -> dict[str, Tool]:
+    found: dict[str, Tool] = {}
+    for entry in _items(top, "tools"):
+        id = entry.identifier(found)
+        functions, hosted, servers = (entry.words(key, default=()) for key in ("functions", "hosted", "servers"))
+        if not (functions or hosted or servers):
+            entry.fault(None, "missing_key", "nothing recognises this tool", "expected `functions`, `hosted` or `servers`")
+        capabilities = entry.words("capabilities", DIMENSIONS["capability"])
+        if not capabilities and entry.has("capabilities"):
+            entry.fault("capabilities", "wrong_type", "a tool has at least one capability", "a tool that only computes is `pure`")
+        schema = entry.maybe_text("arguments_schema")
+        if schema is not None and not _is_json_object(schema):
+            entry.fault("arguments_schema", "wrong_type", "expected a JSON Schema, written as JSON in a text")
+        found[id] = Tool(
+            id=id,
+            owner=entry.text("owner"),
+            capabilities=frozenset(_member(Capability, word) for word in capabilities),
+            functions=functions,
+            hosted=hosted,
+            servers=servers,
+            highest_read=_level(entry.word("highest_read", LEVELS, "internal")),
+            approval_boundary=entry.word("approval_boundary", APPROVAL_BOUNDARIES, "none"),
+            arguments_schema=schema,
+            destination_arguments=entry.words("destination_arguments", default=()),
+        )
+        entry.close()
+    return found
+
+
+def _sets(top: Entry, tools: Mapping[str, Tool]) -> dict[str, EntitlementSet]:
+    found: dict[str, EntitlementSet] = {}
+    for entry in _items(top, "sets"):
+        id = entry.identifier(found)
+        found[id] = EntitlementSet(
+            id=id,
+            owner=entry.text("owner"),
+            business_purpose=entry.text("business_purpose"),
+            approver=entry.text("approver"),
+            review_by=entry.day("review_by"),
+            tools=frozenset(entry.words("tools", tools)),
+        )
+        entry.close()
+    return found
+
+
+def _apps(top: Entry, purposes: Mapping[str, Purpose], sets: Mapping[str, EntitlementSet]) -> dict[str, App]:
+    found: dict[str, App] = {}
+    for entry in _items(top, "apps", may_be_empty=True):
+        id = entry.identifier(found)
+        held = entry.words("purposes", purposes)
+        if not held and entry.has("purposes"):
+            entry.fault("purposes", "wrong_type", "an app holds at least one purpose")
+        mode = entry.word("mode", ("enforce",), "enforce")
+        found[id] = App(
+            id=id,
+            owner=entry.text("owner"),
+            team=entry.text("team", UNASSIGNED),
+            cost_center=entry.text("cost_center", UNASSIGNED),
+            clearance=_level(entry.word("clearance", LEVELS)),
+            ceiling=entry.word("ceiling", sets),
+            purposes=held,
+            mode=mode,
+        )
+        entry.close()
+    return found
+
+
+def _deployments(top: Entry) -> tuple[tuple[str, ...], dict[str, tuple[Deployment, bool]]]:
+    tiers = top.words("tiers", default=TIERS)
+    found: dict[str, tuple[Deployment, bool]] = {}
+    for entry in _items(top, "deployments", may_be_empty=True):
+        id = entry.identifier(found)
+        provider = entry.text("provider", "openai_compatible")
+        base_url = entry.maybe_text("base_url")
+        _check_url(entry, provider, base_url)
+        api_key = entry.maybe_text("api_key")
+        if api_key is not None and not SECRET_REFERENCE.fullmatch(api_key):
+            hint = "put the key into an environment variable and write `env:NAME`"
+            entry.fault("api_key", "literal_secret", "`api_key` must be a reference, never the key itself", hint)
+        usual = COMPATIBLE_FEATURES if provider in ("openai_compatible", "simulated") else TRANSLATED_FEATURES
+        features = entry.words("features", tuple(Feature), tuple(sorted(usual)))
+        only_embeds = tuple(features) == (Feature.EMBEDDINGS,)
+        context_window = entry.maybe_integer("context_window", least=1)
+        max_output_tokens = entry.maybe_integer("max_output_tokens", least=1)
+        plain = Deployment(id="", provider="", model="", tier="", clearance=Sensitivity.PUBLIC)
+        deployment = Deployment(
+            id=id,
+            provider=provider,
+            model=entry.text("model", id),
+            tier=entry.word("tier", tiers),
+            clearance=_level(entry.word("clearance", LEVELS)),
+            region=entry.text("region", plain.region),
+            base_url=base_url.rstrip("/") if base_url is not None else None,
+            api_key=api_key,
+            params={key: str(value) for key, value in _scalars(entry, "params").items()},
+            model_names=entry.words("model_names", default=()),
+            features=frozenset(_member(Feature, word) for word in features),
+            allowed_fields=frozenset(entry.words("allowed_fields", default=())),
+            context_window=plain.context_window if context_window is None else context_window,
+            max_output_tokens=plain.max_output_tokens if max_output_tokens is None else max_output_tokens,
+            reasoning_model=entry.boolean("reasoning_model", False),
+            fixed_params=_scalars(entry, "fixed_params"),
+            price=_price(entry, only_embeds),
+            internal=entry.boolean("internal", False),
+            capability_review=_review(entry, "capability_review"),
+            access_review=_review(entry, "access_review"),
+        )
+        found[id] = (deployment, entry.boolean("enabled", True))
+        entry.close()
+    return tiers, found
+
+
+def _check_url(entry: Entry, provider: str, base_url: str | None) -> None:
+    if base_url is None:
+        if provider == "openai_compatible":
+            entry.fault(
+                None,
+                "missing_key",
+                "the key `base_url` is missing",
+                "expected the address of the provider, such as `https://llm.example.org/v1`",
+            )
+        return
+    scheme, _, rest = base_url.partition("://")
+    if scheme not in ("http", "https") or not rest:
+        entry.fault("base_url", "wrong_type", "`base_url` is no address; expected one such as `https://llm.example.org/v1`")
+    elif "@" in rest.partition("/")[0]:
+        entry.fault("base_url", "literal_secret", "`base_url` must not carry a user or password", "use `api_key: env:NAME`")
+
+
+def _price(parent: Entry, only_embeds: bool) -> Price:
+    """`price`, or `assumed_price` where no full price is given. Embeddings have no output to pay for."""
+    prices = [_price_entry(parent, key, source) for key, source in (("price", "catalogue"), ("assumed_price", "assumed"))]
+    if only_embeds:
+        prices = [
+            Price(input=price.input, cached_input=price.cached_input, output=price.output or 0, source=price.source)
+            for price in prices
+        ]
+    price, assumed = prices
+    return price if price.known or not assumed.known else assumed
+
+
+def _price_entry(parent: Entry, key: str, source: str) -> Price:
+    entry = parent.entry(key)
+    if entry is None:
+        return Price(source=source)
+    classes = {
+        name: entry.maybe_nano(f"{name}_usd_per_million")
+        for name in ("input", "cached_input", "cache_write", "output", "reasoning")
+    }
+    if 0 in (classes["input"], classes["output"]) and not entry.has("source"):
+        entry.fault(
+            None, "zero_price", "a price of zero needs a reason", "say in `source` who pays, such as `internal: own hardware`"
+        )
+    price = Price(**classes, source=entry.text("source", source))
+    entry.close()
+    return price
+
+
+def _review(parent: Entry, key: str) -> Review | None:
+    entry = parent.entry(key)
+    if entry is None:
+        return None
+    review = Review(reviewer=entry.text("reviewer"), expires=entry.day("expires"))
+    entry.close()
+    return review
+
+
+def _rules(
+    top: Entry,
+    words: Mapping[str, Iterable[str]],
+    tiers: tuple[str, ...],
+    regions: list[str],
+    sets: Mapping[str, EntitlementSet],
+    budgets: _Budgets,
+) -> tuple[Rule, ...]:
+    taken: dict[str, Rule] = {}
+    for key, effect in (("prohibitions", Effect.FORBID), ("step_ups", Effect.STEP_UP), ("routes", Effect.PERMIT)):
+        for entry in top.entries(key, required=effect is Effect.PERMIT):
+            id = entry.identifier(taken)
+            valid_from, valid_until = entry.maybe_day("from"), entry.maybe_day("until")
+            if valid_from and valid_until and valid_until < valid_from:
+                entry.fault("until", "wrong_type", "`until` is before `from`")
+            taken[id] = Rule(
+                id=id,
+                effect=effect,
+                owner=entry.text("owner"),
+                reason=entry.text("reason"),
+                when=_when(entry, words),
+                then=_then(entry, tiers, regions, sets, budgets) if effect is Effect.PERMIT else None,
+                serves=entry.words("serves", default=()),
+                remedy=entry.text("remedy", ""),
+                code=entry.word("code", FORBID_CODES, FORBID_CODES[0]) if effect is Effect.FORBID else FORBID_CODES[0],
+                valid_from=valid_from,
+                valid_until=valid_until,
+                file=entry.file,
+                line=entry.line,
+                column=entry.column,
+            )
+            entry.close()
+    return tuple(taken.values())
+
+
+def _when(parent: Entry, words: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    entry = parent.entry("when")
+    if entry is None:
+        return {}
+    found = {}
+    for dimension in (*DIMENSIONS, *GOVERNED_DIMENSIONS):
+        if entry.has(dimension):
+            known = tuple(DIMENSIONS.get(dimension) or words[dimension])
+            found[dimension] = frozenset(_admitted(entry, dimension, known))
+            if not found[dimension]:
+                entry.fault(
+                    dimension, "wrong_type", f"an empty `{dimension}` admits nothing", "leave the key out to admit everything"
+                )
+    entry.close()
+    return found
+
+
+def _admitted(entry: Entry, dimension: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The words that a condition admits: a word, a list, or for an ordered dimension `{at_least: …}` or `{at_most: …}`."""
+    if not (entry.is_mapping(dimension) and dimension in ORDERED_DIMENSIONS):
+        return entry.words(dimension, known)
+    bounds = entry.entry(dimension)
+    if bounds is None:
+        return known
+    least, most = bounds.word("at_least", known, known[0]), bounds.word("at_most", known, known[-1])
+    bounds.close()
+    if least not in known or most not in known:
+        return known
+    return known[known.index(least) : known.index(most) + 1]
+
+
+def _then(
+    parent: Entry, tiers: tuple[str, ...], regions: list[str], sets: Mapping[str, EntitlementSet], budgets: _Budgets
+) -> Then | None:
+    entry = parent.entry("then")
+    if entry is None:
+        parent.fault(None, "missing_key", "the key `then` is missing", "expected what the route gives: tier, set and budget")
+        return None
+    tier = entry.word("tier", tiers)
+    fallback = entry.words("fallback_tiers", tiers, ())
+    if tier in fallback:
+        entry.fault("fallback_tiers", "duplicate_word", f"`{tier}` is the tier of the route already")
+    budget = entry.word("budget", budgets.sessions)
+    limits = CallLimits(**{**budgets.limits.get(budget, {}), **_call_limits(entry)})
+    if limits.min_output_tokens > limits.max_output_tokens:
+        entry.fault("limits", "wrong_type", "`min_output_tokens` is above `max_output_tokens`")
+    obligations = frozenset(_member(Obligation, word) for word in entry.words("obligations", tuple(Obligation), ()))
+    if obligations >= {Obligation.DRAIN, Obligation.CANCEL}:
+        entry.fault("obligations", "wrong_type", "`drain` and `cancel` contradict each other")
+    then = Then(
+        tiers=(tier, *fallback),
+        entitlement_set=entry.word("set", sets),
+        budget=budget,
+        limits=limits,
+        obligations=obligations,
+        regions=frozenset(entry.words("regions", regions, ())),
+        internal_only=entry.boolean("internal_only", False),
+        wish=entry.word("wish", WISHES, WISHES[0]),
+        hints=entry.boolean("hints", False),
+    )
+    entry.close()
+    return then
+
+
+def _items(top: Entry, key: str, *, may_be_empty: bool = False) -> list[Entry]:
+    found = top.entries(key)
+    if not found and not may_be_empty and top.has(key):
+        top.fault(key, "wrong_type", f"`{key}` is empty")
+    return found
+
+
+def _scalars(parent: Entry, key: str) -> dict[str, str | int | float | bool]:
+    entry = parent.entry(key)
+    return {} if entry is None else {name: entry.scalar(name) for name in entry.keys()}
+
+
+def _level(word: str) -> Sensitivity:
+    return _member(Sensitivity, word)
+
+
+def _member(kind: type[E], word: str) -> E:
+    """The member of this name. A word that is none was noted as a fault, so that whatever is given back is thrown away."""
+    try:
+        return kind(word)
+    except ValueError:
+        return next(iter(kind))
+
+
+def _compiles(pattern: str) -> bool:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except re2.error:
+        return False
+    return True
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

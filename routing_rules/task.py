@@ -66,8 +66,9 @@ class Part(msgspec.Struct, frozen=True):
     """One readable (or unreadable) piece of a request.
 
     `path` names where it stands in the body (`messages[2].content[0].text`), `turn` counts messages or items from 0
-    (-1 for what belongs to no turn). A part that cannot be read has `unreadable` set to what it is (`image`, `audio`,
-    `file`, `remote`, `encrypted`) and an empty text.
+    (-1 for what belongs to no turn). A path that ends in `#json` is the same text with the escapes of its JSON resolved. A
+    part that cannot be read has `unreadable` set to what it is (`image`, `audio`, `file`, `remote`, `encrypted`, `tokens`)
+    and an empty text.
     """
 
     role: Role
@@ -105,7 +106,9 @@ class Task(msgspec.Struct, frozen=True):
 
     `conversation` holds one canonical byte string per message or item, in order, and `assistant_turns` the indices of
     those that are the model's; session linking computes its prefix HMACs from them. `issued_ids` are the tool-call and
-    response ids that the history refers to. `input_bytes` bounds the input tokens from above.
+    response ids that the history refers to. `input_bytes` bounds the input tokens from above, unless `input_unbounded` says
+    that the provider adds more than the router can count (files, remote content, state it holds): then only the deployment's
+    context window bounds them.
     """
 
     endpoint: Endpoint
@@ -124,6 +127,7 @@ class Task(msgspec.Struct, frozen=True):
     max_output_tokens: int | None = None
     reasoning_effort: str | None = None
     input_bytes: int = 0
+    input_unbounded: bool = False
     conversation: tuple[bytes, ...] = ()
     assistant_turns: tuple[int, ...] = ()
     issued_ids: tuple[str, ...] = ()

@@ -95,7 +95,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Money held for one request. `output_tokens` is what the answer may use at most."""
+    """Money held for one request. `output_tokens` is what the answer may use at most, `month` whose budget the owner pays from."""
 
     request_id: str
     session_id: str
@@ -104,6 +104,8 @@ class Reservation(msgspec.Struct, frozen=True):
     amount_nano: int
     output_tokens: int
     session_left_nano: int | None  # of the cost budget, after this hold; None: no limit
+    app: str = ""
+    month: str = ""  # UTC, as `2026-08`
 
 
 class Settlement(msgspec.Struct, frozen=True):

@@ -14,6 +14,8 @@ from routing_rules.facts import Labels
 from routing_rules.rules import RuleSet
 from routing_rules.task import Endpoint
 
+NO_LABELS = Labels()
+
 
 @dataclass(frozen=True, slots=True)
 class Linked:
@@ -38,20 +40,28 @@ class Sessions(Protocol):
     async def open(self, session_id: str, app: str, deployments: Sequence[str]) -> SessionState:
         """Labels and their version, balances, and which of `deployments` are in cool-down. Creates nothing.
 
-        Raises Refused(`invalid_request`) where the session belongs to another app.
+        The same id from another app is another session.
         """
         ...
 
-    async def remember(self, app: str, session_id: str, issued: Sequence[str], prefixes: Sequence[str], deployment: str) -> None:
-        """Make issued ids and prefix HMACs lead back to this session."""
+    async def remember(
+        self,
+        app: str,
+        session_id: str,
+        issued: Sequence[str],
+        prefixes: Sequence[str],
+        deployment: str,
+        labels: Labels = NO_LABELS,
+    ) -> None:
+        """Make issued ids and prefix HMACs lead back to this session, which carries `labels`."""
         ...
 
     async def cool_down(self, deployment: str, seconds: float) -> None:
         """Let no replica use a deployment for a while."""
         ...
 
-    async def end(self, session_id: str, reason: str) -> bool:
-        """End a session everywhere; its next request is refused. False where there is none."""
+    async def end(self, session_id: str, reason: str, app: str | None = None) -> bool:
+        """End a session everywhere; its next request is refused. False where there is none. `app` None: whosoever it is."""
         ...
 
 
@@ -136,8 +146,6 @@ class Upstream(Protocol):
     async def aclose(self) -> None:
         """Close all connections."""
         ...
-
-
 
 
 class Client(Protocol):

@@ -1,0 +1,108 @@
+-- Holds the worst case of one request and records that it was admitted, or says which limit stands in the way.
+-- KEYS  1 session, 2 reservation, 3 closed mark, 4 open set, 5 outbox,
+--       then, where all keys lie on one server: 6 new sessions of the app, 7-9 the owner's month
+-- ARGV  see RedisBudgets.reserve; -1 stands for `no limit`
+-- Returns {'held', amount, output tokens, left or -1}, {'closed'}, {'full'}, {'ended', reason}, {'changed'},
+--       {'idle' | 'total', limit, seconds}, {'rotation', limit}, or {limit name, limit, used, held, needed}
+
+local request, now, member, integrity, confidentiality = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local fixed, per_token, wanted, least, input = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local max_cost, max_requests, max_input, max_output = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local max_idle, max_total, owner_limit, max_new = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+
+local before = redis.call('HMGET', KEYS[2], 'amount', 'output', 'left')
+if before[1] then
+  return {'held', tonumber(before[1]), tonumber(before[2]), tonumber(before[3])}
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  return {'closed'}
+end
+if redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[19]) then
+  return {'full'}
+end
+
+local s = redis.call('HMGET', KEYS[1], 'ended', 'i', 'c', 'v', 'spent', 'held', 'n', 'created', 'last', 'in', 'out', 'hin', 'hout')
+local function number(field)
+  return tonumber(s[field] or 0)
+end
+local created, last = tonumber(s[8] or now), tonumber(s[9] or now)
+
+if s[1] then
+  return {'ended', s[1]}
+end
+if number(2) > integrity or number(3) > confidentiality then
+  return {'changed'}
+end
+if max_idle >= 0 and now - last > max_idle * 1000 then
+  return {'idle', max_idle, math.floor((now - last) / 1000)}
+end
+if max_total >= 0 and now - created > max_total * 1000 then
+  return {'total', max_total, math.floor((now - created) / 1000)}
+end
+if max_requests >= 0 and number(7) >= max_requests then
+  return {'requests', max_requests, number(7), 0, 1}
+end
+if max_input >= 0 and number(10) + number(12) + input > max_input then
+  return {'input_tokens', max_input, number(10), number(12), input}
+end
+
+-- The output shrinks to what the tightest limit leaves, but not below `least`.
+local output = wanted
+if max_output >= 0 and number(11) + number(13) + output > max_output then
+  output = max_output - number(11) - number(13)
+  if output < least then
+    return {'output_tokens', max_output, number(11), number(13), least}
+  end
+end
+local function affordable(room)
+  if fixed + output * per_token <= room then
+    return true
+  end
+  if per_token > 0 and fixed + least * per_token <= room then
+    local rest = room - fixed
+    output = (rest - math.fmod(rest, per_token)) / per_token
+    return true
+  end
+  return false
+end
+local spent, held = number(5), number(6)
+local limit = max_cost >= 0 and math.min(max_cost, LARGEST) or LARGEST
+if not affordable(limit - spent - held) then
+  return {'cost', limit, spent, held, fixed + least * per_token}
+end
+if owner_limit >= 0 and KEYS[7] then
+  local owner_spent, owner_held, room = owner_room(KEYS[7], KEYS[8], KEYS[9], request, owner_limit, now)
+  if not affordable(room) then
+    return {'owner', owner_limit, owner_spent, owner_held, fixed + least * per_token}
+  end
+end
+if not s[8] and max_new >= 0 and KEYS[6] then
+  if redis.call('INCR', KEYS[6]) > max_new then
+    redis.call('DECR', KEYS[6])
+    return {'rotation', max_new}
+  end
+  redis.call('EXPIRE', KEYS[6], 7200)
+end
+
+-- Nothing can fail from here on.
+local amount = fixed + output * per_token
+local left = max_cost >= 0 and limit - spent - held - amount or -1
+if owner_limit >= 0 and KEYS[7] then
+  take_lease(KEYS[7], KEYS[8], KEYS[9], request, amount, ARGV[26])
+end
+local version = number(4)
+if not s[8] or number(2) < integrity or number(3) < confidentiality then
+  version = version + 1
+end
+redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
+  'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output))
+redis.call('PEXPIRE', KEYS[1], ARGV[25])
+redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'left', whole(left), 'input', ARGV[10], 'member', member,
+  'cost', ARGV[11], 'session', ARGV[20], 'owner', ARGV[21], 'month', ARGV[22], 'deployment', ARGV[23], 'hard', ARGV[17])
+redis.call('ZADD', KEYS[4], now, member)
+if output == wanted then
+  redis.call('XADD', KEYS[5], '*', 'r', ARGV[24])
+else
+  redis.call('XADD', KEYS[5], '*', 'r', ARGV[24], 'h', whole(amount), 'o', whole(output))
+end
+return {'held', amount, output, left}

@@ -1,8 +1,8 @@
 """The model of what apps may send: every field of the OpenAI specification, how it is treated and why, and the checks.
 
 Three tables (`CHAT`, `RESPONSES`, `EMBEDDINGS`) hold one row per top-level field. `parse` turns bytes into a body that fits its
-table, or refuses it with the path of the field at fault; `read_headers` does the same for the router's own headers. No message
-ever repeats content: names of fields and the words of the specification only.
+table, or refuses it with the path of the field at fault. No message ever repeats content: names of fields and the words of the
+specification only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Optional
+from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import msgspec
 from msgspec import Meta, Struct
@@ -106,7 +106,6 @@ from router.api.shapes import (
 )
 from router.errors import Refused
 from router.exchange import JsonObject
-from router.stages.read_task import RouterHeaders
 from routing_rules.task import Endpoint
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -388,11 +387,11 @@ _SHOWABLE = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
 
 def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozenset()) -> JsonObject:
-    """The body as a plain object that fits the endpoint's table.
+    """the body as a plain object that fits the endpoint's table.
 
     `allowed_extra` are fields unknown to the specification that some deployment takes: `top_k` at the top, or a place inside
-    `messages` or `input` with its indices left out, `messages[].reasoning_content`. Raises Refused: `invalid_request`, `unknown_parameter`,
-    `approval_required` (an app cannot approve its own MCP call); nothing else, whatever the bytes are.
+    `messages` or `input` with its indices left out, `messages[].reasoning_content`. Raises Refused (`invalid_request`, `unknown_parameter`) and
+    nothing else, whatever the bytes are.
     """
     body = _decode(raw)
     checked = body
@@ -404,7 +403,7 @@ def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozen
         checked = {name: value for name, value in body.items() if name not in unknown}
     for name, why in _REFUSED[endpoint]:
         if body.get(name) is not None:
-            raise _invalid(name, f"`{name}` is not accepted here: {why}.")
+            raise _invalid(name, f"`{name}` is not accepted here: {why}")
     typed = _check(checked, _BODIES[endpoint], "", allowed_extra)
     if endpoint is Endpoint.CHAT:
         _check_chat(body, typed, allowed_extra)
@@ -419,18 +418,18 @@ def _decode(raw: bytes) -> JsonObject:
     try:
         body = _DECODER.decode(raw)
     except RecursionError:
-        raise _invalid(None, f"The body is nested too deeply; send at most {MAX_DEPTH} levels.") from None
+        raise _invalid(None, f"the body is nested too deeply; send at most {MAX_DEPTH} levels") from None
     except UnicodeDecodeError:
-        raise _invalid(None, "The body is not valid UTF-8; encode it as UTF-8.") from None
+        raise _invalid(None, "the body is not valid UTF-8; encode it as UTF-8") from None
     except msgspec.ValidationError:
-        raise _invalid(None, "The body holds a number that is out of range; send numbers that fit 64 bits.") from None
+        raise _invalid(None, "the body holds a number that is out of range; send numbers that fit 64 bits") from None
     except (msgspec.DecodeError, ValueError):
-        raise _invalid(None, "The body is not valid JSON; send one JSON object, with no NaN or Infinity in it.") from None
+        raise _invalid(None, "the body is not valid JSON; send one JSON object, with no NaN or Infinity in it") from None
     if type(body) is not dict:
-        raise _invalid(None, f"The body must be a JSON object, not {_kind(body)}.")
+        raise _invalid(None, f"the body must be a JSON object, not {_kind(body)}")
     # Brackets inside texts count too, so this only says that the depth cannot be too large.
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
-        raise _invalid(None, f"The body is nested too deeply; send at most {MAX_DEPTH} levels.")
+        raise _invalid(None, f"the body is nested too deeply; send at most {MAX_DEPTH} levels")
     return body
 
 
@@ -480,9 +479,9 @@ def _without_extras(value: Any, path: str, allowed_extra: frozenset[str]) -> Any
 
 def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> None:
     if typed.max_tokens is not None and typed.max_completion_tokens is not None:
-        raise _invalid("max_tokens", "`max_tokens` and `max_completion_tokens` contradict each other; send one of them.")
+        raise _invalid("max_tokens", "`max_tokens` and `max_completion_tokens` contradict each other; send one of them")
     if typed.stream_options is not None and not typed.stream:
-        raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out.")
+        raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out")
     tools = typed.tools or ()
     names = set()
     for index, tool in enumerate(tools):
@@ -491,19 +490,19 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
             names.add((tool["type"], tool[tool["type"]]["name"]))
     functions = {function.name for function in typed.functions or ()}
     if tools and functions:
-        raise _invalid("functions", "`functions` and `tools` contradict each other; move the functions into `tools`.")
+        raise _invalid("functions", "`functions` and `tools` contradict each other; move the functions into `tools`")
     if typed.tool_choice is not None and typed.function_call is not None:
-        raise _invalid("function_call", "`function_call` and `tool_choice` contradict each other; send `tool_choice` only.")
+        raise _invalid("function_call", "`function_call` and `tool_choice` contradict each other; send `tool_choice` only")
     if typed.function_call is not None:
         if not functions:
-            raise _invalid("function_call", "`function_call` needs `functions`; add them, or leave `function_call` out.")
+            raise _invalid("function_call", "`function_call` needs `functions`; add them, or leave `function_call` out")
         if type(typed.function_call) is Named and typed.function_call.name not in functions:
-            raise _invalid("function_call.name", "`function_call` names a function that is not in `functions`; add it there.")
+            raise _invalid("function_call.name", "`function_call` names a function that is not in `functions`; add it there")
     choice = typed.tool_choice
     if choice is None:
         return
     if not tools:
-        raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out.")
+        raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out")
     if type(choice) is str:
         return
     wanted: list[ChatFunctionChoice | ChatCustomChoice] = (
@@ -512,7 +511,7 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
     for want in wanted:
         named = ("function", want.function.name) if isinstance(want, ChatFunctionChoice) else ("custom", want.custom.name)
         if named not in names:
-            raise _invalid("tool_choice", "`tool_choice` names a tool that is not in `tools`; add it there.")
+            raise _invalid("tool_choice", "`tool_choice` names a tool that is not in `tools`; add it there")
 
 
 def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> None:
@@ -521,9 +520,9 @@ def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]
             "background", f"`background: true` is not accepted here: {RESPONSES['background'].why.partition(': ')[2]}."
         )
     if typed.stream_options is not None and not typed.stream:
-        raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out.")
+        raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out")
     if not typed.input and typed.previous_response_id is None:
-        raise _invalid("input", "`input` is required and must not be empty; send a string or a list of items.")
+        raise _invalid("input", "`input` is required and must not be empty; send a string or a list of items")
     offered: list[tuple[str, str]] = []
     for index, tool in enumerate(typed.tools or ()):
         offered += _offered(tool, _check_tool(tool, RESPONSES_TOOLS, f"tools[{index}]", allowed_extra))
@@ -534,35 +533,29 @@ def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]
     if choice is None or choice in ("none", "auto"):
         return
     if not offered:
-        raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out.")
+        raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out")
     if choice == "required":
         return
     wanted = choice.tools if type(choice) is AllowedChoice else [body["tool_choice"]]
     for want in wanted:
         if not _is_offered(want, offered):
-            raise _invalid("tool_choice", "`tool_choice` names a tool that is not in `tools`; add it there.")
+            raise _invalid("tool_choice", "`tool_choice` names a tool that is not in `tools`; add it there")
 
 
 def _check_item(item: Any, path: str, allowed_extra: frozenset[str]) -> list[tuple[str, str]]:
     """Checks one item of `input`; the tools that it adds."""
     if type(item) is not dict:
-        raise _invalid(path, f"`{path}` must be an object, not {_kind(item)}.")
+        raise _invalid(path, f"`{path}` must be an object, not {_kind(item)}")
     kind = item.get("type")
     if kind is None:
         item = {name: value for name, value in item.items() if name != "type"}
         kind = "message" if "role" in item else "item_reference"
     struct = ITEMS.get(kind) if type(kind) is str else None
     if struct is None:
-        raise _invalid(f"{path}.type", f"`{path}.type` must be one of: {', '.join(sorted(ITEMS))}.")
+        raise _invalid(f"{path}.type", f"`{path}.type` must be one of: {', '.join(sorted(ITEMS))}")
     if struct is ItemReference:
-        raise _invalid(path, f"`{path}` refers to an item that the router cannot see; send the item itself.")
+        raise _invalid(path, f"`{path}` refers to an item that the router cannot see; send the item itself")
     typed = _check(item, struct, path, allowed_extra)
-    if struct is McpApprovalResponse and typed.approve:
-        raise Refused(
-            "approval_required",
-            f"`{path}` approves a tool call, which an app cannot do by itself; ask an approver, or send `approve: false`.",
-            param=f"{path}.approve",
-        )
     offered: list[tuple[str, str]] = []
     if struct is AdditionalTools or struct is ToolSearchOutput:
         for index, tool in enumerate(typed.tools):
@@ -573,10 +566,10 @@ def _check_item(item: Any, path: str, allowed_extra: frozenset[str]) -> list[tup
 def _check_tool(tool: Any, known: Mapping[str, type[Struct]], path: str, allowed_extra: frozenset[str]) -> Any:
     """The tool as its struct; None for a type that the specification does not know, which no set can entitle until it is registered."""
     if type(tool) is not dict:
-        raise _invalid(path, f"`{path}` must be an object, not {_kind(tool)}.")
+        raise _invalid(path, f"`{path}` must be an object, not {_kind(tool)}")
     kind = tool.get("type")
     if type(kind) is not str or not _TOOL_TYPE.match(kind):
-        raise _invalid(f"{path}.type", f"`{path}.type` is required: a word such as {', '.join(sorted(known))}.")
+        raise _invalid(f"{path}.type", f"`{path}.type` is required: a word such as {', '.join(sorted(known))}")
     struct = known.get(kind)
     return None if struct is None else _check(tool, struct, path, allowed_extra)
 
@@ -584,7 +577,7 @@ def _check_tool(tool: Any, known: Mapping[str, type[Struct]], path: str, allowed
 def _offered(tool: JsonObject, typed: Any) -> list[tuple[str, str]]:
     """What a tool of the responses format may be chosen by: its type and name, or label."""
     if type(typed) is NamespaceTool:
-        return [(inner["type"], inner["name"]) for inner in tool["tools"]]
+        return [(inner["type"], name) for inner in tool["tools"] for name in (inner["name"], f"{tool['name']}.{inner['name']}")]
     if type(typed) is McpTool:
         return [("mcp", typed.server_label)]
     return [(tool["type"], tool["name"] if typed is not None and "name" in tool else "")]
@@ -605,16 +598,16 @@ def _is_offered(want: JsonObject, offered: list[tuple[str, str]]) -> bool:
 def _check_embeddings(typed: Any) -> None:
     texts = typed.input
     if texts == "":
-        raise _invalid("input", "`input` must not be empty; send a text.")
+        raise _invalid("input", "`input` must not be empty; send a text")
     if type(texts) is str:
         return
     kinds = {type(text) for text in texts}
     if len(kinds) > 1:
-        raise _invalid("input", "`input` must hold either texts, or token numbers, or lists of token numbers, not a mixture.")
+        raise _invalid("input", "`input` must hold either texts, or token numbers, or lists of token numbers, not a mixture")
     if kinds != {int} and len(texts) > MAX_EMBEDDING_INPUTS:
-        raise _invalid("input", f"`input` holds more than {MAX_EMBEDDING_INPUTS} texts; send several requests.")
+        raise _invalid("input", f"`input` holds more than {MAX_EMBEDDING_INPUTS} texts; send several requests")
     if "" in texts or [] in texts:
-        raise _invalid("input", "`input` must not hold an empty text; leave it out.")
+        raise _invalid("input", "`input` must not hold an empty text; leave it out")
 
 
 # What is wrong, said without repeating content
@@ -643,30 +636,30 @@ def _explained(message: str, value: Any, kind: Any, path: str) -> Refused:
     steps = list(_STEP.finditer(place))
     shown = path + "".join(step[0] for step in steps if not step["any"])
     shown = shown.removeprefix(".")
-    what_it_is = f"`{shown}`" if shown else "The body"
+    what_it_is = f"`{shown}`" if shown else "the body"
     if match and match["key"]:
-        what_it_is = f"A name in `{shown}`"
+        what_it_is = f"a name in `{shown}`"
     if field := _QUOTED_FIELD.search(what):
         if "unknown field" in what:
             return _unknown(field["field"], shown, _names_at(kind, value, steps))
         name = f"{shown}.{field['field']}" if shown else field["field"]
-        return _invalid(name, f"`{name}` is required.")
+        return _invalid(name, f"`{name}` is required")
     if bound := _BOUND.match(what):
         number = bound["bound"].removesuffix(".0")
         words = _BOUND_WORDS[bound["sign"]]
         if not bound["of"]:
-            return _invalid(shown, f"{what_it_is} must be {words} {number}.")
+            return _invalid(shown, f"{what_it_is} must be {words} {number}")
         things = {"str": "characters", "array": "entries", "object": "entries"}[bound["kind"]]
-        return _invalid(shown, f"{what_it_is} must hold {words} {number} {things}.")
+        return _invalid(shown, f"{what_it_is} must hold {words} {number} {things}")
     if expected := _EXPECTED.match(what):
         kinds = " or ".join(_KINDS.get(word, word) for word in expected["kinds"].split(" | ") if word != "null")
-        return _invalid(shown, f"{what_it_is} must be {kinds}, not {_KINDS.get(expected['got'], 'that')}.")
+        return _invalid(shown, f"{what_it_is} must be {kinds}, not {_KINDS.get(expected['got'], 'that')}")
     if "matching regex" in what:
         pattern = what.partition("regex ")[2].strip("'").replace("\\\\", "\\").removeprefix("\\A").removesuffix("\\Z")
-        return _invalid(shown, f"{what_it_is} must match {pattern}.")
+        return _invalid(shown, f"{what_it_is} must match {pattern}")
     if allowed := _words_at(kind, value, steps):
-        return _invalid(shown, f"{what_it_is} must be one of: {', '.join(allowed)}.")
-    return _invalid(shown, f"{what_it_is} does not have a value that the specification allows.")
+        return _invalid(shown, f"{what_it_is} must be one of: {', '.join(allowed)}")
+    return _invalid(shown, f"{what_it_is} does not have a value that the specification allows")
 
 
 def _types_at(kind: Any, value: Any, steps: list[re.Match[str]]) -> Iterator[msgspec.inspect.Type]:
@@ -735,10 +728,12 @@ def _words_at(kind: Any, value: Any, steps: list[re.Match[str]]) -> list[str]:
 def _unknown(name: str, inside: str, known: set[str] | frozenset[str]) -> Refused:
     if not _SHOWABLE.match(name):
         where = f"in `{inside}`" if inside else "at the top"
-        return Refused("unknown_parameter", f"Unknown parameter {where}; its name cannot be shown.", param=inside or None)
+        return Refused(
+            "unknown_parameter", f"Unknown parameter {where}; its name cannot be shown; leave it out", param=inside or None
+        )
     path = f"{inside}.{name}" if inside else name
     near = get_close_matches(name, known, n=1)
-    remedy = f"did you mean '{near[0]}'?" if near else "leave it out."
+    remedy = f"did you mean '{near[0]}'?" if near else "leave it out"
     return Refused("unknown_parameter", f"Unknown parameter: '{path}'; {remedy}", param=path)
 
 
@@ -750,54 +745,3 @@ def _kind(value: Any) -> str:
     return {str: "a string", int: "a number", float: "a number", bool: "true or false", list: "an array", dict: "an object"}.get(
         type(value), "null"
     )
-
-
-# The router's own headers
-
-HEADERS: dict[str, tuple[re.Pattern[str], str]] = {
-    "x-router-purpose": (re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z"), "1 to 64 of A-Z a-z 0-9 . _ -"),
-    "x-router-label": (re.compile(r"\A[\x20-\x7e]{1,256}\Z"), "1 to 256 printable characters"),
-    "x-session-id": (re.compile(r"\A[A-Za-z0-9._:-]{1,128}\Z"), "1 to 128 of A-Z a-z 0-9 . _ : -"),
-    "x-router-approval": (re.compile(r"\A[A-Za-z0-9._:-]{1,256}\Z"), "1 to 256 of A-Z a-z 0-9 . _ : -"),
-    "x-router-debug": (re.compile(r"\A(?:0|1|true|false)\Z"), "0, 1, true or false"),
-    "x-stainless-retry-count": (re.compile(r"\A[0-9]{1,3}\Z"), "a number from 0 to 999"),
-}
-"""Name → what its value must match, and the same in words. All are optional, none is forwarded."""
-
-
-def read_headers(headers: Mapping[str, str]) -> RouterHeaders:
-    """The router's own headers out of `headers` (lower-case names; others are ignored).
-
-    Raises Refused(`invalid_request`) naming a header that is malformed, or an `x-router-` header that does not exist.
-    """
-    values: dict[str, str] = {}
-    for name, value in headers.items():
-        rule = HEADERS.get(name)
-        if rule is None:
-            if name.startswith("x-router-"):
-                _no_such_header(name)
-            continue
-        if not rule[0].match(value):
-            raise _invalid(name, f"The header `{name}` must be {rule[1]}.")
-        values[name] = value
-    if not values:
-        return NO_HEADERS
-    return RouterHeaders(
-        purpose=values.get("x-router-purpose"),
-        label=values.get("x-router-label"),
-        session_id=values.get("x-session-id"),
-        approval=values.get("x-router-approval"),
-        debug=values.get("x-router-debug") in ("1", "true"),
-        retry_count=int(values.get("x-stainless-retry-count", "0")),
-    )
-
-
-NO_HEADERS = RouterHeaders()
-
-
-def _no_such_header(name: str) -> NoReturn:
-    if not _SHOWABLE.match(name):
-        raise _invalid(None, "A header that starts with `x-router-` does not exist; leave it out.")
-    near = get_close_matches(name, HEADERS, n=1)
-    remedy = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(HEADERS)}."
-    raise _invalid(name, f"The header `{name}` does not exist; {remedy}")

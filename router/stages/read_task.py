@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
+from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages.conversation import chat_message, response_item, spoken_by_model
 from routing_rules.task import Endpoint, Feature, Part, Provenance, Role, Task, ToolAsk, ToolChoice
@@ -28,6 +30,19 @@ class RouterHeaders(msgspec.Struct, frozen=True):
     approval: str | None = None
     debug: bool = False
     retry_count: int = 0
+
+
+NO_HEADERS = RouterHeaders()
+
+HEADERS: dict[str, tuple[re.Pattern[str], str]] = {
+    "x-router-purpose": (re.compile(r"\A[A-Za-z0-9._-]{1,64}\Z"), "1 to 64 of A-Z a-z 0-9 . _ -"),
+    "x-router-label": (re.compile(r"\A[\x20-\x7e]{1,256}\Z"), "1 to 256 printable characters"),
+    "x-session-id": (re.compile(r"\A[A-Za-z0-9._:-]{1,128}\Z"), "1 to 128 of A-Z a-z 0-9 . _ : -"),
+    "x-router-approval": (re.compile(r"\A[A-Za-z0-9._:-]{1,256}\Z"), "1 to 256 of A-Z a-z 0-9 . _ : -"),
+    "x-router-debug": (re.compile(r"\A(?:0|1|true|false)\Z"), "0, 1, true or false"),
+    "x-stainless-retry-count": (re.compile(r"\A[0-9]{1,3}\Z"), "a number from 0 to 999"),
+}
+"""Request header → what its value must match, and the same in words. All are optional, none is forwarded."""
 
 
 # Upper bounds in tokens of what is not text. A byte-level tokenizer never makes more tokens than there are bytes, so bytes
@@ -104,6 +119,34 @@ _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml
 _BINARY_STARTS = (b"%PDF", b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff")
 
 
+def read_headers(headers: Mapping[str, str]) -> RouterHeaders:
+    """The router's own headers out of `headers` (lower-case names; others are ignored).
+
+    Raises Refused(`invalid_request`) naming a header whose value is malformed, or an `x-router-` header that does not exist: a
+    label that is misspelt must not go unheeded.
+    """
+    values: dict[str, str] = {}
+    for name, value in headers.items():
+        rule = HEADERS.get(name)
+        if rule is not None:
+            if not rule[0].match(value):
+                raise Refused("invalid_request", f"the header `{name}` must be {rule[1]}", param=name)
+            values[name] = value
+        elif name.startswith("x-router-"):
+            near = get_close_matches(name, HEADERS, n=1) or list(HEADERS)
+            raise Refused("invalid_request", f"there is no such `x-router-` header; did you mean `{near[0]}`?")
+    if not values:
+        return NO_HEADERS
+    return RouterHeaders(
+        purpose=values.get("x-router-purpose"),
+        label=values.get("x-router-label"),
+        session_id=values.get("x-session-id"),
+        approval=values.get("x-router-approval"),
+        debug=values.get("x-router-debug") in ("1", "true"),
+        retry_count=int(values.get("x-stainless-retry-count", "0")),
+    )
+
+
 def read_task(
     endpoint: Endpoint, body: JsonObject, headers: RouterHeaders, labels: Mapping[str, Sensitivity], unmapped: Sensitivity
 ) -> Task:
@@ -130,7 +173,7 @@ def read_task(
         wish=body["model"],
         parts=tuple(reading.parts),
         tools=tuple(reading.tools),
-        tool_choice=reading.tool_choice,
+        tool_choice=reading.chosen(),
         features=frozenset(reading.features),
         extra_fields=frozenset(reading.extra_fields),
         declared=None if headers.label is None else _declared(headers.label, labels, unmapped),
@@ -535,6 +578,26 @@ class _Reading:
         else:
             self.tool_choice = ToolChoice("named", (_chosen(choice),), True)
 
+    def chosen(self) -> ToolChoice:
+        """The choice with names as the asks have them: a tool inside a namespace may be chosen by its own name, a hosted tool by
+        another variant of its type."""
+        choice = self.tool_choice
+        if not choice.names:
+            return choice
+        known = {name for ask in self.tools for name in (ask.name, ask.server)}
+        return msgspec.structs.replace(
+            choice, names=tuple(name if name in known else self.asked_as(name) for name in choice.names)
+        )
+
+    def asked_as(self, name: str) -> str:
+        for ask in self.tools:
+            if ask.kind in ("function", "custom"):
+                if ask.name.endswith(f".{name}"):
+                    return ask.name
+            elif ask.kind.startswith(name) or name.startswith(ask.kind):
+                return ask.kind
+        return name
+
     def text_options(self, options: JsonObject) -> None:
         if wanted := options.get("format"):
             self.format(wanted, wanted, "text.format")
@@ -650,10 +713,9 @@ def _decoded(data: str) -> str | None:
 
 
 def _chosen(choice: JsonObject) -> str:
-    """The name by which a tool choice of the responses format picks: a function's, `mcp:LABEL`, or the hosted type."""
-    if choice["type"] in ("function", "custom"):
-        return str(choice["name"])
-    return f"mcp:{choice['server_label']}" if choice["type"] == "mcp" else str(choice["type"])
+    """The name by which a tool choice of the responses format picks: a function's, an MCP server's label, or the hosted type."""
+    key = {"function": "name", "custom": "name", "mcp": "server_label"}.get(choice["type"], "type")
+    return str(choice[key])
 
 
 def _wants(feature: Feature) -> Callable[[_Reading, Any], None]:

@@ -25,7 +25,7 @@ from router.stages.enforced import Enforced
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import gather
 from router.stages.open_session import ConversationChain, Opened, digest_of, open_session
-from router.stages.read_task import read_task
+from router.stages.read_task import RouterHeaders, read_task
 from router.stages.reserve import hold_request, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.streaming import Broadcast
@@ -47,6 +47,7 @@ class Incoming:
     raw: bytes
     authorization: str | None
     headers: Mapping[str, str]  # lower-case names
+    read_headers: Callable[[Mapping[str, str]], RouterHeaders]
     parse: Callable[[Endpoint, bytes, frozenset[str]], JsonObject]
 
 
@@ -82,7 +83,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
     try:
         force = services.in_force()
         rules = force.rules
-        headers = read_headers(incoming.headers)
+        headers = incoming.read_headers(incoming.headers)
         caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
         running_as = (caller.app, digest_of(services.secret, caller.app, incoming.raw))
         if headers.retry_count and await _joined(services.running.get(running_as), client):
@@ -382,8 +383,8 @@ class Answering:
     async def _settle(
         self, outcome: str, code: str | None, deployment: Deployment | None, enforced: Enforced | None
     ) -> Settlement | None:
-        """Close the entry, once. Never fails the caller: without Redis it is tried again in the background, and if this process
-        ends first, the reaper closes it."""
+        """Close the entry, once. Never fails the caller: what could not be settled is owed (`Budgets.retry`), and if this process
+        ends before it is paid, the reaper closes the entry."""
         if self._settled:
             return None
         self._settled = True
@@ -406,7 +407,6 @@ class Answering:
         try:
             return await self._services.budgets.settle(self._reservation, record)
         except Unavailable:
-            self._services.pumps.start(_settle_later(self._services, self._reservation, record))
             return None
 
     def _count(self, code: str) -> None:
@@ -421,7 +421,6 @@ STRUCTURED = frozenset({Feature.JSON_SCHEMA, Feature.JSON_MODE})
 CONTENT_JSON = (b"content-type", b"application/json")
 CONTENT_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 NO_CACHE = (b"cache-control", b"no-cache")
-SETTLE_PAUSE_SECONDS = 0.25
 
 
 def error_event(endpoint: Endpoint, error: RouterError, number: int) -> bytes:
@@ -494,16 +493,6 @@ async def _unless_gone(reading: Coroutine[Any, Any, RouterError | None], client:
     finally:
         reader.cancel()
         gone.cancel()
-
-
-async def _settle_later(services: Services, reservation: Reservation, record: Outcome) -> None:
-    """Try to settle until the store is back. A settlement that has arrived before is recognised there by its request id."""
-    while True:
-        try:
-            await services.budgets.settle(reservation, record)
-            return
-        except Unavailable:
-            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
 
 
 async def _refuse(

@@ -84,6 +84,10 @@ class Budgets(Protocol):
         """Book the outcome's cost, free the hold and append the outcome in the same step; idempotent by request id."""
         ...
 
+    async def retry(self) -> int:
+        """Try again what was settled, or given up, while the store was down; how many are still owed."""
+        ...
+
     async def report(self, shard: int, record: Record) -> None:
         """Append evidence that holds no money (a refusal)."""
         ...

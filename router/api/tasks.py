@@ -44,5 +44,5 @@ class TaskEndpoint:
             return
         except ConnectionResetError:
             return
-        incoming = Incoming(self._endpoint, raw, authorization, headers, wire.parse)
+        incoming = Incoming(self._endpoint, raw, authorization, headers, wire.read_headers, wire.parse)
         await self._services.pumps.run(serve(self._services, incoming, client))

@@ -1,0 +1,244 @@
+"""Composition root of a worker: settings → collaborators → FastAPI, and what runs beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from router import telemetry
+from router.api import health, models
+from router.api.asgi import error_headers
+from router.api.tasks import TaskEndpoint
+from router.clock import utc_now
+from router.errors import Refused, RouterError
+from router.secret_key import read_secret
+from router.services import Services
+from router.settings import Settings
+from router.stages.authenticate import key_behind
+from router.stages.open_session import ConversationChain
+from router.storage.redis_announce import RedisAnnouncements
+from router.storage.redis_budget import RedisBudgets
+from router.storage.redis_client import RedisClient, durability_faults
+from router.storage.redis_sessions import RedisSessions
+from router.storage.snapshot import Snapshot
+from router.storage.sql.engine import open_engine
+from router.streaming import Pumps
+from router.upstream.dispatch import ProviderDispatch
+from router.upstream.prices import known_models
+from routing_rules.task import Endpoint
+
+REFRESH_SECONDS = 0.25
+"""How often a worker looks whether keys or rules have changed: a revocation must reach it within a second."""
+
+HEARTBEAT_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 75
+PATHS = {
+    "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/responses": Endpoint.RESPONSES,
+    "/v1/embeddings": Endpoint.EMBEDDINGS,
+}
+
+
+class Worker:
+    """Everything one worker holds open, and the loops that keep it fresh."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.redis_url is None:
+            raise RuntimeError("a worker needs ROUTER_REDIS_URL; `router serve` sets it")
+        self.settings = settings
+        self.id = os.environ.get("ROUTER_WORKER_ID") or f"worker-{os.urandom(4).hex()}"
+        self.redis = RedisClient(
+            settings.redis_url.get_secret_value(), cluster=settings.redis_cluster, time_limit=settings.redis_timeout
+        )
+        self.announcements = RedisAnnouncements(self.redis)
+        secret = read_secret(settings)
+        self.engine = open_engine(settings.sql_url)
+        self.snapshot = Snapshot(self.engine, self.announcements, secret)
+        self.upstream = ProviderDispatch()
+        self.services = Services(
+            directory=self.snapshot,
+            in_force=self.snapshot.in_force,
+            sessions=RedisSessions(self.redis),
+            budgets=RedisBudgets(self.redis, outbox_cap=settings.outbox_cap),
+            upstream=self.upstream,
+            chains=ConversationChain(secret),
+            pumps=Pumps(),
+            running={},
+            known_models=known_models,
+            clock=utc_now,
+            secret=secret,
+            worker=self.id,
+            governance=settings.governance_mode,
+        )
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load keys and rules, then keep them fresh. A store that is down now is tried again: the worker is not ready until then."""
+        await self.announcements_beat()
+        await self.snapshot.refresh()
+        await asyncio.to_thread(known_models)
+        self._loops = [
+            asyncio.create_task(self._every(REFRESH_SECONDS, self.snapshot.refresh)),
+            asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
+            asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
+        ]
+
+    async def announcements_beat(self) -> None:
+        """Say that this worker is alive: the reaper settles what a silent one held."""
+        with contextlib.suppress(RouterError):
+            await self.announcements.heartbeat(self.id)
+
+    async def pay_what_is_owed(self) -> int:
+        """Settle again what could not be settled while Redis was down; how many are still owed."""
+        with contextlib.suppress(RouterError):
+            return await self.services.budgets.retry()
+        return 1
+
+    async def stop(self) -> None:
+        """Let what is under way end and be settled, then close everything."""
+        left = await self.services.pumps.drain(self.settings.drain_seconds)
+        if left:
+            telemetry.logger().error("requests_cut_at_stop", count=left)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_seconds):
+                while await self.pay_what_is_owed():
+                    await asyncio.sleep(REFRESH_SECONDS)
+        for loop in self._loops:
+            loop.cancel()
+        await self.upstream.aclose()
+        self.snapshot.close()
+        await self.redis.aclose()
+        self.engine.dispose()
+
+    async def _every(self, seconds: float, work: object) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await work()  # type: ignore[operator]
+
+    def checks(self) -> dict[str, health.Check]:
+        """What readiness asks, by name."""
+        return {
+            "redis": self._redis_fault,
+            "sql": self.snapshot.sql_fault,
+            "rules": self.snapshot.rules_fault,
+            "classifiers": self.snapshot.classifiers_fault,
+        }
+
+    async def _redis_fault(self) -> str | None:
+        try:
+            expected, found = self.snapshot.epoch, (await self.announcements.look()).epoch
+            if expected is not None and found != expected:
+                return "this Redis is not the one whose balances are known (lost, restored or failed over): run `router restore`"
+            if self.settings.redis_vouched:
+                return None
+            faults = await durability_faults(self.redis)
+            return "; ".join(faults) or None
+        except RouterError as error:
+            return error.message
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application of one worker."""
+    worker = Worker(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await worker.start()
+        _say_ready()
+        yield
+        await worker.stop()
+
+    app = FastAPI(title="Task-sensitivity router", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    for path, endpoint in PATHS.items():
+        app.router.routes.append(Route(path, TaskEndpoint(worker.services, endpoint, settings.max_body_bytes)))
+
+    @app.get("/v1/models")
+    async def list_models(request: Request) -> JSONResponse:
+        _authenticated(worker, request)
+        return JSONResponse(models.listed(worker.snapshot.rules()))
+
+    @app.get("/v1/models/{name:path}")
+    async def show_model(request: Request, name: str) -> JSONResponse:
+        _authenticated(worker, request)
+        return JSONResponse(models.one(worker.snapshot.rules(), name))
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"alive": True})
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        status, body = await health.readiness(worker.checks(), worker.snapshot.notes())
+        return JSONResponse(body, status_code=status)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        text, kind = telemetry.exposition(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+        return Response(text, media_type=kind)
+
+    @app.exception_handler(RouterError)
+    async def refused(_: Request, error: RouterError) -> JSONResponse:
+        return _error(error)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        path = request.url.path[:100]
+        if error.status_code == 405:
+            return _error(Refused("method_not_allowed", f"{request.method} is not served at `{path}`"))
+        return _error(Refused("unknown_path", f"there is no `{path}` here: see the README for the paths that are served"))
+
+    return app
+
+
+def _authenticated(worker: Worker, request: Request) -> None:
+    key_behind(worker.snapshot, request.headers.get("authorization"), utc_now())
+
+
+def _error(error: RouterError) -> JSONResponse:
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    return JSONResponse(error.body(), status_code=error.row.status, headers=headers)
+
+
+def _say_ready() -> None:
+    """Tell the supervisor, over the pipe that it left open for this."""
+    descriptor = os.environ.pop("ROUTER_READY_FD", None)
+    if descriptor is not None:
+        os.write(int(descriptor), b"1")
+        os.close(int(descriptor))
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve until SIGTERM. Every worker binds the port for itself, so that a dead one takes no connection with it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((settings.host, settings.port))
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.drain_seconds) or None,
+        backlog=2048,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies) or None,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

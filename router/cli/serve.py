@@ -1,0 +1,78 @@
+"""`router serve`, and the processes it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import click
+
+from router.settings import Settings, load_settings
+from router.telemetry import configure_logging
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 chooses a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Directory of the embedded stores.")
+@click.option(
+    "--rules", "rules_dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Rule files: seed, or proposal."
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="PEM certificate chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="PEM private key.")
+def serve(**options: object) -> None:
+    """Serve, with a private Redis and SQLite unless REDIS_URL and DATABASE_URL name others."""
+    from router.bootstrap import BootstrapError
+    from router.storage.embedded_redis import RedisNotStarted
+    from router.supervisor import PortTaken, supervise
+
+    settings = load_settings(**options)
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        sys.exit(asyncio.run(supervise(settings)))
+    except (BootstrapError, PortTaken, RedisNotStarted) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command(hidden=True)
+def work() -> None:
+    """One worker; started by `serve`."""
+    from router.app import run_worker
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    run_worker(settings)
+
+
+@click.command(hidden=True)
+def drain() -> None:
+    """The process that moves records from Redis to SQL and reaps; started by `serve`."""
+    from router.background import run_background
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(run_background(settings))
+
+
+@click.command()
+@click.option("--url", help="Where the service is; by default where the settings say.")
+def health(url: str | None) -> None:
+    """Exit 0 where the service is ready, else say why not and exit 1."""
+    target = (url or _local(load_settings())).rstrip("/") + "/readyz"
+    try:
+        with urllib.request.urlopen(target, timeout=3) as answer:  # noqa: S310: http or https to the service itself
+            click.echo(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        click.echo(error.read().decode())
+        sys.exit(1)
+    except OSError as error:
+        raise click.ClickException(f"no answer at {target}: {error}") from None
+
+
+def _local(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104: compared, not bound
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}"

@@ -1,0 +1,143 @@
+"""Keys and rules as one process knows them: read from SQL when something was announced, used on the line without any I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from router import telemetry
+from router.clock import utc_now
+from router.errors import RouterError, Unavailable
+from router.principals import Key
+from router.services import InForce
+from router.stages.classify import Classifiers
+from router.storage.redis_announce import RedisAnnouncements
+from router.storage.sql.directory import load_keys
+from router.storage.sql.migrate import store_fact
+from router.storage.sql.rules import RuleStore
+from routing_rules.faults import RuleFaults
+from routing_rules.load import load
+from routing_rules.rules import RuleSet
+
+
+class Snapshot:
+    """The Directory port (see ports), with the classifiers of the rules in force.
+
+    SQL down: what was read last stays in force, and a key that was revoked is known from Redis. Both down: what was read last.
+    Nothing read yet: Unavailable(`not_ready`).
+    """
+
+    def __init__(self, engine: Engine, announcements: RedisAnnouncements, secret: bytes) -> None:
+        self._engine = engine
+        self._announcements = announcements
+        self._secret = secret
+        self._keys: Mapping[str, Key] | None = None
+        self._revoked: frozenset[str] = frozenset()
+        self._in_force: InForce | None = None
+        self._seen = -1
+        self._revoked_seen = -1
+        self._sql_fault: str | None = "not read yet"
+        self._rules_fault: str | None = "no rules have been read yet"
+        self.epoch: str | None = None
+
+    def key(self, sha256: str) -> Key | None:
+        """See Directory. A key that Redis says is revoked is handed out as revoked, whatever SQL said last."""
+        if self._keys is None:
+            raise Unavailable("not_ready", "no keys have been read yet: look at /readyz")
+        key = self._keys.get(sha256)
+        if key is not None and key.revoked is None and key.id in self._revoked:
+            return revoked_now(key)
+        return key
+
+    def rules(self) -> RuleSet:
+        """See Directory."""
+        return self.in_force().rules
+
+    def in_force(self) -> InForce:
+        """The rule set in force with what was built from it."""
+        if self._in_force is None:
+            raise Unavailable("not_ready", "no rules have been read yet: look at /readyz")
+        return self._in_force
+
+    async def refresh(self) -> None:
+        """Read again what has changed since the last look. What cannot be read now is read at the next call."""
+        try:
+            version = (await self._announcements.look()).version
+        except RouterError:
+            version = self._seen
+        if version != self._revoked_seen:
+            try:
+                self._revoked = await self._announcements.revoked()
+                self._revoked_seen = version
+            except RouterError:
+                pass
+        if version == self._seen and self._in_force is not None and self._keys is not None:
+            return
+        try:
+            await asyncio.to_thread(self._read)
+            self._seen = version
+            self._sql_fault = None
+        except SQLAlchemyError as error:
+            if self._sql_fault is None:
+                telemetry.logger().error("sql_unavailable", error=type(error).__name__)
+            self._sql_fault = "the SQL store cannot be read; what was read last stays in force"
+
+    def _read(self) -> None:
+        keys = load_keys(self._engine)
+        revision = RuleStore(self._engine).current()
+        self.epoch = store_fact(self._engine, "epoch")
+        self._keys = keys
+        if revision is None:
+            self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
+            return
+        if self._in_force is not None and self._in_force.rules.revision == revision.revision:
+            return
+        try:
+            self._in_force = built(load(revision.files), self._secret, self._in_force)
+        except RuleFaults as faults:
+            self._rules_fault = f"revision {revision.number} cannot be compiled: {faults}"
+            return
+        self._rules_fault = None
+        telemetry.RULES_AGE.set(utc_now().timestamp())
+        telemetry.logger().info("rules_in_force", revision=revision.revision, number=revision.number)
+
+    async def sql_fault(self) -> str | None:
+        """What is wrong with SQL, asked now."""
+        try:
+            await asyncio.to_thread(store_fact, self._engine, "epoch")
+        except SQLAlchemyError as error:
+            return f"the SQL store does not answer ({type(error).__name__}); requests go on, their records wait in Redis"
+        return None
+
+    async def rules_fault(self) -> str | None:
+        """What is wrong with the rules; a revision that cannot be compiled leaves the one before in force."""
+        return self._rules_fault
+
+    async def classifiers_fault(self) -> str | None:
+        """What is wrong with the classifiers."""
+        return None if self._in_force is not None else "not loaded yet"
+
+    def notes(self) -> dict[str, str]:
+        """What readiness tells beside its checks."""
+        return {"revision": self._in_force.rules.revision} if self._in_force is not None else {}
+
+    def close(self) -> None:
+        """End the classifiers' process."""
+        if self._in_force is not None:
+            self._in_force.classifiers.close()
+
+
+def revoked_now(key: Key) -> Key:
+    """The key, revoked since before any request that is under way."""
+    return Key(**{**{name: getattr(key, name) for name in key.__struct_fields__}, "revoked": key.created})
+
+
+def built(rules: RuleSet, secret: bytes, before: InForce | None) -> InForce:
+    """What the line needs of a rule set. The classifiers are kept where the sensitivity policy has not changed."""
+    keep = before is not None and before.rules.sensitivity == rules.sensitivity
+    classifiers = before.classifiers if keep and before is not None else Classifiers(rules.sensitivity, secret)
+    extra = frozenset().union(*(deployment.allowed_fields for deployment in rules.deployments.values()))
+    return InForce(rules, classifiers, extra, tuple(rules.deployments))

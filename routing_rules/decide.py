@@ -218,21 +218,19 @@ def _nobody(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, pool: 
     where = _whereabouts(facts, route)
 
     def refuse(code: str, message: str, param: str | None = None) -> Refuse:
-        return _refuse(rules, verdict, rule.id, code, _with_remedy(message, rule), param=param)
+        return _refuse(rules, verdict, rule.id, code, message, param=param)
 
     if not pool:
-        return refuse(
-            "no_cleared_deployment",
-            f"rule `{rule.id}` sends this task to {where}, and none is in service; add or enable one in models.yaml",
-        )
+        remedy = rule.remedy or "add or enable one in models.yaml"
+        return refuse("no_cleared_deployment", f"rule `{rule.id}` sends this task to {where}, and none is in service; {remedy}")
     left = [slot for slot in pool if slot.cleared_for(level.rank, today)]
     if not left:
         overdue = next((slot.id for slot in pool if slot.rank >= level.rank), None)
         why = f"; the access review of `{overdue}` has expired" if overdue else ""
+        remedy = rule.remedy or "take the sensitive content out, or have one cleared in models.yaml"
         return refuse(
             "no_cleared_deployment",
-            f"no deployment is cleared for `{level}`{_because(facts)} among {where}: rule `{rule.id}`{why}; take the sensitive content out, "
-            "or have one cleared in models.yaml",
+            f"no deployment is cleared for `{level}`{_because(facts)} among {where}: rule `{rule.id}`{why}; {remedy}",
         )
     needed = _features_granted(rules, facts, route) if facts.tools else facts.features
     for feature in (ENDPOINT_FEATURE[facts.endpoint], *sorted(needed)):

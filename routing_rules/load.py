@@ -173,10 +173,10 @@ def shipped(today: date) -> dict[str, str]:
 
 
 def complete(files: Mapping[str, str], today: date) -> dict[str, str]:
-    """These files, with the shipped ones where a file is missing. The shipped cases test the shipped routes, so they come
-    along only with those."""
+    """These files, with the shipped ones where a file is missing. The shipped cases test the shipped routes and tools, so
+    they come along only with those."""
     base = shipped(today)
-    if "routes.yaml" in files:
+    if "routes.yaml" in files or "tools.yaml" in files:
         base = {name: text for name, text in base.items() if not name.startswith(CASES)}
     return base | dict(files)
 

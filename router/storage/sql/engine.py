@@ -17,6 +17,10 @@ BUSY_SECONDS = 10
 
 CONNECT_SECONDS = 5
 
+CACHE_KIB = 32_768
+CHECKPOINT_PAGES = 4_000
+"""SQLite copies its log into the file once it has this many pages (16 MiB): pages written often are then copied once."""
+
 
 def open_engine(url: str) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://…` (psycopg). Opens no connection yet.
@@ -75,6 +79,8 @@ def _sqlite(url: URL) -> Engine:
         # An outbox entry is given up once its batch is committed: the commit must survive a power cut.
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -7,26 +7,19 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from router.clock import utc_now
 from router.exchange import Admitted, Outcome, Record
+from router.storage.sql import bulk
 from router.storage.sql.chain import SHARDS, digest_of, lock_heads, save_heads
 from router.storage.sql.engine import writing
 from router.storage.sql.evidence import CORRECTION, OUTCOME, decode, kind_of, row_of
 from router.storage.sql.ledger import Entry, EntryLine, opened, posted
 from router.storage.sql.tables import evidence, ledger_entries, ledger_lines, quarantine
 
-_ADD_EVIDENCE = insert(evidence)
-_ADD_ENTRY = insert(ledger_entries)
-_ADD_LINE = insert(ledger_lines)
-_CHANGE_ENTRY = (
-    update(ledger_entries)
-    .where(ledger_entries.c.request_id == bindparam("of_request"))
-    .values({name: bindparam(name) for name in Entry.__struct_fields__ if name != "request_id"})
-)
 _KNOWN = select(evidence.c.request_id, evidence.c.kind, evidence.c.digest).where(
     evidence.c.request_id.in_(bindparam("requests", expanding=True))
 )
@@ -124,10 +117,9 @@ class _Batch:
         self._digests = {(row.request_id, row.digest) for row in known}
         self._kinds = {(row.request_id, row.kind) for row in known}
         self._entries = {row.request_id: Entry(*row) for row in connection.execute(_ENTRIES, {"requests": requests})}
-        self._stored = set(self._entries)
         self._touched: set[str] = set()
         self._last_outcomes: dict[str, Outcome] = {}
-        self._evidence: list[dict[str, Any]] = []
+        self._evidence: list[tuple[Any, ...]] = []
         self._lines: list[EntryLine] = []
 
     def write(self, misfits: Iterable[_Misfit], now: datetime) -> Written:
@@ -156,9 +148,7 @@ class _Batch:
         head = self._heads[link.shard]
         head.append(link.digest)
         row = row_of(link.record)
-        columns = msgspec.structs.asdict(row)
-        columns.update(shard=link.shard, seq=head.seq, record=link.raw.decode(), digest=link.digest, hash=head.hash)
-        self._evidence.append(columns)
+        self._evidence.append((*msgspec.structs.astuple(row), link.shard, head.seq, link.raw.decode(), link.digest, head.hash))
         self._digests.add((row.request_id, link.digest))
         self._kinds.add((row.request_id, row.kind))
 
@@ -186,18 +176,11 @@ class _Batch:
     def _store(self) -> None:
         if not self._evidence:
             return
-        self._connection.execute(_ADD_EVIDENCE, self._evidence)
+        bulk.add(self._connection, evidence, self._evidence)
         save_heads(self._connection, self._heads)
-        new = [msgspec.structs.asdict(self._entries[request_id]) for request_id in self._touched - self._stored]
-        if new:
-            self._connection.execute(_ADD_ENTRY, new)
-        changed = [msgspec.structs.asdict(self._entries[request_id]) for request_id in self._touched & self._stored]
-        for row in changed:
-            row["of_request"] = row.pop("request_id")
-        if changed:
-            self._connection.execute(_CHANGE_ENTRY, changed)
-        if self._lines:
-            self._connection.execute(_ADD_LINE, [msgspec.structs.asdict(line) for line in self._lines])
+        entries = [msgspec.structs.astuple(self._entries[request_id]) for request_id in self._touched]
+        bulk.add(self._connection, ledger_entries, entries, replace=True)
+        bulk.add(self._connection, ledger_lines, [msgspec.structs.astuple(line) for line in self._lines])
 
     def _put_aside(self, misfits: Iterable[_Misfit], now: datetime) -> None:
         rows = [

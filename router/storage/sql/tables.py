@@ -23,6 +23,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
+def iso_text(moment: datetime) -> str:
+    """A moment as UTC text of fixed width. Raises ValueError where it has no zone."""
+    if moment.tzinfo is not UTC:
+        if moment.tzinfo is None:
+            raise ValueError("a stored time needs its zone")
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment in UTC: `timestamptz` in PostgreSQL, ISO text of fixed width in SQLite, so that it sorts as it should.
 
@@ -42,11 +51,8 @@ class UtcTime(TypeDecorator[datetime]):
         """To the database."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs its zone")
-        if value.tzinfo is not UTC:
-            value = value.astimezone(UTC)
-        return value if dialect.name == "postgresql" else value.isoformat(timespec="microseconds")
+        text = iso_text(value)
+        return value if dialect.name == "postgresql" else text
 
     def process_result_value(self, value: datetime | str | None, _dialect: Dialect) -> datetime | None:
         """From the database."""
@@ -101,9 +107,7 @@ Index("one_active_revision", revisions.c.status, unique=True, sqlite_where=_acti
 evidence = Table(
     "evidence",  # append-only; each row is a link of its shard's chain
     metadata,
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("request_id", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False, index=True),
     Column("kind", String(16), nullable=False),  # admitted | refused | outcome | correction
     Column("at", UtcTime, nullable=False, index=True),
     Column("app", Text),
@@ -117,11 +121,12 @@ evidence = Table(
     Column("tier", Text),
     Column("decision", String(16)),  # permit | hold | refuse
     Column("code", String(64)),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("record", Text, nullable=False),  # the JSON bytes as they came, on which the digest rests
     Column("digest", LargeBinary(32), nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
 )
-Index("evidence_of_request", evidence.c.request_id, evidence.c.digest, unique=True)
 
 ledger_entries = Table(
     "ledger_entries",  # one per admitted request
@@ -152,7 +157,6 @@ ledger_entries = Table(
     Column("over_hold", Boolean, nullable=False),
     Column("line_count", Integer, nullable=False),
     Column("corrections", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 _open = ledger_entries.c.closed_at.is_(None)
 Index("open_entries", ledger_entries.c.opened_at, sqlite_where=_open, postgresql_where=_open)
@@ -175,7 +179,6 @@ ledger_lines = Table(
     Column("outcome", String(32), nullable=False),
     Column("price_source", Text, nullable=False),
     Column("correction", Boolean, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 chain_heads = Table(

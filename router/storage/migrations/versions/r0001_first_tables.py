@@ -59,8 +59,6 @@ def upgrade() -> None:
     op.create_index("one_active_revision", "revisions", ["status"], unique=True, sqlite_where=active, postgresql_where=active)
     op.create_table(
         "evidence",
-        sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("request_id", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("at", moment, nullable=False),
@@ -75,13 +73,15 @@ def upgrade() -> None:
         sa.Column("tier", sa.Text),
         sa.Column("decision", sa.String(16)),
         sa.Column("code", sa.String(64)),
+        sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("record", sa.Text, nullable=False),
         sa.Column("digest", sa.LargeBinary(32), nullable=False),
         sa.Column("hash", sa.LargeBinary(32), nullable=False),
     )
     op.create_index("ix_evidence_at", "evidence", ["at"])
     op.create_index("ix_evidence_session", "evidence", ["session"])
-    op.create_index("evidence_of_request", "evidence", ["request_id", "digest"], unique=True)
+    op.create_index("ix_evidence_request_id", "evidence", ["request_id"])
     op.create_table(
         "ledger_entries",
         sa.Column("request_id", sa.String(64), primary_key=True),
@@ -110,7 +110,6 @@ def upgrade() -> None:
         sa.Column("over_hold", sa.Boolean, nullable=False),
         sa.Column("line_count", sa.Integer, nullable=False),
         sa.Column("corrections", sa.Integer, nullable=False),
-        sqlite_with_rowid=False,
     )
     op.create_index("ix_ledger_entries_closed_at", "ledger_entries", ["closed_at"])
     unsettled = sa.text("closed_at IS NULL")
@@ -132,7 +131,6 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(32), nullable=False),
         sa.Column("price_source", sa.Text, nullable=False),
         sa.Column("correction", sa.Boolean, nullable=False),
-        sqlite_with_rowid=False,
     )
     op.create_index("ix_ledger_lines_at", "ledger_lines", ["at"])
     heads = op.create_table(

@@ -1,0 +1,94 @@
+"""Administrative acts: each changes keys, rules or the store itself, and is a link of the administrative audit chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Integer, Text, cast, insert, select, update
+
+from router.storage.sql.chain import ADMINISTRATION, Head, digest_of, lock_heads, save_heads
+from router.storage.sql.engine import reading, writing
+from router.storage.sql.tables import admin_events, store_facts
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class AdminEvent(msgspec.Struct, frozen=True):
+    """Who did what to which subject (`key:…`, `revision:…`, `store`), and how that subject stands afterwards."""
+
+    at: datetime
+    actor: str
+    act: str
+    subject: str
+    state: dict[str, Any]
+
+
+class Administration:
+    """One transaction of administrative acts. Made by `administering` only."""
+
+    def __init__(self, connection: Connection, head: Head, actor: str, at: datetime) -> None:
+        self.connection = connection
+        self.actor = actor
+        self.at = at
+        self._head = head
+
+    def note(self, act: str, subject: str, state: dict[str, Any]) -> None:
+        """Record an act of this transaction."""
+        raw = _encoder.encode(AdminEvent(self.at, self.actor, act, subject, state))
+        digest = digest_of(raw)
+        self._head.append(digest)
+        self.connection.execute(
+            insert(admin_events).values(
+                seq=self._head.seq,
+                at=self.at,
+                actor=self.actor,
+                act=act,
+                subject=subject,
+                record=raw.decode(),
+                digest=digest,
+                hash=self._head.hash,
+            )
+        )
+
+
+@contextmanager
+def administering(engine: Engine, actor: str, at: datetime) -> Iterator[Administration]:
+    """A transaction in which administrative acts happen one after another, never beside each other.
+
+    Raises ValueError for an actor without a name.
+    """
+    if not actor.strip():
+        raise ValueError("an administrative act needs the name of who does it")
+    with writing(engine) as connection:
+        heads = lock_heads(connection, [ADMINISTRATION])
+        yield Administration(connection, heads[ADMINISTRATION], actor, at)
+        save_heads(connection, heads)
+        risen = cast(cast(store_facts.c.value, Integer) + 1, Text)
+        connection.execute(update(store_facts).where(store_facts.c.name == "version").values(value=risen))
+
+
+def fact(engine: Engine, name: str) -> str:
+    """A fact of the store: `instance`, or `epoch`, which is new after each restore. Raises KeyError where there is none."""
+    with reading(engine) as connection:
+        value = connection.scalar(select(store_facts.c.value).where(store_facts.c.name == name))
+    if value is None:
+        raise KeyError(name)
+    return str(value)
+
+
+def version(engine: Engine) -> int:
+    """Rises with each administrative act: a snapshot of keys and rules taken at this number is fresh while it stays."""
+    return int(fact(engine, "version"))
+
+
+def events(engine: Engine, *, limit: int = 100, subject: str | None = None) -> list[AdminEvent]:
+    """The latest administrative acts, newest first."""
+    query = select(admin_events.c.record).order_by(admin_events.c.seq.desc()).limit(limit)
+    if subject is not None:
+        query = query.where(admin_events.c.subject == subject)
+    with reading(engine) as connection:
+        return [msgspec.json.decode(text, type=AdminEvent) for text in connection.scalars(query)]

@@ -27,7 +27,7 @@ _WHAT = {
 
 
 class _Embeddings(msgspec.Struct, gc=False):
-    data: msgspec.Raw | None = None
+    data: list[msgspec.Raw] | None = None
     model: Any = None
     usage: Any = None
     error: Any = None

@@ -327,9 +327,10 @@ def _calls(items: Iterable[JsonObject]) -> list[JsonObject]:
 def _issued(response_id: Any, kept: Iterable[JsonObject]) -> tuple[str, ...]:
     ids = [response_id] if isinstance(response_id, str) else []
     for item in kept:
-        ids += [item[key] for key in ("call_id", "approval_request_id") if isinstance(item.get(key), str)]
-        if item["type"] == "mcp_approval_request" and isinstance(item.get("id"), str):
-            ids.append(item["id"])
+        # What a later request can refer to: a call by its result, a request for approval, and reasoning by itself.
+        issued = item.get("id") if item["type"] in ("mcp_approval_request", "reasoning") else item.get("call_id")
+        if isinstance(issued, str):
+            ids.append(issued)
     return tuple(dict.fromkeys(ids))
 
 

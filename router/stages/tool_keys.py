@@ -90,13 +90,15 @@ def key_of(tool: JsonObject, namespace: object = None) -> tuple[str, str]:
 def item_name(item: JsonObject) -> str:
     """The name by which records show the tool that an item of a responses answer calls."""
     kind = item.get("type")
+    if not isinstance(kind, str):
+        return shown(None)
     if kind == "function_call" or kind == "custom_tool_call":
         name = item.get("name")
         return shown(_dotted(item.get("namespace"), name) if isinstance(name, str) else None)
     if kind in _MCP_ITEMS:
         name, label = item.get("name"), item.get("server_label")
         return shown(_dotted(label, name) if isinstance(name, str) else label)
-    return shown(_ITEM_FAMILY.get(kind, kind)) if isinstance(kind, str) else shown(None)
+    return shown(_ITEM_FAMILY.get(kind, kind))
 
 
 class Granted:

@@ -15,7 +15,22 @@ from router import sse
 from router.errors import Refused, UpstreamFailed
 
 PIECES = st.lists(
-    st.sampled_from([b"data: {}", b"data:x", b"data", b"event: tick", b": keep-alive", b"id: 1", b"\n", b"\n\n", b"\r\n", b"\r", b" ", b"\xc3\xa9"]),
+    st.sampled_from(
+        [
+            b"data: {}",
+            b"data:x",
+            b"data",
+            b"event: tick",
+            b": keep-alive",
+            b"id: 1",
+            b"\n",
+            b"\n\n",
+            b"\r\n",
+            b"\r",
+            b" ",
+            b"\xc3\xa9",
+        ]
+    ),
     max_size=30,
 ).map(b"".join)
 
@@ -62,7 +77,9 @@ def test_no_byte_is_lost_or_changed(stream: bytes, places: list[int]) -> None:
 def test_data_is_what_the_specification_says(stream: bytes) -> None:
     stream += b"\n\n"
     events, rest = split([stream])
-    assert [data for event in [*events, rest] if (data := sse.data_of(event))] == [data for data in data_by_the_book(stream) if data]
+    assert [data for event in [*events, rest] if (data := sse.data_of(event))] == [
+        data for data in data_by_the_book(stream) if data
+    ]
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\n\n", b"\n\r\n"], ids=repr)
@@ -93,7 +110,9 @@ def sdk_client(stream: bytes) -> openai.OpenAI:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
 
-    return openai.OpenAI(api_key="test", base_url="http://provider.test/v1", http_client=httpx.Client(transport=httpx.MockTransport(answer)))
+    return openai.OpenAI(
+        api_key="test", base_url="http://provider.test/v1", http_client=httpx.Client(transport=httpx.MockTransport(answer))
+    )
 
 
 def test_the_sdk_raises_what_a_chat_stream_ends_with() -> None:
@@ -108,4 +127,9 @@ def test_the_sdk_reads_what_a_responses_stream_ends_with() -> None:
     error = UpstreamFailed("upstream_truncated", "the provider broke off")
     with sdk_client(sse.responses_error(error, 7)) as client:
         (event,) = list(client.responses.create(model="m", input="hi", stream=True))
-    assert (event.type, event.code, event.message, event.sequence_number) == ("error", "upstream_truncated", "the provider broke off", 7)
+    assert (event.type, event.code, event.message, event.sequence_number) == (
+        "error",
+        "upstream_truncated",
+        "the provider broke off",
+        7,
+    )

@@ -31,6 +31,7 @@ Word = str | bytes | int
 Reply = Any  # bytes, int, None, or a list of replies
 
 TIME_LIMIT = 1.0  # seconds from the question to the answer
+CLUSTER_CONNECTIONS = 64  # commands under way at once; redis-py raises an error beyond a hundred
 
 # First words of error replies that tell of the server's state, not of a mistake in the command.
 _SERVER_STATES = frozenset(
@@ -70,6 +71,7 @@ class RedisClient:
         self._options: dict[str, Any] = {} if cluster else dict(parse_url(url))
         self._tls = _tls(self._options) if url.startswith("rediss:") and not cluster else None
         self._nodes: RedisCluster | None = None
+        self._cluster_connections = asyncio.Semaphore(CLUSTER_CONNECTIONS)
 
     async def call(self, *words: Word) -> Reply:
         """The reply to one command. Raises Unavailable, or RedisError where the command itself is wrong."""
@@ -153,13 +155,18 @@ class RedisClient:
 
     def _cluster(self) -> RedisCluster:
         if self._nodes is None:
-            limit = self._time_limit
-            self._nodes = RedisCluster.from_url(self._url, socket_timeout=limit, socket_connect_timeout=limit)
+            # No time limit of its own: on Python 3.11 that could swallow a cancellation.
+            self._nodes = RedisCluster.from_url(
+                self._url, socket_timeout=None, socket_connect_timeout=self._time_limit, protocol=2
+            )
+            callbacks = self._nodes.response_callbacks  # replies shall be as they are on one server
+            for name in [name for name in callbacks if not name.startswith(("CLUSTER", "COMMAND"))]:
+                del callbacks[name]
         return self._nodes
 
     async def _call_cluster(self, words: Sequence[Word]) -> Reply:
         try:
-            async with asyncio.timeout(self._time_limit):
+            async with asyncio.timeout(self._time_limit), self._cluster_connections:
                 return await self._cluster().execute_command(*words)
         except (RedisError, OSError) as failure:
             kind = str(failure).partition(" ")[0]

@@ -39,6 +39,11 @@ def add_deployments(files: Files, deployments: Iterable[Deployment]) -> dict[str
     return _edited(files, "models.yaml", lambda top: _append(top, "models.yaml", "deployments", rows))
 
 
+def add_deployment_rows(files: Files, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The files with these rows, in the words of models.yaml, at the end of it. Raises RuleFaults as `add_app` does."""
+    return _edited(files, "models.yaml", lambda top: _append(top, "models.yaml", "deployments", rows))
+
+
 def set_deployment_enabled(files: Files, deployment: str, enabled: bool) -> dict[str, str]:
     """The files with this deployment in service or out of it. Raises RuleFaults where there is none."""
 

@@ -30,7 +30,7 @@ def capabilities_of(rules: RuleSet, ask: ToolAsk) -> frozenset[Capability] | Non
 
 def grant_key(ask: ToolAsk) -> tuple[str, str]:
     """How a tool is named in a grant: its kind and its name; an MCP server goes by its label."""
-    return (ask.kind, ask.name if ask.server is None else ask.server)
+    return (ask.kind, ask.server if ask.kind == "mcp" and ask.server is not None else ask.name)
 
 
 def authorise(rules: RuleSet, facts: Facts, permit: Permit) -> ToolGrant:

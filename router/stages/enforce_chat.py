@@ -203,21 +203,21 @@ class ChatStream:
             error=self.error,
         )
 
+    def _done(self, raw: bytes, out: list[bytes]) -> None:
+        for index, choice in self._choices.items():
+            if not choice.finished:  # a provider that never says why it finished
+                released, _ = self._release(choice, None)
+                self._tell(index, released, out)
+        self._tail = raw
+
     def _fail(self, error: RouterError) -> None:
         if self.error is None:
             self.error = error
 
-    def _done(self, raw: bytes, out: list[bytes]) -> None:
-        for index, choice in self._choices.items():
-            if not choice.finished:  # a provider that never says why it finished
-                self._release(index, choice, None, self._envelope, out)
-        self._tail = raw
-
     def _rework(self, raw: bytes, data: bytes, out: list[bytes]) -> None:
         """Pass on an event that touches tool calls: without the calls, and after those that it makes whole."""
         chunk = _decode(data)
-        envelope = {key: value for key, value in chunk.items() if key not in ("choices", "usage", "obfuscation")}
-        self._envelope = envelope
+        self._envelope = {key: value for key, value in chunk.items() if key not in ("choices", "usage", "obfuscation")}
         changed = False
         kept = []
         for choice in chunk["choices"]:
@@ -229,9 +229,12 @@ class ChatStream:
             self._chars += took
             changed |= took > 0
             if choice.get("finish_reason"):
-                reason = self._release(index, so_far, choice["finish_reason"], envelope, out)
-                changed |= reason != choice["finish_reason"]
-                choice["finish_reason"] = reason
+                released, choice["finish_reason"] = self._release(so_far, choice["finish_reason"])
+                if released:
+                    changed = True
+                    choice["delta"] = {}
+                    said = [delta] if any(value is not None for value in delta.values()) else []
+                    self._tell(index, [*said, *released], out)
             elif took and not any(value is not None for value in delta.values()) and choice.get("logprobs") is None:
                 continue
             kept.append(choice)
@@ -242,28 +245,28 @@ class ChatStream:
         elif kept or chunk.get("usage") is not None:
             out.append(sse.event(_encode({**chunk, "choices": kept or chunk["choices"]})))
 
-    def _release(self, index: int, so_far: _ChoiceSoFar, reason: Any, envelope: JsonObject, out: list[bytes]) -> Any:
-        """Judge the calls of a choice that is whole now and pass on those that are granted; returns the finish reason that is true."""
+    def _release(self, so_far: _ChoiceSoFar, reason: Any) -> tuple[list[JsonObject], Any]:
+        """Judge the calls of a choice that is whole now: the deltas that pass on what is granted, and the finish reason that is true."""
         message = so_far.whole_calls()
-        if not message:
-            return reason
         refused = self._verdict.cut(message)
-        so_far.kept = message
-        if refused and not message and self._denial_is_error:
-            self._fail(denial(refused))
-            return reason
+        so_far.kept = message or so_far.kept
+        if refused and not message:
+            if self._denial_is_error:
+                self._fail(denial(refused))
+                return [], reason
+            note = {"content": so_far.say(refusal_note(refused))}
+            return [note], "stop" if reason in _CALL_FINISHES else reason
         deltas: list[JsonObject] = []
         if calls := message.get("tool_calls"):
             deltas.append({"tool_calls": [{"index": position, **call} for position, call in enumerate(calls)]})
         if call := message.get("function_call"):
             deltas.append({"function_call": call})
-        if refused and not deltas:
-            deltas.append({"content": so_far.say(refusal_note(refused))})
-            reason = "stop" if reason in _CALL_FINISHES else reason
+        return deltas, reason
+
+    def _tell(self, index: int, deltas: list[JsonObject], out: list[bytes]) -> None:
         for delta in deltas:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
-            out.append(sse.event(_encode({**envelope, "choices": [choice]})))
-        return reason
+            out.append(sse.event(_encode({**self._envelope, "choices": [choice]})))
 
 
 class _ChoiceSoFar:

@@ -323,6 +323,19 @@ class TestStream:
             assert choice.finish_reason == finish
             assert [call.function.name for call in choice.message.tool_calls or ()] == (["search"] if name == "search" else [])
 
+    def test_what_is_said_in_the_last_chunk_comes_before_the_note(self) -> None:
+        passed, end = streamed(
+            [chunk({"role": "assistant", "content": "Well.", "tool_calls": [called("wipe")]}, "tool_calls"), DONE]
+        )
+        (choice,) = accumulated(passed + end.tail).choices
+        assert (choice.message.content or "").startswith("Well.\n\nThe tool `wipe`")
+        assert end.assistant == (chat_message(choice.message.model_dump()),)
+
+    def test_calls_without_a_finish_reason_are_whole_when_the_stream_is_done(self) -> None:
+        passed, end = streamed([chunk({"tool_calls": [{"index": 0, **called("search")}]}), DONE])
+        assert b'"name":"search"' in passed
+        assert (end.released, end.complete) == (("search",), True)
+
     def test_what_servers_add_to_a_call_is_kept(self) -> None:
         call = {**called("search"), "extra_content": {"google": {"thought_signature": "abc"}}}
         passed, _ = streamed([chunk({"tool_calls": [{"index": 0, **call}]}), chunk({}, "tool_calls"), DONE])

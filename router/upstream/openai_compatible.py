@@ -171,7 +171,7 @@ class OpenAICompatible:
                 text = await _error_text(response)
             finally:
                 response.close()
-            raise refusal(deployment.id, response.status, text, retry_after(response.headers, utc_now()))
+            raise refusal(deployment.id, response.status, text, retry_after_now(response.headers))
         answer = HttpAnswer(deployment.id, response, limits, first_by)
         if request.stream and answer.headers.get("content-type", "").startswith(("application/json", "text/html")):
             response.close()
@@ -297,6 +297,11 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     except ValueError:
         return None
     return _wait(((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
+
+
+def retry_after_now(headers: Mapping[str, str]) -> float | None:
+    """`retry_after` by the present moment."""
+    return retry_after(headers, utc_now())
 
 
 def _wait(seconds: float) -> float:

@@ -294,7 +294,7 @@ async def _stream(request: web.Request, name: str, pause: float, events: list[by
     if name == "error_event":
         events = [
             *events[:2],
-            b'event: error\ndata: {"error":{"message":"stub error","type":"server_error","code":null,"param":null}}\n\n',
+            b'event: error\ndata: {"type":"error","error":{"message":"stub error","type":"server_error","code":null,"param":null}}\n\n',
         ]
     for sent, event in enumerate(events):
         if name == "stall" and sent == 3:

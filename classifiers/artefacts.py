@@ -1,0 +1,198 @@
+"""Reads and writes a fitted model: arrays in one file, a manifest beside it, and refuses to load the two if they do not agree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.ask.features import Key, Rows, rows
+
+FORMAT = 1
+"""Raised whenever the arrays or the keys of `features` change their meaning: an older file is then refused."""
+
+FITTED = Path(__file__).parent / "fitted"
+_SEPARATOR = "\t"  # between two neighbouring words; no word holds white space
+
+Floats = npt.NDArray[np.float32]
+
+
+class ArtefactError(Exception):
+    """A fitted model cannot be used.
+
+    ├── ArtefactMissing    a file is not there
+    ├── ManifestInvalid    the manifest lacks a field or holds a wrong one
+    ├── FormatUnsupported  written for other code than this
+    └── ArtefactAltered    the arrays are not those the manifest was written for
+    """
+
+
+class ArtefactMissing(ArtefactError):
+    """A file of the fitted model is not there."""
+
+
+class ManifestInvalid(ArtefactError):
+    """The manifest is not TOML, or lacks a field, or holds a wrong one."""
+
+
+class FormatUnsupported(ArtefactError):
+    """The fitted model was written for another version of the features or of the file."""
+
+
+class ArtefactAltered(ArtefactError):
+    """The arrays differ from what the manifest says of them."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a fitted model is: where it came from, how it was measured, how its scores are read.
+
+    `heads` names the columns of the weight matrix, head by head, in order. `thresholds` are on probabilities or on the
+    complexity score. `metrics` are on the blind tenth. `sha256` is of the array file, `corpus` of the training corpus.
+    """
+
+    format: int
+    name: str
+    owner: str
+    fitted_on: str
+    seed: int
+    sklearn: str
+    numpy: str
+    corpus: str
+    sha256: str
+    examples: int
+    blind_examples: int
+    unknown_weight: float
+    heads: dict[str, list[str]]
+    thresholds: dict[str, float]
+    metrics: dict[str, float]
+
+    @property
+    def version(self) -> str:
+        """Short form for evidence: format, and the start of the arrays' hash."""
+        return f"{self.format}-{self.sha256[:12]}"
+
+
+class Matrix:
+    """The weights of some heads: one row a key, one column a class, and a last column of squared weights for the norm."""
+
+    def __init__(self, weights: Floats, scale: Floats, bias: Floats, unknown_weight: float) -> None:
+        """`weights` (keys × classes) are multiplied by each key's `scale` once; row 0 stands for keys without a weight."""
+        body = np.concatenate([weights * scale[:, None], (scale * scale)[:, None]], axis=1)
+        # Rows must lie together in memory: from any other layout `take` copies the whole matrix on every call.
+        self._rows = np.ascontiguousarray(np.concatenate([np.zeros((1, body.shape[1]), dtype=np.float32), body]))
+        self._bias: list[float] = bias.tolist()
+        self._unknown = unknown_weight
+
+    def logits(self, rows: Rows) -> list[float]:
+        """Scores of all classes for a text with these rows. A text without any known key scores the bias."""
+        known, unknown = rows
+        if not known:
+            return self._bias
+        # Sorted, so that the same text gives the same sum to the last bit whatever the hash seed.
+        *sums, square = self._rows.take(sorted(known), axis=0).sum(axis=0).tolist()
+        norm = (square + unknown * self._unknown) ** -0.5
+        return [total * norm + bias for total, bias in zip(sums, self._bias, strict=True)]
+
+
+class Fitted:
+    """A fitted model, ready to score. Made by `load`."""
+
+    def __init__(self, manifest: Manifest, vocabulary: list[Key], weights: Floats, scale: Floats, bias: Floats) -> None:
+        self.manifest = manifest
+        self._row_of = {key: row for row, key in enumerate(vocabulary, start=1)}
+        self._columns: dict[str, slice] = {}
+        start = 0
+        for head, classes in manifest.heads.items():
+            self._columns[head] = slice(start, start + len(classes))
+            start += len(classes)
+        self._arrays = weights, scale, bias
+
+    def rows(self, text: str, length: int | None = None) -> Rows:
+        """What a text switches on. `length` in characters, where `text` is an excerpt."""
+        return rows(self._row_of.get, text, length)
+
+    def matrix(self, *heads: str) -> Matrix:
+        """The weights of these heads side by side, for `Matrix.logits`."""
+        weights, scale, bias = self._arrays
+        columns = np.concatenate([np.arange(bias.size)[self._columns[head]] for head in heads])
+        return Matrix(weights[:, columns], scale, bias[columns], self.manifest.unknown_weight)
+
+    def classes(self, *heads: str) -> list[str]:
+        """The names of the columns of `matrix(*heads)`."""
+        return [name for head in heads for name in self.manifest.heads[head]]
+
+
+def save(
+    directory: Path, manifest: Manifest, vocabulary: list[Key], weights: npt.NDArray[np.float16], scale: Floats, bias: Floats
+) -> Manifest:
+    """Writes `<name>.npz` and `<name>.toml`; the manifest returned carries the hash of the arrays."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(key if isinstance(key, str) else _SEPARATOR.join(key) for key in vocabulary)
+    path = directory / f"{manifest.name}.npz"
+    np.savez_compressed(path, vocabulary=np.frombuffer(text.encode(), dtype=np.uint8), weights=weights, scale=scale, bias=bias)
+    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    (directory / f"{manifest.name}.toml").write_text(_toml(manifest), encoding="utf-8")
+    return manifest
+
+
+def load(name: str = "ask", directory: Path = FITTED) -> Fitted:
+    """Reads a fitted model.
+
+    Raises `ArtefactMissing`, `ManifestInvalid`, `FormatUnsupported` or `ArtefactAltered`. Nothing is unpickled.
+    """
+    try:
+        raw = (directory / f"{name}.toml").read_bytes()
+        packed = (directory / f"{name}.npz").read_bytes()
+    except OSError as missing:
+        raise ArtefactMissing(f"fitted model `{name}`: {missing.strerror}: `router train` writes it") from missing
+    try:
+        manifest = msgspec.convert(tomllib.loads(raw.decode()), Manifest)
+    except (ValueError, msgspec.ValidationError) as wrong:
+        raise ManifestInvalid(f"manifest `{name}.toml`: {wrong}") from wrong
+    if manifest.format != FORMAT:
+        raise FormatUnsupported(f"fitted model `{name}` has format {manifest.format}, this version reads {FORMAT}")
+    if hashlib.sha256(packed).hexdigest() != manifest.sha256:
+        raise ArtefactAltered(f"`{name}.npz` is not the file that `{name}.toml` was written for: its sha256 differs")
+    return _unpack(directory / f"{name}.npz", manifest)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Fitted:
+    """The fitted model in the package, read once a process."""
+    return load()
+
+
+def _unpack(path: Path, manifest: Manifest) -> Fitted:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            lines = arrays["vocabulary"].tobytes().decode().split("\n")
+            weights, scale, bias = (arrays[name].astype(np.float32) for name in ("weights", "scale", "bias"))
+    except (KeyError, ValueError, zipfile.BadZipFile) as wrong:
+        raise ArtefactAltered(f"`{path.name}` does not hold the arrays of a fitted model") from wrong
+    width = sum(map(len, manifest.heads.values()))
+    if weights.shape != (len(lines), width) or scale.shape != (len(lines),) or bias.shape != (width,):
+        raise ArtefactAltered(f"`{path.name}`: the arrays do not have the shape that the manifest's heads ask for")
+    vocabulary: list[Key] = []
+    for line in lines:
+        first, separator, second = line.partition(_SEPARATOR)
+        vocabulary.append((first, second) if separator else first)
+    return Fitted(manifest, vocabulary, weights, scale, bias)
+
+
+def _toml(manifest: Manifest) -> str:
+    # A JSON string, number or list of strings is also valid TOML.
+    plain: list[str] = []
+    tables: list[str] = []
+    for name, value in msgspec.to_builtins(manifest).items():
+        if isinstance(value, dict):
+            tables.append(f"\n[{name}]\n" + "".join(f"{json.dumps(key)} = {json.dumps(entry)}\n" for key, entry in value.items()))
+        else:
+            plain.append(f"{name} = {json.dumps(value)}\n")
+    return "".join(plain + tables)

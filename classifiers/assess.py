@@ -1,0 +1,124 @@
+"""Runs every classifier over a task and joins what they say into one assessment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from classifiers.artefacts import Fitted, shipped
+from classifiers.ask.access import access
+from classifiers.ask.complexity import complexity
+from classifiers.ask.current import current_ask
+from classifiers.ask.features import Rows, excerpt
+from classifiers.ask.intent import intent
+from classifiers.ask.task import task_kind
+from classifiers.sensitivity.combine import Level, level
+from classifiers.sensitivity.engine import Detector
+from classifiers.sensitivity.topics import Topics
+from routing_rules.sensitivity import SensitivityPolicy
+from routing_rules.task import Endpoint, Task
+from routing_rules.vocabulary import (
+    Access,
+    Assessment,
+    Capability,
+    Complexity,
+    Confidence,
+    Finding,
+    Intent,
+    ScanState,
+    TaskKind,
+)
+
+_INTENT_HEADS = ("intent", "objects", "delegates")
+
+
+class Assessor:
+    """All classifiers under one sensitivity policy. Built once a rule set, then called for every task.
+
+    `key` is the secret of the findings' digests. Raises `ArtefactError` where the fitted models cannot be used, and
+    `ValueError` for a pattern of the organisation's that does not compile. `assess` never raises: a detector that fails
+    makes the task `unscanned`, a model that fails makes it complex and of no known kind, both with confidence 0.
+    """
+
+    name = "assessor"
+
+    def __init__(self, policy: SensitivityPolicy, key: bytes, fitted: Fitted | None = None) -> None:
+        fitted = fitted or shipped()
+        self.version = fitted.manifest.version
+        self._policy = policy
+        self._detector = Detector(policy, key)
+        self._topics = Topics(fitted)
+        self._fitted = fitted
+        self._kinds = [TaskKind(name) for name in fitted.classes("task")]
+        self._intents = fitted.classes(*_INTENT_HEADS)
+        self._ask = fitted.matrix("task", "complexity", *_INTENT_HEADS)
+        self._model_versions = dict.fromkeys(("task", "complexity", "intent", "topics"), self.version)
+
+    def assess(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
+        """What the task sends, how far its tools reach, what it asks for. `capabilities`: of `task.tools`; None: unregistered."""
+        findings, state, scanned, detectors = self._scan(task)
+        read: dict[str, Rows] = {}
+        kind, kind_sure, score, band, band_sure, implied, implied_sure = self._read_ask(task, read)
+        found, state = self._level(task, findings, state, read)
+        return Assessment(
+            sensitivity=found.sensitivity,
+            categories=found.categories,
+            findings=findings,
+            access=self._access(task, capabilities),
+            intent=implied,
+            task=kind,
+            complexity_score=score,
+            complexity=band,
+            confidence=Confidence(found.confidence, kind_sure, band_sure, implied_sure),
+            state=state,
+            scanned_bytes=scanned,
+            versions={**self._model_versions, "detectors": detectors},
+        )
+
+    # Each of these is a border that no failure may cross: what was not classified must be treated as the worst, not dropped.
+
+    def _scan(self, task: Task) -> tuple[tuple[Finding, ...], ScanState, int, str]:
+        try:
+            scan = self._detector.scan(task.parts)
+        except Exception:
+            return (), ScanState.UNSCANNED, 0, "failed"
+        return scan.findings, scan.state, scan.scanned_bytes, scan.version
+
+    def _level(
+        self, task: Task, findings: tuple[Finding, ...], state: ScanState, read: dict[str, Rows]
+    ) -> tuple[Level, ScanState]:
+        try:
+            return level(self._policy, findings, self._topics.score(task.parts, read), task.parts, state), state
+        except Exception:
+            state = ScanState.UNSCANNED
+            return level(self._policy, findings, {}, task.parts, state), state
+
+    def _access(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Access:
+        try:
+            return access(task, capabilities)
+        except Exception:
+            return Access.CONTROL
+
+    def _read_ask(self, task: Task, read: dict[str, Rows]) -> tuple[TaskKind, float, float, Complexity, float, Intent, float]:
+        """Task and its confidence; complexity's score, band and confidence; intent and its confidence.
+
+        Leaves in `read` what it read in full, so that the topics need not read it again.
+        """
+        if task.endpoint is Endpoint.EMBEDDINGS:  # asks for nothing but vectors
+            return TaskKind.OTHER, 1.0, 0.0, Complexity.SIMPLE, 1.0, Intent(), 1.0
+        try:
+            ask = current_ask(task)
+            text = excerpt(ask)
+            rows = self._fitted.rows(text, len(ask))
+            if len(text) == len(ask):
+                read[text] = rows
+            logits = self._ask.logits(rows)
+            kinds = len(self._kinds)
+            kind, kind_sure = task_kind(self._kinds, logits[:kinds], tools=bool(task.tools))
+            score, band, band_sure = complexity(logits[kinds])
+            implied, implied_sure = intent(self._intents, logits[kinds + 1 :])
+            # The fewer words the models know, the less their answer means.
+            known, unknown = rows
+            share = len(known) / (len(known) + 2 * unknown + 1)
+            return kind, kind_sure * share, score, band, band_sure * share, implied, implied_sure * share
+        except Exception:
+            return TaskKind.OTHER, 0.0, 1.0, Complexity.COMPLEX, 0.0, Intent(), 0.0

@@ -1,0 +1,64 @@
+"""How likely the texts of a task are about a sensitive subject: linear models over windows of everything that was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from classifiers.artefacts import Fitted
+from classifiers.ask.complexity import probability
+from classifiers.ask.features import Rows
+from routing_rules.task import Part, Provenance
+
+TOPICS = ("phi", "legal", "hr", "financial", "security", "minors", "source_code")
+
+SHORT_CHARACTERS = 900
+"""Up to this length a text is scored by the model for short texts: a prompt has other words than a document."""
+
+_NOTHING: Mapping[str, Rows] = {}
+_WINDOW = 2_000
+_MOST_WINDOWS = 24
+_SYSTEM_CHARACTERS = 400
+"""A shorter system text says what the app is for, not what this task holds; a longer one often carries documents."""
+
+_READ = frozenset({Provenance.USER, Provenance.TOOL_RESULT, Provenance.ATTACHMENT, Provenance.MODEL})
+
+
+class Topics:
+    """Scores topics with the fitted heads `topics_short` and `topics_long`."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        self._fitted = fitted
+        self._short = fitted.matrix("topics_short")
+        self._long = fitted.matrix("topics_long")
+
+    def score(self, parts: Iterable[Part], read: Mapping[str, Rows] = _NOTHING) -> dict[str, float]:
+        """The highest probability of each topic in any window; present from 0.5, which is where the models' threshold lies.
+
+        `read` holds texts whose rows are known already.
+        """
+        best = dict.fromkeys(TOPICS, 0.0)
+        for text in windows(parts):
+            matrix = self._short if len(text) <= SHORT_CHARACTERS else self._long
+            for topic, logit in zip(TOPICS, matrix.logits(read.get(text) or self._fitted.rows(text)), strict=True):
+                best[topic] = max(best[topic], probability(logit))
+        return best
+
+
+def windows(parts: Iterable[Part]) -> Iterator[str]:
+    """The texts to read: short neighbours apart, a long text in windows over its whole length.
+
+    At most `_MOST_WINDOWS` windows for all parts together, spread evenly, so that neither the middle of a long document
+    nor the last of many messages is passed over.
+    """
+    texts = [part.text for part in parts if _counts(part)]
+    spans = [(text, start) for text in texts for start in range(0, len(text), _WINDOW)]
+    step = max(len(spans) / _MOST_WINDOWS, 1.0)
+    for number in range(min(len(spans), _MOST_WINDOWS)):
+        text, start = spans[int(number * step)]
+        yield text[start : start + _WINDOW]
+
+
+def _counts(part: Part) -> bool:
+    if part.provenance in _READ:
+        return bool(part.text)
+    return part.provenance is Provenance.APP and len(part.text) >= _SYSTEM_CHARACTERS

@@ -154,7 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await worker.start()
-        _say_ready()
+        say_ready()
         yield
         await worker.stop()
 
@@ -209,7 +209,7 @@ def _error(error: RouterError) -> JSONResponse:
     return JSONResponse(error.body(), status_code=error.row.status, headers=headers)
 
 
-def _say_ready() -> None:
+def say_ready() -> None:
     """Tell the supervisor, over the pipe that it left open for this."""
     descriptor = os.environ.pop("ROUTER_READY_FD", None)
     if descriptor is not None:

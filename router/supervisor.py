@@ -52,7 +52,11 @@ class Child:
                     "-m",
                     "router",
                     *self._arguments,
-                    env={**self._environment, "ROUTER_READY_FD": str(writer), "ROUTER_WORKER_ID": f"{self.name}-{os.urandom(4).hex()}"},
+                    env={
+                        **self._environment,
+                        "ROUTER_READY_FD": str(writer),
+                        "ROUTER_WORKER_ID": f"{self.name}-{os.urandom(4).hex()}",
+                    },
                     pass_fds=(writer,),
                     start_new_session=True,  # Ctrl-C reaches the supervisor, which stops the others in order
                 )
@@ -96,7 +100,9 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port, or stop what uses it") from None
+            raise PortTaken(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port, or stop what uses it"
+            ) from None
         return int(probe.getsockname()[1])
 
 
@@ -111,7 +117,9 @@ async def supervise(settings: Settings) -> int:
     embedded = None if settings.redis_url is not None else EmbeddedRedis(settings.data_dir.absolute())
     metrics_dir = Path(tempfile.mkdtemp(prefix="router-metrics-"))
     try:
-        redis_url = settings.redis_url.get_secret_value() if settings.redis_url is not None else await asyncio.to_thread(embedded.start)  # type: ignore[union-attr]
+        redis_url = (
+            settings.redis_url.get_secret_value() if settings.redis_url is not None else await asyncio.to_thread(embedded.start)
+        )  # type: ignore[union-attr]
         prepared = await asyncio.to_thread(prepare, settings, redis_url)
         environment = {
             **os.environ,
@@ -185,4 +193,6 @@ def _greet(settings: Settings, port: int, prepared: Prepared) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{scheme}://{host}:{port}"
     print("\n".join(["", *prepared.greeting(address), ""]), flush=True)  # noqa: T201: this is the command's output
-    telemetry.logger().info("ready", address=address, workers=settings.workers, revision=prepared.revision, governance=prepared.governance)
+    telemetry.logger().info(
+        "ready", address=address, workers=settings.workers, revision=prepared.revision, governance=prepared.governance
+    )

@@ -16,7 +16,9 @@ from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
 
 @click.command()
-@click.option("--jsonl", is_flag=True, help='One JSON object a line: {"text"}, {"messages"} or a request body, with an optional "id".')
+@click.option(
+    "--jsonl", is_flag=True, help='One JSON object a line: {"text"}, {"messages"} or a request body, with an optional "id".'
+)
 def classify(jsonl: bool) -> None:
     """Assess what stands on standard input: plain text, or with --jsonl one request a line; one JSON line each."""
     from classifiers.assess import Assessor

@@ -42,26 +42,65 @@ PASTED_KEY = "ghp_" + "x7Kq2mVb9TzR4wLc8NdF3hJs6YpA1gE5uQoZ"
 CARD = " ".join(["5105", "1051", "0510", "5100"])
 
 TASKS: list[tuple[str, JsonObject]] = [
-    ("summarise", {"messages": [("user", "Summarise in two sentences: the meeting moved to Tuesday because the room was taken, and lunch is at noon.")]}),
+    (
+        "summarise",
+        {
+            "messages": [
+                (
+                    "user",
+                    "Summarise in two sentences: the meeting moved to Tuesday because the room was taken, and lunch is at noon.",
+                )
+            ]
+        },
+    ),
     ("translate", {"messages": [("user", "Translate into French: the train leaves at nine.")]}),
     ("look up", {"messages": [("user", "What is the weather in Lisbon right now?")], "tools": [WEATHER]}),
-    ("proof", {"messages": [("user", "Prove step by step that the square root of two is irrational, and check every step of the argument.")]}),
+    (
+        "proof",
+        {
+            "messages": [
+                ("user", "Prove step by step that the square root of two is irrational, and check every step of the argument.")
+            ]
+        },
+    ),
     (
         "code review",
-        {"messages": [("user", "Review this function for bugs and race conditions and propose a corrected version:\n```python\ndef add(item, items=[]):\n    items.append(item)\n    return items\n```")]},
+        {
+            "messages": [
+                (
+                    "user",
+                    "Review this function for bugs and race conditions and propose a corrected version:\n```python\ndef add(item, items=[]):\n    items.append(item)\n    return items\n```",
+                )
+            ]
+        },
     ),
     (
         "plan with tools",
         {
-            "messages": [("user", "Plan a three-day offsite in Porto: check my calendar for free days, compare the weather, weigh the options and propose an agenda.")],
+            "messages": [
+                (
+                    "user",
+                    "Plan a three-day offsite in Porto: check my calendar for free days, compare the weather, weigh the options and propose an agenda.",
+                )
+            ],
             "tools": [CALENDAR, WEATHER],
         },
     ),
     (
         "customer record",
-        {"messages": [("user", "Draft a reply to Maria Keller, born 12 March 1984, maria.keller@keller-holding.de, IBAN DE89 3704 0044 0532 0130 00, about her claim.")]},
+        {
+            "messages": [
+                (
+                    "user",
+                    "Draft a reply to Maria Keller, born 12 March 1984, maria.keller@keller-holding.de, IBAN DE89 3704 0044 0532 0130 00, about her claim.",
+                )
+            ]
+        },
     ),
-    ("pasted API key", {"messages": [("user", f"Why does this fail? curl -H 'Authorization: token {PASTED_KEY}' https://api.github.com/user")]}),
+    (
+        "pasted API key",
+        {"messages": [("user", f"Why does this fail? curl -H 'Authorization: token {PASTED_KEY}' https://api.github.com/user")]},
+    ),
     ("payment card", {"messages": [("user", f"Is the card {CARD} a Visa or a Mastercard?")]}),
     ("tool not entitled", {"messages": [("user", "Drop the staging database.")], "tools": [DELETE, WEATHER]}),
     ("hard-coded model", {"model": "gpt-4o", "messages": [("user", "Suggest a name for a cat.")]}),
@@ -89,7 +128,20 @@ def demo(url: str | None, port: int, key: str | None, data_dir: Path) -> None:
     rows = [[name, *_outcome(client, body)] for name, body in TASKS]
     rows += _until_spent(client)
     _table(
-        ["task", "result", "sensitivity", "complexity", "kind", "rule", "tier", "deployment", "tools granted", "withheld", "left $", "cost $"],
+        [
+            "task",
+            "result",
+            "sensitivity",
+            "complexity",
+            "kind",
+            "rule",
+            "tier",
+            "deployment",
+            "tools granted",
+            "withheld",
+            "left $",
+            "cost $",
+        ],
         rows,
     )
     click.echo("\nSpend so far (`router report spend --by owner,model,task,sensitivity`):\n")

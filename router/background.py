@@ -1,0 +1,63 @@
+"""The process beside the workers: moves records from Redis to SQL, settles what dead workers left, signs audit checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+
+from router import telemetry
+from router.app import say_ready
+from router.clock import utc_now
+from router.errors import RouterError
+from router.settings import Settings
+from router.storage.audit_chain import Checkpoints
+from router.storage.drainer import Drainer
+from router.storage.reaper import reap
+from router.storage.redis_client import RedisClient
+from router.storage.redis_outbox import RedisOutbox
+from router.storage.sql.engine import open_engine
+
+REAP_SECONDS = 1.0
+NICENESS = 5
+"""The records can wait for a moment; the requests cannot."""
+
+
+async def run_background(settings: Settings) -> None:
+    """Run until SIGTERM; then drain what is there and sign a last checkpoint."""
+    if settings.redis_url is None:
+        raise RuntimeError("the drainer needs ROUTER_REDIS_URL; `router serve` sets it")
+    os.nice(NICENESS)
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    url = settings.redis_url.get_secret_value()
+    outbox_client = RedisClient(url, cluster=settings.redis_cluster, time_limit=10.0)
+    reaper_client = RedisClient(url, cluster=settings.redis_cluster, time_limit=10.0)
+    engine = open_engine(settings.sql_url)
+    drainer = Drainer(
+        RedisOutbox(outbox_client),
+        engine,
+        Checkpoints(settings.data_dir / "audit"),
+        drainer_id=os.environ.get("ROUTER_WORKER_ID"),
+        checkpoint_seconds=settings.checkpoint_seconds,
+    )
+    say_ready()
+    reaping = asyncio.create_task(_keep_reaping(reaper_client))
+    try:
+        await drainer.run(stop)
+    finally:
+        reaping.cancel()
+        await outbox_client.aclose()
+        await reaper_client.aclose()
+        engine.dispose()
+
+
+async def _keep_reaping(client: RedisClient) -> None:
+    while True:
+        await asyncio.sleep(REAP_SECONDS)
+        with contextlib.suppress(RouterError):
+            settled = await reap(client, utc_now())
+            if settled:
+                telemetry.logger().warning("reaped", requests=settled)

@@ -1,0 +1,163 @@
+"""What stands between an empty data directory and a service: tables, the first rules, adopted credentials, the first keys."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from router.clock import utc_now
+from router.errors import RouterError
+from router.governance import rules as governance
+from router.secret_key import read_secret
+from router.settings import Settings
+from router.storage.redis_announce import RedisAnnouncements
+from router.storage.redis_client import RedisClient, durability_faults
+from router.storage.sql.administration import fact
+from router.storage.sql.directory import SqlKeys
+from router.storage.sql.engine import open_engine
+from router.storage.sql.migrate import StoreIsNewer, migrate
+from router.storage.sql.rules import SqlRules
+from router.upstream.credentials import deployments_for
+from routing_rules.faults import RuleFaults
+from routing_rules.load import complete, load, read_directory
+
+DEMO_APP = "demo"
+
+
+class BootstrapError(Exception):
+    """The service cannot start; the message says what to put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the start found and made. Keys are there at the first start only: they are stored as hashes."""
+
+    revision: str
+    governance: str
+    notes: tuple[str, ...]
+    demo_key: str | None
+    admin_key: str | None
+    simulated: bool
+
+    def greeting(self, address: str) -> list[str]:
+        """Lines for the person who started the service."""
+        lines = [f"  base URL    {address}/v1"]
+        if self.demo_key and self.admin_key:
+            lines += [f"  app key     {self.demo_key}   (app `{DEMO_APP}`; shown this once)"]
+            lines += [f"  admin key   {self.admin_key}   (shown this once)"]
+        lines += [f"  rules       revision {self.revision}, governance {self.governance}"]
+        if self.simulated:
+            lines += [
+                "  provider    simulated: no credential was found; set OPENAI_API_KEY, ANTHROPIC_API_KEY or ROUTER_UPSTREAM_URL"
+            ]
+        lines += [f"  note        {note}" for note in self.notes]
+        return [*lines, "  next        make demo   (or swap the base URL of your OpenAI client and ask for the model `auto`)"]
+
+
+def prepare(settings: Settings, redis_url: str) -> Prepared:
+    """Make the stores ready for workers. Safe to run on every start, and by several at once. Raises BootstrapError."""
+    now = utc_now()
+    read_secret(settings)
+    engine = open_engine(settings.sql_url)
+    try:
+        migrate(engine)
+        epoch = fact(engine, "epoch")
+        notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
+        mode = _governance(settings)
+        notes += _rules(engine, settings, mode, now)
+        demo_key, admin_key = _first_keys(engine, now)
+        asyncio.run(_announce(settings, redis_url))
+        active = governance.in_force(SqlRules(engine))
+        simulated = any(deployment.provider == "simulated" for deployment in load(active.files).deployments.values())
+        return Prepared(active.revision, mode, tuple(notes), demo_key, admin_key, simulated)
+    except RuleFaults as faults:
+        raise BootstrapError(f"the rules cannot be used:\n{faults}") from None
+    except StoreIsNewer as error:
+        raise BootstrapError(str(error)) from None
+    except SQLAlchemyError as error:
+        raise BootstrapError(f"the SQL store cannot be used ({type(error).__name__}): look at ROUTER_DATABASE_URL") from None
+    finally:
+        engine.dispose()
+
+
+async def _settle_redis(settings: Settings, url: str, epoch: str) -> list[str]:
+    """Refuse a Redis that could forget or evict; mark a new one with the store's epoch. Notes for the operator."""
+    client = RedisClient(url, cluster=settings.redis_cluster, time_limit=10.0)
+    try:
+        faults = [] if settings.redis_vouched else await durability_faults(client)
+        if faults:
+            raise BootstrapError(
+                f"this Redis may lose balances: {'; '.join(faults)}. Put it right, or vouch for it with ROUTER_REDIS_VOUCHED=true"
+            )
+        found = await RedisAnnouncements(client).set_epoch(epoch)
+        if found != epoch:
+            return [
+                "this Redis belongs to another store, or was restored: the service is not ready until `router restore` was run"
+            ]
+        return ["the operator vouches for this Redis"] if settings.redis_vouched else []
+    except RouterError as error:
+        raise BootstrapError(f"Redis cannot be used: {error.message}; look at ROUTER_REDIS_URL") from None
+    finally:
+        await client.aclose()
+
+
+async def _announce(settings: Settings, url: str) -> None:
+    client = RedisClient(url, cluster=settings.redis_cluster, time_limit=10.0)
+    try:
+        await RedisAnnouncements(client).announce()
+    except RouterError as error:
+        raise BootstrapError(f"Redis cannot be used: {error.message}") from None
+    finally:
+        await client.aclose()
+
+
+def _governance(settings: Settings) -> str:
+    return settings.governance_mode
+
+
+def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list[str]:
+    """Seed an empty store; propose what a rule directory or found credentials would change. Notes for the operator."""
+    store = SqlRules(engine)
+    notes: list[str] = []
+    given = read_directory(settings.rules_dir) if settings.rules_dir is not None else {}
+    if store.current() is None:
+        governance.seed(store, complete(given, now.date()), governance=mode, at=now)
+    elif given and governance.differs(store, given, now):
+        proposal = governance.propose(
+            store, given, author=governance.AT_START, note=f"differs from {settings.rules_dir}", governance=mode, at=now
+        )
+        notes.append(
+            f"{settings.rules_dir} differs from the rules in force: proposed as {proposal.revision} (`router rules activate`)"
+        )
+    adopted = governance.adopt(store, deployments_for(_environment(settings)), governance=mode, at=now) if not given else None
+    if adopted is not None:
+        revision, active, ids = adopted
+        state = "in force" if active else f"proposed as {revision.revision}"
+        notes.append(f"credentials found: {', '.join(ids)} at clearance `internal` until somebody reviews them ({state})")
+    return notes
+
+
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """The environment, with a server that was named in the settings' file instead."""
+    named = {
+        "ROUTER_UPSTREAM_URL": settings.upstream_url,
+        "ROUTER_FAST_MODEL": settings.fast_model,
+        "ROUTER_REASONING_MODEL": settings.reasoning_model,
+    }
+    return {**os.environ, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None]:
+    keys = SqlKeys(engine)
+    if keys.all():
+        return None, None
+    active = governance.in_force(SqlRules(engine))
+    app = DEMO_APP if DEMO_APP in load(active.files).apps else next(iter(load(active.files).apps), None)
+    demo = keys.create(app, actor=governance.AT_START, at=now).secret if app is not None else None
+    return demo, keys.create("", actor=governance.AT_START, at=now, admin=True).secret

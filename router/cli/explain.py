@@ -1,0 +1,147 @@
+"""`router explain`: what would be decided on a request body, by which rule, and what would have decided otherwise."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from router.cli.classify import endpoint_of
+from router.cli.data import CLASSIFYING_KEY, rules_for
+from router.clock import utc_now
+from router.errors import Refused
+from router.exchange import JsonObject, SessionState
+from router.money import usd
+from router.settings import load_settings
+from routing_rules.decisions import Hold, Permit
+from routing_rules.facts import Labels
+from routing_rules.rules import RuleSet
+from routing_rules.task import Endpoint
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--app", default="demo", show_default=True, help="The app that would ask.")
+@click.option("--purpose", help="The purpose it would name; default: its first.")
+@click.option("--endpoint", type=click.Choice([endpoint.value for endpoint in Endpoint]), help="Default: told from the body.")
+@click.option(
+    "--rules", "directory", type=click.Path(path_type=Path, file_okay=False), help="Rule files; default: those in force."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def explain(file: Path, app: str, purpose: str | None, endpoint: str | None, directory: Path | None, as_json: bool) -> None:
+    """Decide on a request body as the service would in a new session, without forwarding anything."""
+    rules = rules_for(load_settings(), directory)
+    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        given = msgspec.json.decode(raw)
+        if not isinstance(given, dict):
+            raise ValueError("an object was expected")
+        form = Endpoint(endpoint) if endpoint else endpoint_of(given)
+        document = explained(rules, form, msgspec.json.encode({"model": "auto", **given}), app, purpose)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    except Refused as refusal:
+        raise click.ClickException(f"{file}: {refusal.param or 'body'}: {refusal.message}") from None
+    click.echo(msgspec.json.encode(document).decode() if as_json else told(document))
+
+
+def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose: str | None) -> JsonObject:
+    """The whole account as plain values. Raises Refused, as the service would before it decides."""
+    from classifiers.assess import Assessor
+    from router.api.wire import parse
+    from router.principals import Key
+    from router.stages.authenticate import narrowed
+    from router.stages.gather import gather
+    from router.stages.open_session import carried
+    from router.stages.read_task import NO_HEADERS, read_task
+    from router.stages.reserve import hold_request
+    from router.upstream.prices import known_models
+    from routing_rules.decide import cleared
+    from routing_rules.entitlements import authorise, capabilities_of
+    from routing_rules.explain import explain as why
+
+    now = utc_now()
+    known = rules.apps.get(app)
+    if known is None:
+        raise ValueError(f"--app: the rules know no app `{app}`; they know {', '.join(rules.apps)}")
+    caller = narrowed(known, Key("", "", "", app, now), purpose)
+    extra = frozenset().union(*(deployment.allowed_fields for deployment in rules.deployments.values()))
+    task = read_task(
+        endpoint, parse(endpoint, raw, extra), NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label
+    )
+    assessment = Assessor(rules.sensitivity, CLASSIFYING_KEY).assess(task, [capabilities_of(rules, ask) for ask in task.tools])
+    session = SessionState("(new)", 0, True, Labels(), 0)
+    labels = carried(task, assessment)
+    wish_known = task.wish in rules.models or task.wish in known_models()
+    facts = gather(
+        now=now,
+        caller=caller,
+        task=task,
+        wish_known=wish_known,
+        assessment=assessment,
+        session=session,
+        labels=labels,
+        pinned=None,
+    )
+    account = why(rules, facts)
+    document: JsonObject = {
+        "revision": rules.revision,
+        "sensitivity": labels.confidentiality.value,
+        "integrity": labels.integrity.value,
+        "categories": sorted(assessment.categories),
+        "access": assessment.access.value,
+        "complexity": {"score": round(assessment.complexity_score, 4), "band": assessment.complexity.value},
+        "task": assessment.task.value,
+        **msgspec.to_builtins(account),
+    }
+    decision = account.decision.permit if isinstance(account.decision, Hold) else account.decision
+    if isinstance(decision, Permit):
+        grant = authorise(rules, facts, decision)
+        first = cleared(rules, decision)[0]
+        hold = hold_request(
+            request_id="explain",
+            task=task,
+            caller=caller,
+            permit=decision,
+            deployment=first,
+            session=session,
+            labels=labels,
+            owner_budget=rules.owner_budget(caller.owner),
+            new_sessions_per_hour=rules.new_sessions_per_hour,
+            worker="",
+            now=now,
+        )
+        amount = hold.fixed_nano + hold.output_nano * hold.output_tokens
+        document["tools"] = msgspec.to_builtins(grant)
+        document["hold"] = {"nano_usd": amount, "usd": usd(amount), "output_tokens": hold.output_tokens, "deployment": first.id}
+    return document
+
+
+def told(document: JsonObject) -> str:
+    """The account in sentences."""
+    decision = document["decision"]
+    lines = [
+        f"{decision['type']} by rule {document['rule'] or '(none)'} of {document['revision']}"
+        + (f": {document['reason']}" if document["reason"] else ""),
+        f"  facts    {document['sensitivity']} ({', '.join(document['categories']) or 'no findings'}), access {document['access']}, "
+        f"{document['complexity']['band']} {document['task']}, session {document['integrity']}",
+    ]
+    if "hold" in document:
+        permit = decision.get("permit", decision)
+        lines.append(f"  goes to  {' → '.join(permit['candidates'])} (tier {permit['tier']})")
+        lines.append(f"  budget   {permit['budget']['name']}; this request would hold ${document['hold']['usd']}")
+        granted = ", ".join(name for _, name in document["tools"]["granted"])
+        lines.append(f"  tools    {granted or 'none'}")
+        lines += [f"           without {tool['name']}: {tool['reason']}" for tool in document["tools"]["withheld"]]
+    if "message" in decision:
+        lines.append(f"  because  {decision['message']}")
+    for near in document["nearest"]:
+        changes = " and ".join(
+            f"{change['dimension']} {change['after']} instead of {change['before']}" for change in near["changes"]
+        )
+        lines.append(
+            f"  nearest  with {changes}: {near['outcome']} by {near['rule']}" + (f", tier {near['tier']}" if near["tier"] else "")
+        )
+    return "\n".join(lines)

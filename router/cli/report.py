@@ -1,0 +1,55 @@
+"""`router report`: what was spent, by whom, on what."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import click
+
+from router.cli.data import store, with_redis
+from router.reports.spend import FORMATS, dimensions, render
+from router.settings import Settings, load_settings
+from router.storage.redis_client import RedisClient
+from router.storage.redis_outbox import RedisOutbox
+from router.storage.sql.ledger import spend as spend_report
+
+WAIT_SECONDS = 30.0
+
+
+@click.group()
+def report() -> None:
+    """Reports for finance and governance."""
+
+
+@report.command()
+@click.option("--by", default="owner,model", show_default=True, help="Dimensions, with commas between them.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day (UTC) before which it ends.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
+def spend(by: str, since: datetime | None, until: datetime | None, form: str, wait: bool) -> None:
+    """Spend, exact to the nano-dollar, from the ledger."""
+    settings = load_settings()
+    try:
+        names = dimensions(by)
+    except ValueError as error:
+        raise click.ClickException(f"--by: {error}") from None
+    if wait:
+        _until_drained(settings)
+    with store(settings) as engine:
+        result = spend_report(engine, names, since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
+    click.echo(render(result, form), nl=False)
+
+
+def _until_drained(settings: Settings) -> None:
+    async def backlog(client: RedisClient) -> int:
+        return await RedisOutbox(client).backlog()
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    while with_redis(settings, backlog):
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"--wait: records are still on their way after {WAIT_SECONDS:.0f} s: is the drainer running?"
+            )
+        time.sleep(0.05)

@@ -151,7 +151,7 @@ class ResponsesStream:
         elif kind == "error" or event.error:
             self._fail(provider_error(event.error or {"code": event.code}))
             return
-        elif kind == "response.output_item.added" or kind == "response.output_item.done":
+        elif event.item is not None or kind == "response.output_item.added" or kind == "response.output_item.done":
             if event.item is None or index is None:
                 self._fail(not_understood("a stream of response events"))
                 return

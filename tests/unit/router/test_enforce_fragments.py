@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.sse import data_of
-from router.stages.enforce import Enforced, StreamEnforcer
+from router.stages.enforce import Enforced, StreamEnforcer, enforce_json
 from routing_rules.decisions import ToolGrant
 from routing_rules.task import Endpoint
 
@@ -265,3 +265,94 @@ def test_a_chat_stream_without_calls_passes_byte_for_byte(made: tuple[bytes, dic
     if not any(calls_of.values()):
         passed, end = enforced(Endpoint.CHAT, [stream])
         assert passed + end.tail == stream
+
+
+WORDS = st.sampled_from(
+    "id model choices index delta message content tool_calls function function_call custom name arguments input finish_reason usage type "
+    "response output output_index item item_id call_id sequence_number status role text error code namespace server_label data".split()
+)
+VALUES = st.sampled_from(
+    "function custom message function_call mcp_call web_search_call reasoning response.completed response.output_item.added "
+    "response.output_item.done response.output_text.delta error tool_calls stop wipe read".split()
+)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-2, 3), st.just(1.5), VALUES)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=5)), max_leaves=12
+)
+CALL = st.fixed_dictionaries(
+    {}, optional={"index": LEAVES, "id": LEAVES, "type": VALUES, "function": ANYTHING, "custom": ANYTHING}
+)
+DELTA = st.fixed_dictionaries(
+    {}, optional={"content": ANYTHING, "tool_calls": st.lists(CALL, max_size=2) | ANYTHING, "function_call": ANYTHING}
+)
+CHOICE = st.fixed_dictionaries(
+    {"message": DELTA}, optional={"delta": DELTA, "index": st.integers(0, 1), "finish_reason": LEAVES, "logprobs": LEAVES}
+)
+ITEM = st.fixed_dictionaries(
+    {"type": VALUES}, optional={"id": LEAVES, "call_id": LEAVES, "name": LEAVES, "arguments": LEAVES, "content": ANYTHING}
+)
+ANSWER = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": VALUES,
+        "choices": st.lists(CHOICE, max_size=2) | ANYTHING,
+        "output": st.lists(ITEM, max_size=3) | ANYTHING,
+        "response": st.fixed_dictionaries({"output": st.lists(ITEM, max_size=3)}),
+        "item": ITEM,
+        "output_index": st.integers(0, 2) | LEAVES,
+        "delta": LEAVES,
+        "usage": ANYTHING,
+        "error": ANYTHING,
+        "id": LEAVES,
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    endpoint=st.sampled_from(list(Endpoint)),
+    answers=st.lists(ANSWER | ANYTHING, min_size=1, max_size=4),
+    denial_is_error=st.booleans(),
+)
+def test_whatever_a_provider_sends_the_answer_is_judged_and_never_a_crash(
+    endpoint: Endpoint, answers: list[Any], denial_is_error: bool
+) -> None:
+    raw = [msgspec.json.encode(answer) for answer in answers]
+    one = enforce_json(endpoint, raw[0], GRANT, denial_is_error=denial_is_error)
+    enforcer = StreamEnforcer(endpoint, GRANT, strip_usage=True, denial_is_error=denial_is_error)
+    passed = b"".join(enforcer.feed(b"data: " + data + b"\n\n") for data in [*raw, b"[DONE]"])
+    end = enforcer.end()
+    if endpoint is Endpoint.EMBEDDINGS:
+        return
+    assert not (calls_in(one.body, endpoint, streamed=False) & FORBIDDEN)
+    for event in (passed + end.body + end.tail).split(b"\n\n"):
+        data = data_of(event + b"\n\n")
+        if not data.startswith(b"[DONE]"):
+            assert not (calls_in(data, endpoint, streamed=True) & FORBIDDEN)
+
+
+def calls_in(raw: bytes, endpoint: Endpoint, *, streamed: bool) -> set[Any]:
+    """Names of the calls that a client of this format would find."""
+    answer = msgspec.json.decode(raw) if raw else None
+    if not isinstance(answer, dict):
+        return set()
+    if endpoint is Endpoint.RESPONSES:
+        if not streamed:
+            items = answer.get("output") or []
+        else:
+            held = answer.get("response")
+            items = [answer.get("item"), *((held.get("output") or []) if isinstance(held, dict) else [])]
+        return {
+            item.get("name")
+            for item in items
+            if isinstance(item, dict) and item.get("type") in ("function_call", "custom_tool_call")
+        }
+    found = set()
+    for choice in answer.get("choices") or []:
+        for said in (choice.get("delta"), choice.get("message")):
+            if isinstance(said, dict):
+                for call in [*(said.get("tool_calls") or []), {"function": said.get("function_call")}]:
+                    for called in (call.get("function"), call.get("custom")):
+                        if isinstance(called, dict) and isinstance(called.get("name"), str):
+                            found.add(called["name"])
+    return found

@@ -84,6 +84,11 @@ class Entry:
                 self._keys[key.value] = key
 
     @property
+    def readable(self) -> bool:
+        """Whether there is a mapping at all; where there is none, that has been told and nothing is missing from it."""
+        return self._node is not None
+
+    @property
     def line(self) -> int:
         """Line of the first key, from 1."""
         return self._node.start_mark.line + 1 if self._node is not None else 0
@@ -272,7 +277,7 @@ class Entry:
     def _there(self, key: str, required: bool, expected: str) -> bool:
         if self.has(key):
             return True
-        if required:
+        if required and self.readable:
             self.fault(None, "missing_key", f"the key `{key}` is missing", f"expected {expected}")
         return False
 

@@ -516,9 +516,8 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
 
 def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> None:
     if typed.background and not typed.stream:
-        raise _invalid(
-            "background", f"`background: true` is not accepted here: {RESPONSES['background'].why.partition(': ')[2]}."
-        )
+        why = "the answer, its cost and its tool calls would be fetched past the router; set `stream: true` too, or leave it out"
+        raise _invalid("background", f"`background: true` is not accepted here: {why}")
     if typed.stream_options is not None and not typed.stream:
         raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out")
     if not typed.input and typed.previous_response_id is None:
@@ -639,6 +638,8 @@ def _explained(message: str, value: Any, kind: Any, path: str) -> Refused:
     what_it_is = f"`{shown}`" if shown else "the body"
     if match and match["key"]:
         what_it_is = f"a name in `{shown}`"
+    elif steps and steps[-1]["any"]:
+        what_it_is = f"a value in `{shown}`"
     if field := _QUOTED_FIELD.search(what):
         if "unknown field" in what:
             return _unknown(field["field"], shown, _names_at(kind, value, steps))
@@ -649,6 +650,8 @@ def _explained(message: str, value: Any, kind: Any, path: str) -> Refused:
         words = _BOUND_WORDS[bound["sign"]]
         if not bound["of"]:
             return _invalid(shown, f"{what_it_is} must be {words} {number}")
+        if (bound["sign"], number) == (">=", "1"):
+            return _invalid(shown, f"{what_it_is} must not be empty")
         things = {"str": "characters", "array": "entries", "object": "entries"}[bound["kind"]]
         return _invalid(shown, f"{what_it_is} must hold {words} {number} {things}")
     if expected := _EXPECTED.match(what):

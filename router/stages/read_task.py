@@ -452,7 +452,9 @@ class _Reading:
     def web_search_options(self, options: JsonObject) -> None:
         self.features.add(Feature.HOSTED_TOOLS)
         self.tools.append(ToolAsk("web_search", "web_search", "web_search_options"))
-        self.leaves(options.get("user_location"), Role.SYSTEM, Provenance.METADATA, "web_search_options.user_location")
+        if location := options.get("user_location"):
+            path = "web_search_options.user_location.approximate"
+            self.leaves(location["approximate"], Role.SYSTEM, Provenance.METADATA, path)
 
     def response_format(self, wanted: JsonObject) -> None:
         self.format(wanted, wanted.get("json_schema") or {}, "response_format")

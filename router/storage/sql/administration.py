@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Integer, Text, cast, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select
 
 from router.storage.sql.chain import ADMINISTRATION, Head, digest_of, lock_heads, save_heads
 from router.storage.sql.engine import reading, writing
-from router.storage.sql.tables import admin_events, store_facts
+from router.storage.sql.tables import admin_events
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -67,22 +67,6 @@ def administering(engine: Engine, actor: str, at: datetime) -> Iterator[Administ
         heads = lock_heads(connection, [ADMINISTRATION])
         yield Administration(connection, heads[ADMINISTRATION], actor, at)
         save_heads(connection, heads)
-        risen = cast(cast(store_facts.c.value, Integer) + 1, Text)
-        connection.execute(update(store_facts).where(store_facts.c.name == "version").values(value=risen))
-
-
-def fact(engine: Engine, name: str) -> str:
-    """A fact of the store: `instance`, or `epoch`, which is new after each restore. Raises KeyError where there is none."""
-    with reading(engine) as connection:
-        value = connection.scalar(select(store_facts.c.value).where(store_facts.c.name == name))
-    if value is None:
-        raise KeyError(name)
-    return str(value)
-
-
-def version(engine: Engine) -> int:
-    """Rises with each administrative act: a snapshot of keys and rules taken at this number is fresh while it stays."""
-    return int(fact(engine, "version"))
 
 
 def events(engine: Engine, *, limit: int = 100, subject: str | None = None) -> list[AdminEvent]:

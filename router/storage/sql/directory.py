@@ -86,11 +86,12 @@ class SqlKeys:
     def all(self) -> list[Key]:
         """Every key there ever was, oldest first."""
         with reading(self._engine) as connection:
-            return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.created, keys.c.id))]
+            return [key_of(row) for row in connection.execute(select(keys).order_by(keys.c.created, keys.c.id))]
 
-    def snapshot(self) -> dict[str, Key]:
-        """Every key by its SHA-256, for the workers."""
-        return {key.sha256: key for key in self.all()}
+
+def load_keys(engine: Engine) -> dict[str, Key]:
+    """Every key by its SHA-256, revoked ones included: what a worker takes its snapshot from."""
+    return {key.sha256: key for key in SqlKeys(engine).all()}
 
 
 def _add(administration: Administration, template: Key, act: str) -> NewKey:
@@ -110,7 +111,7 @@ def _change(administration: Administration, key: Key, act: str) -> None:
 
 def _usable(administration: Administration, key_id: str) -> Key:
     row = administration.connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
-    key = None if row is None else _key(row)
+    key = None if row is None else key_of(row)
     if key is None or key.revoked is not None or (key.expires is not None and key.expires <= administration.at):
         raise NoSuchKey(f"no key `{key_id}` is in use")
     return key
@@ -129,7 +130,8 @@ def _columns(key: Key) -> dict[str, Any]:
     }
 
 
-def _key(row: Row[Any]) -> Key:
+def key_of(row: Row[Any]) -> Key:
+    """The key in a row of the table."""
     return msgspec.convert(row._asdict(), Key)
 
 

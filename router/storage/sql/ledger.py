@@ -111,7 +111,7 @@ def posted(entry: Entry | None, record: Outcome, previous: Outcome | None) -> tu
         for line in before
     ]
     lines = taken_back + _lines(entry, record, entry.line_count + len(taken_back), correction=previous is not None)
-    used = lines[-1] if record.lines else None
+    used = lines[-1] if lines else None
     return (
         msgspec.structs.replace(
             entry,
@@ -139,8 +139,8 @@ def _lines(entry: Entry, record: Outcome, first: int, *, correction: bool = Fals
             at=record.at,
             attempt=line.attempt,
             deployment=line.deployment,
-            provider=line.provider,
-            model=line.model,
+            provider=line.provider or entry.provider,
+            model=line.model or entry.model,
             token_class=line.token_class,
             quantity=line.quantity,
             unit_price=line.unit_price,
@@ -196,13 +196,14 @@ def open_entries(engine: Engine, before: datetime) -> list[Entry]:
 
 
 def owner_spend(engine: Engine, month: date) -> dict[str, int]:
-    """What each owner's requests cost that were settled in the calendar month (UTC) of `month`, in nano-USD."""
+    """What each owner's requests cost that were admitted in the calendar month (UTC) of `month`, in nano-USD: the balances
+    that budgets start from where Redis has lost them. Open entries cost nothing yet."""
     begin = datetime(month.year, month.month, 1, tzinfo=UTC)
     end = datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
-    closed = ledger_entries.c.closed_at
+    admitted = func.coalesce(ledger_entries.c.opened_at, ledger_entries.c.closed_at)
     query = (
         select(ledger_entries.c.owner, func.sum(ledger_entries.c.cost_nano))
-        .where(closed >= begin, closed < end)
+        .where(admitted >= begin, admitted < end)
         .group_by(ledger_entries.c.owner)
     )
     with reading(engine) as connection:

@@ -1,13 +1,14 @@
-"""Brings the SQL store to the tables this version needs, also when several processes start at once."""
+"""Brings the SQL store to the tables this version needs, also when several processes start at once, and tells which store it is."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, select, text
 
 from router.storage.sql.engine import writing
+from router.storage.sql.tables import store_facts
 
 HEAD = "r0001"
 """The newest migration; a test holds it to what Alembic finds in the folder."""
@@ -44,6 +45,18 @@ def stamped(connection: Connection) -> str | None:
         return None
     version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return version
+
+
+def store_fact(engine: Engine, name: str) -> str:
+    """A fact of the store: `instance`, its name for good, or `epoch`, which is new after each restore.
+
+    Raises KeyError where there is none.
+    """
+    with engine.connect() as connection:
+        value: str | None = connection.scalar(select(store_facts.c.value).where(store_facts.c.name == name))
+    if value is None:
+        raise KeyError(name)
+    return value
 
 
 def _upgrade(connection: Connection) -> None:

@@ -42,7 +42,7 @@ class NoSuchRevision(Exception):
     """No revision has this hash, or it cannot make this step from where it stands."""
 
 
-class SqlRules:
+class RuleStore:
     """The rule store. Every change is an administrative act. SQL down: sqlalchemy.exc.DBAPIError."""
 
     def __init__(self, engine: Engine) -> None:
@@ -62,7 +62,7 @@ class SqlRules:
         """All revisions, newest first."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(revisions).order_by(revisions.c.number.desc()).limit(limit))
-            return [_revision(row) for row in rows]
+            return [revision_of(row) for row in rows]
 
     def seed(self, revision: str, files: Mapping[str, str], *, author: str, note: str, governance: str, at: datetime) -> Revision:
         """Put revision 0 in force in an empty store, and return what is in force: where several processes start at once,
@@ -151,13 +151,14 @@ def stored_state(revision: Revision) -> dict[str, Any]:
 
 def _active(connection: Connection) -> Revision | None:
     row = connection.execute(select(revisions).where(revisions.c.status == ACTIVE)).one_or_none()
-    return None if row is None else _revision(row)
+    return None if row is None else revision_of(row)
 
 
 def _find(connection: Connection, revision: str) -> Revision | None:
     row = connection.execute(select(revisions).where(revisions.c.revision == revision)).one_or_none()
-    return None if row is None else _revision(row)
+    return None if row is None else revision_of(row)
 
 
-def _revision(row: Row[Any]) -> Revision:
+def revision_of(row: Row[Any]) -> Revision:
+    """The revision in a row of the table."""
     return Revision(**row._asdict())

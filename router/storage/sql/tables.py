@@ -64,7 +64,7 @@ class UtcTime(TypeDecorator[datetime]):
 metadata = MetaData()
 
 store_facts = Table(
-    "store_facts",  # `instance` (for good), `epoch` (new after a restore), `version` (rises with each change of keys or rules)
+    "store_facts",  # `instance` (for good) and `epoch` (new after a restore)
     metadata,
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),

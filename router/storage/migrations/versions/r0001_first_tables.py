@@ -164,7 +164,6 @@ def upgrade() -> None:
         [
             {"name": "instance", "value": instance},
             {"name": "epoch", "value": secrets.token_hex(16)},
-            {"name": "version", "value": "1"},
         ],
     )
     op.bulk_insert(

@@ -218,6 +218,8 @@ class TestToolChoice:
     def test_a_tool_in_a_namespace_may_be_chosen_by_its_own_name(self) -> None:
         crm = {"type": "namespace", "name": "crm", "description": "d", "tools": [flat("read")]}
         assert responses(grant(("function", "crm.read")), tools=[crm], tool_choice=flat("read"))["tool_choice"] == flat("read")
+        with pytest.raises(Refused):
+            responses(grant(("function", "crm.read")), tools=[crm], tool_choice=flat("read", "custom"))
 
 
 class TestInputItems:

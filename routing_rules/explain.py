@@ -108,18 +108,20 @@ def _beaten(rule: Rule, decider: Rule | None, decision: Decision) -> str:
 
 
 def _nearest(rules: RuleSet, facts: Facts, decision: Decision) -> tuple[Nearest, ...]:
-    """The smallest changes that lead to another rule; for a refusal, to a permit if any does."""
+    """The smallest changes that lead to another rule; for a refusal or a hold, to a permit if any does."""
     wanted: list[Callable[[Decision], bool]] = [lambda other: other.rule != decision.rule]
     if not isinstance(decision, Permit):
         wanted.insert(0, lambda other: isinstance(other, Permit))
     singles = list(_changes(rules, facts))
     pairs = [(a, b) for a, b in combinations(singles, 2) if a[0].dimension != b[0].dimension]
-    for group in ([(single,) for single in singles], pairs):
-        decided = [
-            (tuple(change for change, _ in steps), decide(rules, _applied(facts, [f for _, f in steps]))) for steps in group
-        ]
-        for is_wanted in wanted:
-            found = _distinct([_told(changes, other) for changes, other in decided if is_wanted(other)])
+    groups = ([(single,) for single in singles], pairs)
+    decided = [
+        [(tuple(change for change, _ in steps), decide(rules, _applied(facts, [f for _, f in steps]))) for steps in group]
+        for group in groups
+    ]
+    for is_wanted in wanted:
+        for neighbours in decided:
+            found = _distinct([_told(changes, other) for changes, other in neighbours if is_wanted(other)])
             if found:
                 return found[:MOST_CHANGES]
     return ()

@@ -1,0 +1,107 @@
+"""Edits change what they say and leave the author's text alone."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import date
+
+import pytest
+
+from routing_rules.catalogue import App, Deployment, Price, Review
+from routing_rules.edit import add_app, add_deployments, disable_simulated, set_deployment_enabled
+from routing_rules.faults import RuleFaults
+from routing_rules.load import COMPATIBLE_FEATURES, load
+from routing_rules.vocabulary import Sensitivity
+
+APP = App(
+    id="crm",
+    owner="crm@example.org",
+    team="sales",
+    cost_center="cc-7",
+    clearance=Sensitivity.CONFIDENTIAL,
+    ceiling="standard",
+    purposes=("general", "customer-support"),
+)
+
+DEPLOYMENT = Deployment(
+    id="gpt-mini",
+    provider="azure",
+    model="gpt-mini-2026",
+    tier="fast",
+    clearance=Sensitivity.INTERNAL,
+    region="eu",
+    base_url="https://llm.example.org",
+    api_key="env:AZURE_KEY",
+    params={"api_version": "2026-01-01", "flag": "true"},
+    model_names=("mini",),
+    features=COMPATIBLE_FEATURES,
+    allowed_fields=frozenset({"top_k"}),
+    context_window=1_000,
+    reasoning_model=True,
+    fixed_params={"temperature": 0.5, "seed": 7, "logprobs": False, "user": "x"},
+    price=Price(input=150_000_000, output=2_000_000_001, reasoning=10_000, source="litellm"),
+    internal=True,
+    access_review=Review("r@example.org", date(2027, 3, 1)),
+)
+
+
+def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
+    lines = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+    return [line[2:] for line in lines if line[0] == "-"], [line[2:] for line in lines if line[0] == "+"]
+
+
+def test_a_new_app_is_added_and_nothing_else_moves(files: dict[str, str]) -> None:
+    edited = add_app(files, APP)
+    removed, added = changed_lines(files["apps.yaml"], edited["apps.yaml"])
+    assert removed == []
+    assert added[0] == "  - id: crm"
+    assert load(edited).apps["crm"] == APP
+    assert {name for name in files if files[name] != edited[name]} == {"apps.yaml"}
+
+
+def test_an_app_can_be_added_to_an_empty_list(files: dict[str, str]) -> None:
+    assert list(load(add_app({**files, "apps.yaml": "apps: []\n"}, APP)).apps) == ["crm"]
+
+
+def test_an_app_that_is_there_is_not_added_again(files: dict[str, str]) -> None:
+    with pytest.raises(RuleFaults, match="`crm` is defined already"):
+        add_app(add_app(files, APP), APP)
+
+
+def test_a_deployment_survives_the_way_through_the_file(files: dict[str, str]) -> None:
+    edited = add_deployments(files, [DEPLOYMENT])
+    assert changed_lines(files["models.yaml"], edited["models.yaml"])[0] == []
+    assert load(edited).deployments["gpt-mini"] == DEPLOYMENT
+
+
+def test_an_assumed_price_stays_assumed(files: dict[str, str]) -> None:
+    assumed = Deployment(
+        id="own",
+        provider="ollama",
+        model="own",
+        tier="fast",
+        clearance=Sensitivity.PUBLIC,
+        price=Price(input=1, output=2, source="assumed"),
+    )
+    edited = add_deployments(files, [assumed])
+    assert "assumed_price" in edited["models.yaml"]
+    assert load(edited).deployments["own"].price == assumed.price
+
+
+def test_simulated_deployments_go_out_of_service_and_come_back(files: dict[str, str]) -> None:
+    edited = disable_simulated(add_deployments(files, [DEPLOYMENT]))
+    assert list(load(edited).deployments) == ["gpt-mini"]
+    assert set(changed_lines(files["models.yaml"], disable_simulated(files)["models.yaml"])[1]) == {"    enabled: false"}
+    back = set_deployment_enabled(edited, "sim-fast", True)
+    assert list(load(back).deployments) == ["sim-fast", "gpt-mini"]
+
+
+def test_a_deployment_that_is_not_there_cannot_be_switched(files: dict[str, str]) -> None:
+    with pytest.raises(RuleFaults, match="no deployment `nobody`"):
+        set_deployment_enabled(files, "nobody", False)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n"])
+def test_a_file_that_cannot_be_read_cannot_be_edited(files: dict[str, str], text: str) -> None:
+    with pytest.raises(RuleFaults):
+        add_app({**files, "apps.yaml": text}, APP)

@@ -383,14 +383,15 @@ ITEMS: dict[str, type[Struct]] = {
 
 _DECODER = msgspec.json.Decoder()
 _TOOL_TYPE = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
+_EXTRA_INSIDE = re.compile(r"\A(?:messages|input)\[\](?:\.(?:content|tool_calls)\[\])?\.\w+\Z")
 _SHOWABLE = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
 
 def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozenset()) -> JsonObject:
     """the body as a plain object that fits the endpoint's table.
 
-    `allowed_extra` are fields unknown to the specification that some deployment takes: `top_k` at the top, or a place inside
-    `messages` or `input` with its indices left out, `messages[].reasoning_content`. Raises Refused (`invalid_request`, `unknown_parameter`) and
+    `allowed_extra` are fields unknown to the specification that some deployment takes: `top_k` at the top, or with indices left out
+    one of a message, an item, a content part or a call: `messages[].reasoning_content`, `messages[].tool_calls[].extra_content`. Raises Refused (`invalid_request`, `unknown_parameter`) and
     nothing else, whatever the bytes are.
     """
     body = _decode(raw)
@@ -452,8 +453,9 @@ def _check(value: Any, kind: Any, path: str, allowed_extra: frozenset[str]) -> A
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        if any(name.startswith(("messages[]", "input[]")) for name in allowed_extra):
-            lean = _without_extras(value, path, allowed_extra)
+        inside = frozenset(filter(_EXTRA_INSIDE.match, allowed_extra))
+        if inside:
+            lean = _without_extras(value, path, inside)
             if lean is not value:
                 return _check(lean, kind, path, frozenset())
         raise _explained(str(error), value, kind, path) from None

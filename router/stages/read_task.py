@@ -107,12 +107,23 @@ _RESULT_FIELDS = frozenset({"output", "outputs", "results", "result", "error"})
 """Fields of items that hold what a tool answered, whoever sent the item."""
 
 _MESSAGE_FIELDS = frozenset({"role", "content", "tool_call_id"})
-_ITEM_FIELDS = frozenset({"type", "role", "content", "id", "status", "phase", "tools", "call_id", "execution"})
-_PART_FIELDS = frozenset(
-    """
-    type text image_url input_audio file prompt_cache_breakpoint detail file_data file_id file_url filename
-    """.split()
-)
+_MESSAGE_ITEM_FIELDS = frozenset({"type", "role", "content", "id", "status", "phase"})
+_TOOL_ITEM_FIELDS = frozenset({"type", "role", "tools", "id", "status", "call_id", "execution"})
+_CALL_FIELDS = frozenset({"id", "type", "index", "function", "custom"})
+_PART_FIELDS: dict[str, frozenset[str]] = {
+    kind: frozenset({"type", "prompt_cache_breakpoint", *fields})
+    for kind, fields in {
+        "text": ("text",),
+        "input_text": ("text",),
+        "image_url": ("image_url",),
+        "input_image": ("image_url", "file_id", "detail"),
+        "input_audio": ("input_audio",),
+        "file": ("file",),
+        "input_file": ("file_data", "file_id", "file_url", "filename", "detail"),
+    }.items()
+}
+"""Fields that have a reader of their own, by the kind of message, item or part."""
+
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/x-", "application/javascript")
@@ -354,7 +365,7 @@ class _Reading:
             elif content:
                 for index, part in enumerate(content):
                     self.content_part(part, role, provenance, f"{path}.content[{index}]", turn, call_id)
-            if len(message) > 2:
+            if len(message) > 2 or "content" not in message:
                 self.rest_of_message(message, role, provenance, path, turn)
             self.said(chat_message(message), role is Role.ASSISTANT)
 
@@ -388,6 +399,10 @@ class _Reading:
             self.called(call["custom"], call["id"], f"{path}.custom", turn)
         else:
             self.called(call["function"], call["id"], f"{path}.function", turn)
+        if not call.keys() <= _CALL_FIELDS:
+            for field, value in call.items():
+                if field not in _CALL_FIELDS:
+                    self.stranger(field, value, Role.ASSISTANT, Provenance.MODEL, path, turn, call["id"])
 
     def called(self, call: JsonObject, call_id: str | None, path: str, turn: int) -> None:
         for field, value in call.items():
@@ -418,9 +433,9 @@ class _Reading:
         else:  # output_text with its citations, refusal
             self.leaves(part, role, provenance, path, turn, call_id)
             return
-        if len(part) > 2:
+        if not part.keys() <= _PART_FIELDS[kind]:
             for field, value in part.items():
-                if field not in _PART_FIELDS:
+                if field not in _PART_FIELDS[kind]:
                     self.stranger(field, value, role, provenance, path, turn, call_id)
 
     def chat_tools(self, tools: list[JsonObject]) -> None:
@@ -524,19 +539,20 @@ class _Reading:
             else:
                 for index, part in enumerate(content):
                     self.content_part(part, role, provenance, f"{path}.content[{index}]", turn, None)
-            self.rest_of_item(item, role, provenance, path, turn)
+            self.rest_of_item(item, _MESSAGE_ITEM_FIELDS, role, provenance, path, turn)
         elif kind in ("additional_tools", "tool_search_output"):
             self.responses_tools(item["tools"], f"{path}.")
             self.issued_id(item.get("call_id"))
-            self.rest_of_item(item, Role.SYSTEM, Provenance.TOOL_DEFINITION, path, turn)
+            self.rest_of_item(item, _TOOL_ITEM_FIELDS, Role.SYSTEM, Provenance.TOOL_DEFINITION, path, turn)
         else:
             self.other_item(item, kind, path, turn)
         self.said(response_item(item), spoken_by_model(item))
 
-    def rest_of_item(self, item: JsonObject, role: Role, provenance: Provenance, path: str, turn: int) -> None:
-        if not item.keys() <= _ITEM_FIELDS:
-            rest = {field: value for field, value in item.items() if field not in _ITEM_FIELDS}
-            self.leaves(rest, role, provenance, path, turn)
+    def rest_of_item(
+        self, item: JsonObject, known: frozenset[str], role: Role, provenance: Provenance, path: str, turn: int
+    ) -> None:
+        if not item.keys() <= known:
+            self.leaves({field: value for field, value in item.items() if field not in known}, role, provenance, path, turn)
 
     def other_item(self, item: JsonObject, kind: str, path: str, turn: int) -> None:
         call_id = item.get("call_id")

@@ -75,7 +75,9 @@ def examples(kind: Any) -> Iterator[Any]:
             fields["tools"] = [ALLOWED_TOOLS[kind.__name__]]
         first = {name: held[0] for name, held in fields.items()}
         yield first
-        yield {name: first[name] for name, held in hints.items() if get_origin(held) is typing_extensions.Required}
+        least = {name: first[name] for name, held in hints.items() if get_origin(held) is typing_extensions.Required}
+        yield least
+        yield from ({**least, name: held} for name, held in first.items() if name not in least)
         for name, held in fields.items():
             yield from ({**first, name: other} for other in held[1:])
     elif origin is dict:

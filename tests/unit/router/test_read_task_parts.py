@@ -286,10 +286,13 @@ def test_a_field_of_another_provider_is_read_and_named() -> None:
 
 
 def test_a_field_of_another_provider_inside_a_message_is_read_and_named() -> None:
-    allowed = frozenset({"messages[].reasoning_content", "messages[].content[].cache_control"})
+    allowed = frozenset(
+        {"messages[].reasoning_content", "messages[].content[].cache_control", "messages[].tool_calls[].extra_content"}
+    )
+    call = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}, "extra_content": "signature"}
     messages = [
         {"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]},
-        {"role": "assistant", "content": "Hi", "reasoning_content": "A greeting"},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "A greeting", "tool_calls": [call]},
     ]
     task = task_of(Endpoint.CHAT, {"model": "auto", "messages": messages}, allowed)
     assert task.extra_fields == allowed
@@ -300,6 +303,10 @@ def test_a_field_of_another_provider_inside_a_message_is_read_and_named() -> Non
         "Hi",
         "reasoning_content",
         "A greeting",
+        "look_up",
+        "{}",
+        "extra_content",
+        "signature",
     ]
 
 

@@ -452,6 +452,11 @@ def test_a_field_inside_a_message_that_some_deployment_takes_is_accepted_there_o
     assert refusal(Endpoint.CHAT, elsewhere, allowed).param == "reasoning_content"
 
 
+def test_a_field_in_a_place_that_is_not_read_apart_is_never_allowed() -> None:
+    raw = chat(tools=[{**FUNCTION, "cache_control": {}}])
+    assert refusal(Endpoint.CHAT, raw, frozenset({"tools[].cache_control"})).param == "tools[0].cache_control"
+
+
 def test_another_fault_beside_an_allowed_field_is_still_found() -> None:
     raw = said({"role": "assistant", "content": 4, "reasoning_content": "2 + 2"})
     assert refusal(Endpoint.CHAT, raw, frozenset({"messages[].reasoning_content"})).param == "messages[0].content"

@@ -94,15 +94,17 @@ class HttpAnswer:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raw bytes as they come; the first must come within the first-token limit, each further one within the inter-token limit."""
         content = self._response.content
+        silent = "did not begin its answer in time"
         try:
             async with asyncio.timeout_at(self._first_by):
                 chunk = await content.readany()
+            silent = "went silent in the middle of its answer"
             self._limit_reads(self._inter_token_seconds)
             while chunk:
                 yield chunk
                 chunk = await content.readany()
         except TimeoutError:
-            raise self._failed("upstream_timeout", "went silent in the middle of its answer") from None
+            raise self._failed("upstream_timeout", silent) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._failed("upstream_truncated", "broke off in the middle of its answer", _name(error)) from None
 

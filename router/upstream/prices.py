@@ -100,7 +100,7 @@ def _known_model(name: str, row: dict[str, object]) -> KnownModel:
     price = Price(
         input=_price(row, "input_cost_per_token"),
         cached_input=_price(row, "cache_read_input_token_cost"),
-        cache_write=_price(row, "cache_creation_input_token_cost"),
+        cache_write=_price(row, "cache_creation_input_token_cost") or None,  # the map writes 0 where nobody looked it up
         output=_price(row, "output_cost_per_token"),
         reasoning=_price(row, "output_cost_per_reasoning_token"),
         source="litellm",

@@ -15,10 +15,12 @@ from routing_rules.task import Endpoint
 
 LABEL = "[simulated] "
 BYTES_PER_TOKEN = 4
-READ_AT_MOST = 4_000  # characters of an ask that are looked at
+READ_AT_MOST = 1_000  # characters of an ask that are looked at; the patterns below take quadratic time at worst
 SUBJECT_WORDS = 3
 MOST_CALLS = 3
 DEEPEST_SCHEMA = 8
+MOST_ITEMS = 16
+LONGEST_STRING = 1_000
 
 EFFORT = {"none": 0, "minimal": 10, "low": 30, "medium": 100, "high": 200, "xhigh": 300, "max": 400}
 """Per cent of the usual reasoning tokens, by reasoning effort."""
@@ -185,7 +187,8 @@ def example(schema: object, ask: str = "", name: str = "", *, root: JsonObject |
     if kind == "array":
         least = max(int(schema.get("minItems") or 0), 1)
         return [
-            example(schema.get("items", {"type": "string"}), ask, name, root=root, depth=depth + 1) for _ in range(min(least, 16))
+            example(schema.get("items", {"type": "string"}), ask, name, root=root, depth=depth + 1)
+            for _ in range(min(least, MOST_ITEMS))
         ]
     if kind in ("integer", "number"):
         return _number(schema, whole=kind == "integer")
@@ -339,7 +342,7 @@ def _string(schema: JsonObject, ask: str, name: str) -> str:
             match = found.search(ask)
             value = match[0] if match else otherwise
             break
-    least, most = int(schema.get("minLength") or 0), schema.get("maxLength")
+    least, most = min(int(schema.get("minLength") or 0), LONGEST_STRING), schema.get("maxLength")
     value = value.ljust(least, ".")
     return value[: int(most)] if most is not None else value
 

@@ -16,6 +16,7 @@ from zlib import crc32
 import msgspec
 
 from router.clock import utc_now
+from router.errors import UpstreamFailed
 from router.exchange import JsonObject
 from router.ports import UpstreamRequest
 from router.upstream.script import BYTES_PER_TOKEN, Script, ToolCall, script
@@ -57,7 +58,7 @@ class ScriptedAnswer:
 
 
 class Scripted:
-    """Upstream for deployments of the provider `simulated`. It never fails and reaches nobody."""
+    """Upstream for deployments of the provider `simulated`. It reaches nobody, and fails only on a schema that it cannot read."""
 
     def __init__(self) -> None:
         self._counter = count(1)
@@ -67,7 +68,11 @@ class Scripted:
         body, model = request.body, deployment.model
         if request.endpoint is Endpoint.EMBEDDINGS:
             return ScriptedAnswer(_embeddings(body, model), iter(()))
-        said = script(request.endpoint, body, reasoning=deployment.reasoning_model, count=next(self._counter))
+        try:
+            said = script(request.endpoint, body, reasoning=deployment.reasoning_model, count=next(self._counter))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # whatever a malformed schema can cause
+            message = "the simulated provider cannot make a value for a schema of this request"
+            raise UpstreamFailed("invalid_request", message, sent=False, detail="unreadable schema") from None
         created = int(utc_now().timestamp())
         if request.endpoint is Endpoint.CHAT:
             chat = _Chat(body, model, said, created)

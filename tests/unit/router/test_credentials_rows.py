@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
 from router.upstream.credentials import PROVIDERS, deployments_for
+from routing_rules.edit import add_deployment_rows
+from routing_rules.load import load, shipped
 from routing_rules.task import Feature
+from routing_rules.vocabulary import Sensitivity
 
 EVERY_KEY = {provider.variables[0]: "secret" for provider in PROVIDERS}
 SERVER = {"ROUTER_UPSTREAM_URL": "http://localhost:8000/v1/"}
@@ -87,3 +91,15 @@ def test_a_compatible_server_may_have_a_model_for_each_tier_and_one_that_embeds(
 def test_a_server_without_a_model_is_an_error_that_names_the_variables() -> None:
     with pytest.raises(ValueError, match="ROUTER_FAST_MODEL or ROUTER_REASONING_MODEL"):
         deployments_for(SERVER)
+
+
+def test_the_rule_loader_takes_every_row_as_it_is() -> None:
+    rows = deployments_for(EVERY_KEY | SERVER | {"ROUTER_FAST_MODEL": "m", "ROUTER_EMBEDDING_MODEL": "e"})
+    files = {name: text for name, text in shipped(date(2026, 1, 2)).items() if not name.startswith("cases")}
+    rules = load(add_deployment_rows(files, rows))
+    for row in rows:
+        deployment = rules.deployments[row["id"]]
+        assert deployment.clearance is Sensitivity.INTERNAL
+        assert deployment.price.known
+        assert deployment.model == row["model"]
+    assert rules.deployments["openai-fast"].price.cached_input == 100_000_000

@@ -12,11 +12,13 @@ import msgspec
 import openai
 import pytest
 from aiohttp import web
+from hypothesis import example as instance
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from upstream_calls import ask, deployment
 
+from router.errors import UpstreamFailed
 from router.ports import UpstreamRequest
 from router.upstream.script import LABEL, example, script, subject
 from router.upstream.scripted import Scripted
@@ -439,3 +441,38 @@ def test_no_choice_ever_uses_more_than_its_limit(limit: int, count: int, n: int,
         assert said.output_tokens <= limit * n
     assert said.reasoning_tokens <= said.output_tokens
     assert 0 <= said.cached_tokens < said.input_tokens <= len(msgspec.json.encode(body))
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 10**12), st.text(max_size=6)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["type", "properties", "items", "enum", "anyOf", "$ref", "required", "minLength", "minimum", "x"]),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@given(parameters=ANYTHING)
+@instance({"type": "string", "minLength": 10**12})
+@instance({"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "minLength": 10**12}}})
+@instance({"type": "object", "required": ["a"], "properties": {"a": {"type": "array", "minItems": 10**12}}})
+@instance({"type": "object", "required": ["a"], "properties": {"a": {"enum": 3}}})
+@instance({"type": "object", "required": ["a"], "properties": []})
+@instance({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}})
+def test_a_malformed_schema_is_answered_or_refused(parameters: Any) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": parameters}}
+    body = {"messages": [{"role": "user", "content": "look it up"}], "tools": [tool], "tool_choice": "required"}
+
+    async def outcome() -> str:
+        try:
+            answer = await Scripted().send(deployment("sim", provider="simulated"), ask(body))
+        except UpstreamFailed as failure:
+            return failure.code
+        return str(json.loads(await answer.read())["object"])
+
+    assert asyncio.run(outcome()) in ("chat.completion", "invalid_request")

@@ -64,7 +64,7 @@ class Worker:
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
         self.snapshot = Snapshot(self.engine, self.announcements, secret)
-        self.upstream = ProviderDispatch()
+        self.upstream = ProviderDispatch(os.environ)
         self.services = Services(
             directory=self.snapshot,
             in_force=self.snapshot.in_force,

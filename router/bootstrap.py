@@ -18,11 +18,10 @@ from router.secret_key import read_secret
 from router.settings import Settings
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_client import RedisClient, durability_faults
-from router.storage.sql.administration import fact
 from router.storage.sql.directory import SqlKeys
 from router.storage.sql.engine import open_engine
-from router.storage.sql.migrate import StoreIsNewer, migrate
-from router.storage.sql.rules import SqlRules
+from router.storage.sql.migrate import StoreIsNewer, migrate, store_fact
+from router.storage.sql.rules import RuleStore
 from router.upstream.credentials import deployments_for
 from routing_rules.faults import RuleFaults
 from routing_rules.load import complete, load, read_directory
@@ -67,13 +66,13 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
     engine = open_engine(settings.sql_url)
     try:
         migrate(engine)
-        epoch = fact(engine, "epoch")
+        epoch = store_fact(engine, "epoch")
         notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
         mode = _governance(settings)
         notes += _rules(engine, settings, mode, now)
         demo_key, admin_key = _first_keys(engine, now)
         asyncio.run(_announce(settings, redis_url))
-        active = governance.in_force(SqlRules(engine))
+        active = governance.in_force(RuleStore(engine))
         simulated = any(deployment.provider == "simulated" for deployment in load(active.files).deployments.values())
         return Prepared(active.revision, mode, tuple(notes), demo_key, admin_key, simulated)
     except RuleFaults as faults:
@@ -123,7 +122,7 @@ def _governance(settings: Settings) -> str:
 
 def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list[str]:
     """Seed an empty store; propose what a rule directory or found credentials would change. Notes for the operator."""
-    store = SqlRules(engine)
+    store = RuleStore(engine)
     notes: list[str] = []
     given = read_directory(settings.rules_dir) if settings.rules_dir is not None else {}
     if store.current() is None:
@@ -157,7 +156,7 @@ def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None]:
     keys = SqlKeys(engine)
     if keys.all():
         return None, None
-    active = governance.in_force(SqlRules(engine))
+    active = governance.in_force(RuleStore(engine))
     app = DEMO_APP if DEMO_APP in load(active.files).apps else next(iter(load(active.files).apps), None)
     demo = keys.create(app, actor=governance.AT_START, at=now).secret if app is not None else None
     return demo, keys.create("", actor=governance.AT_START, at=now, admin=True).secret

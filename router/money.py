@@ -30,7 +30,6 @@ def usd(nano: int) -> str:
 def parse_usd(text: str | float | int) -> int:
     """Nano-USD of a decimal dollar amount. Raises ValueError where it is no number or finer than a nano-dollar."""
 
-
     try:
         nano = Decimal(str(text)) * NANO_PER_USD
     except InvalidOperation:

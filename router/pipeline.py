@@ -13,7 +13,7 @@ import msgspec
 
 from router import telemetry
 from router.errors import Refused, RouterError, Unavailable, UpstreamFailed
-from router.exchange import Admitted, Exchange, JsonObject, Outcome, Request, Reservation, Settlement, Turned, shard_of
+from router.exchange import Admitted, Exchange, JsonObject, Request, Reservation, Settlement, Turned, shard_of
 from router.money import NANO_PER_USD, usd
 from router.ports import Client, UpstreamRequest
 from router.services import Services
@@ -287,7 +287,7 @@ class Answering:
         enforced = enforce_json(
             self._admission.task.endpoint, body, self._admission.grant, denial_is_error=denial_is_error(self._admission.task)
         )
-        settlement = await self._finish(forwarded, enforced, "completed" if enforced.error is None else "refused_in_answer")
+        settlement = await self._finish(forwarded, enforced, outcome_in_answer(enforced))
         if enforced.error is not None:
             raise enforced.error
         headers = headers_of(self._admission, forwarded, settlement)
@@ -330,7 +330,8 @@ class Answering:
 
     async def _read_stream(self, forwarded: Forwarded, enforcer: StreamEnforcer) -> RouterError | None:
         """Pass on what may be passed on, as it comes; the error with which the provider's stream ended, if it did."""
-        assert forwarded.first_chunk is not None and forwarded.rest is not None
+        assert forwarded.first_chunk is not None
+        assert forwarded.rest is not None
         try:
             allowed = enforcer.feed(forwarded.first_chunk)
             if allowed:
@@ -438,6 +439,13 @@ def prefixes_after(chains: ConversationChain, chain: bytes, endpoint: Endpoint, 
     if endpoint is Endpoint.CHAT:
         return [chains.extend(chain, (choice,)).hex() for choice in assistant]
     return [chains.extend(chain, assistant).hex()] if assistant else []
+
+
+def outcome_in_answer(enforced: Enforced) -> str:
+    """How an answer that came to its end turned out, for the ledger."""
+    if isinstance(enforced.error, UpstreamFailed) or enforced.failed:
+        return "failed"
+    return "completed" if enforced.error is None else "refused_in_answer"
 
 
 def length_of(body: bytes) -> tuple[bytes, bytes]:

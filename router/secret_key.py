@@ -18,7 +18,9 @@ def read_secret(settings: Settings) -> bytes:
         except ValueError:
             secret = b""
         if len(secret) < SECRET_BYTES:
-            raise SettingsError(f"ROUTER_SECRET_KEY: at least {SECRET_BYTES} bytes as hexadecimal digits (`openssl rand -hex 32`)")
+            raise SettingsError(
+                f"ROUTER_SECRET_KEY: at least {SECRET_BYTES} bytes as hexadecimal digits (`openssl rand -hex 32`)"
+            )
         return secret
     return _kept(settings.data_dir / "secret.key")
 

@@ -132,7 +132,9 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors(include_url=False, include_input=False))) from None
+        raise SettingsError(
+            "\n".join(_sentence(fault) for fault in error.errors(include_url=False, include_input=False))
+        ) from None
 
 
 NOT_SETTINGS = frozenset({"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_READY_FD", "ROUTER_WORKER_ID"})

@@ -117,9 +117,11 @@ async def supervise(settings: Settings) -> int:
     embedded = None if settings.redis_url is not None else EmbeddedRedis(settings.data_dir.absolute())
     metrics_dir = Path(tempfile.mkdtemp(prefix="router-metrics-"))
     try:
-        redis_url = (
-            settings.redis_url.get_secret_value() if settings.redis_url is not None else await asyncio.to_thread(embedded.start)
-        )  # type: ignore[union-attr]
+        if embedded is not None:
+            redis_url = await asyncio.to_thread(embedded.start)
+        else:
+            assert settings.redis_url is not None
+            redis_url = settings.redis_url.get_secret_value()
         prepared = await asyncio.to_thread(prepare, settings, redis_url)
         environment = {
             **os.environ,
@@ -192,7 +194,8 @@ def _greet(settings: Settings, port: int, prepared: Prepared) -> None:
     scheme = "https" if settings.tls_cert else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{scheme}://{host}:{port}"
-    print("\n".join(["", *prepared.greeting(address), ""]), flush=True)  # noqa: T201: this is the command's output
+    sys.stdout.write("\n".join(["", *prepared.greeting(address), "", ""]))
+    sys.stdout.flush()
     telemetry.logger().info(
         "ready", address=address, workers=settings.workers, revision=prepared.revision, governance=prepared.governance
     )

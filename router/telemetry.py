@@ -53,7 +53,9 @@ def configure_logging(level: str, form: str) -> None:
     )
     # Libraries log through the standard library; what they say at warning and above is worth a line, without arguments
     # that could carry content: uvicorn and aiohttp log addresses and exceptions only.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format='{"level":"%(levelname)s","logger":"%(name)s","event":"%(message)s"}')
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format='{"level":"%(levelname)s","logger":"%(name)s","event":"%(message)s"}'
+    )
 
 
 def _dumps(value: object, **_: object) -> str:

@@ -9,9 +9,12 @@ from router.api.asgi import Connection, read_body, read_rest, send_error
 from router.errors import Refused
 from router.pipeline import Incoming, serve
 from router.services import Services
+from router.stages.read_task import read_headers
 from routing_rules.task import Endpoint
 
-READ = frozenset({b"x-router-purpose", b"x-router-label", b"x-session-id", b"x-router-approval", b"x-router-debug", b"x-stainless-retry-count"})
+READ = frozenset(
+    {b"x-router-purpose", b"x-router-label", b"x-session-id", b"x-router-approval", b"x-router-debug", b"x-stainless-retry-count"}
+)
 """The request headers that the line reads; no other is, and none is forwarded."""
 
 
@@ -44,5 +47,5 @@ class TaskEndpoint:
             return
         except ConnectionResetError:
             return
-        incoming = Incoming(self._endpoint, raw, authorization, headers, wire.read_headers, wire.parse)
+        incoming = Incoming(self._endpoint, raw, authorization, headers, read_headers, wire.parse)
         await self._services.pumps.run(serve(self._services, incoming, client))

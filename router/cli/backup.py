@@ -14,7 +14,7 @@ from router.storage.backup import backup as back_up
 from router.storage.backup import restore as bring_back
 from router.storage.redis_client import RedisClient
 from router.storage.redis_restore import rebuild
-from router.storage.sql.administration import fact
+from router.storage.sql.migrate import store_fact
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
@@ -50,7 +50,7 @@ def restore(directory: Path | None) -> None:
         raise click.ClickException("no Redis is running: start the service, or set REDIS_URL")
     now = utc_now()
     with store(settings) as engine:
-        epoch = fact(engine, "epoch")
+        epoch = store_fact(engine, "epoch")
         lost = close_lost(engine, now, now)
         spent = rebuild_owner_spend(engine, now.date())
 

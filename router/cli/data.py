@@ -21,7 +21,7 @@ from router.storage.embedded_redis import redis_url_of
 from router.storage.redis_client import RedisClient
 from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
-from router.storage.sql.rules import SqlRules
+from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import complete, load, read_directory
 from routing_rules.rules import RuleSet
@@ -95,7 +95,7 @@ def rules_for(settings: Settings, directory: Path | None = None) -> RuleSet:
             return load(complete(read_directory(directory), utc_now().date()))
         if settings.database_url is not None or (settings.data_dir / "router.db").exists():
             with store(settings) as engine:
-                if (active := SqlRules(engine).current()) is not None:
+                if (active := RuleStore(engine).current()) is not None:
                     return load(active.files)
         return load(complete({}, utc_now().date()))
     except RuleFaults as faults:

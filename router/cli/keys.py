@@ -14,7 +14,7 @@ from router.governance import rules as governance
 from router.principals import Key
 from router.settings import load_settings
 from router.storage.sql.directory import NoSuchKey, SqlKeys
-from router.storage.sql.rules import SqlRules
+from router.storage.sql.rules import RuleStore
 from routing_rules.catalogue import App
 from routing_rules.load import complete, load
 from routing_rules.vocabulary import Sensitivity
@@ -53,7 +53,7 @@ def create(
     settings = load_settings()
     now = utc_now()
     with store(settings) as engine:
-        rules_store = SqlRules(engine)
+        rules_store = RuleStore(engine)
         if rules_store.current() is None:
             governance.seed(rules_store, complete({}, now.date()), governance=settings.governance_mode, at=now)
         rules = load(governance.in_force(rules_store).files)

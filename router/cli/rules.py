@@ -13,7 +13,7 @@ from router.cli.data import actor, announce, store
 from router.clock import utc_now
 from router.governance import rules as governance
 from router.settings import load_settings
-from router.storage.sql.rules import SqlRules
+from router.storage.sql.rules import RuleStore
 from routing_rules.cases import run_cases
 from routing_rules.check import check as check_rules
 from routing_rules.faults import Fault, RuleFaults, Severity
@@ -39,7 +39,7 @@ def check(directory: Path | None, as_json: bool) -> None:
             files = complete(read_directory(directory), today)
         else:
             with store(load_settings()) as engine:
-                active = SqlRules(engine).current()
+                active = RuleStore(engine).current()
             files = dict(active.files) if active is not None else complete({}, today)
         loaded = load(files)
         faults = [*check_rules(loaded, today), *run_cases(loaded)]
@@ -60,7 +60,7 @@ def check(directory: Path | None, as_json: bool) -> None:
 def export(directory: Path) -> None:
     """Write the files in force to a directory, to edit them there."""
     with store(load_settings()) as engine:
-        active = SqlRules(engine).current()
+        active = RuleStore(engine).current()
     files = dict(active.files) if active is not None else complete({}, utc_now().date())
     for name, text in files.items():
         path = directory / name
@@ -79,7 +79,7 @@ def propose(directory: Path, note: str, as_json: bool) -> None:
     with store(settings) as engine:
         try:
             proposal = governance.propose(
-                SqlRules(engine),
+                RuleStore(engine),
                 read_directory(directory),
                 author=actor(),
                 note=note,
@@ -104,7 +104,7 @@ def activate(revision: str | None) -> None:
     """Put a proposal in force everywhere; the newest proposal where none is named. An earlier revision may come back."""
     settings = load_settings()
     with store(settings) as engine:
-        rules_store = SqlRules(engine)
+        rules_store = RuleStore(engine)
         if revision is None:
             revision = next((each.revision for each in rules_store.history() if each.status == "proposed"), None)
             if revision is None:
@@ -122,7 +122,7 @@ def activate(revision: str | None) -> None:
 def log(as_json: bool) -> None:
     """Every revision: who proposed it, who put it in force, when and why; newest first."""
     with store(load_settings()) as engine:
-        history = SqlRules(engine).history()
+        history = RuleStore(engine).history()
     if as_json:
         rows = [{name: value for name, value in msgspec.to_builtins(each).items() if name != "files"} for each in history]
         click.echo(msgspec.json.encode(rows).decode())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 from classifiers.assess import Assessor
+
 from router.errors import Unavailable
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Task

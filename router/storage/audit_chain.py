@@ -52,7 +52,7 @@ _NOTHING_BEFORE = "0" * 64
 _TAIL_BYTES = 65_536  # longer than any checkpoint line
 _CHUNK = 500
 
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder()  # fields come as declared and heads as sorted below: the same bytes after a round trip
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ class Checkpoints:
         """Add a checkpoint; None where no chain has grown since the last one."""
         with reading(engine) as connection:
             instance = _instance(connection)
-            heads = {chain: (head.seq, head.hash.hex()) for chain, head in _heads(connection).items() if head.seq}
+            heads = {chain: (head.seq, head.hash.hex()) for chain, head in sorted(_heads(connection).items()) if head.seq}
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

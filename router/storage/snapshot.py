@@ -15,9 +15,9 @@ from router.principals import Key
 from router.services import InForce
 from router.stages.classify import Classifiers
 from router.storage.redis_announce import RedisAnnouncements
-from router.storage.sql.administration import fact
-from router.storage.sql.directory import SqlKeys
-from router.storage.sql.rules import SqlRules
+from router.storage.sql.migrate import store_fact
+from router.storage.sql.directory import load_keys
+from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
 from routing_rules.rules import RuleSet
@@ -86,9 +86,9 @@ class Snapshot:
             self._sql_fault = "the SQL store cannot be read; what was read last stays in force"
 
     def _read(self) -> None:
-        keys = SqlKeys(self._engine).snapshot()
-        revision = SqlRules(self._engine).current()
-        self.epoch = fact(self._engine, "epoch")
+        keys = load_keys(self._engine)
+        revision = RuleStore(self._engine).current()
+        self.epoch = store_fact(self._engine, "epoch")
         self._keys = keys
         if revision is None:
             self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
@@ -107,7 +107,7 @@ class Snapshot:
     async def sql_fault(self) -> str | None:
         """What is wrong with SQL, asked now."""
         try:
-            await asyncio.to_thread(fact, self._engine, "epoch")
+            await asyncio.to_thread(store_fact, self._engine, "epoch")
         except SQLAlchemyError as error:
             return f"the SQL store does not answer ({type(error).__name__}); requests go on, their records wait in Redis"
         return None

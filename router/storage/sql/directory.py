@@ -132,7 +132,8 @@ def _columns(key: Key) -> dict[str, Any]:
 
 def key_of(row: Row[Any]) -> Key:
     """The key in a row of the table."""
-    return msgspec.convert(row._asdict(), Key)
+    # SQLAlchemy names columns with a str of its own kind, which msgspec does not take for a field's name.
+    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, Key)
 
 
 def _base58(data: bytes) -> str:

@@ -335,7 +335,7 @@ def _refusal(reply: Sequence[Reply], owner: str, now: float) -> RouterError:
         case [b"full"]:
             return _outbox_full()
         case [b"closed"]:
-            return Unavailable("store_unavailable", "this request was given up meanwhile: send it again")
+            return Unavailable("store_unavailable", "this request was already closed: send it again")
         case [b"gone"]:
             return Refused("session_changed", "this request was taken for lost and closed meanwhile: send it again")
         case [b"changed"]:

@@ -30,7 +30,7 @@ from router.errors import Unavailable
 Word = str | bytes | int
 Reply = Any  # bytes, int, None, or a list of replies
 
-TIME_LIMIT = 1.0  # seconds from the question to the answer
+TIME_LIMIT = 0.8  # seconds from the question to the answer: a request is to be refused within one
 CLUSTER_CONNECTIONS = 64  # commands under way at once; redis-py raises an error beyond a hundred
 
 # First words of error replies that tell of the server's state, not of a mistake in the command.
@@ -120,6 +120,7 @@ class RedisClient:
         """Give up the connection; commands under way raise Unavailable."""
         if self._connecting is not None:
             self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
         if self._link is not None:
             self._link.give_up("the connection was closed")
             await self._link.gone
@@ -130,6 +131,7 @@ class RedisClient:
         """The one connection; whoever comes while it is being made waits for the same attempt."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(_seen)  # those who waited may all have left
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> _Link:
@@ -147,9 +149,11 @@ class RedisClient:
                     reply = await link.ask(_pack(words))
                     if isinstance(reply, hiredis.ReplyError):
                         raise _raised(reply)
-        except (OSError, RedisError) as failure:  # TimeoutError is an OSError
+        except BaseException as failure:
             link.give_up("the connection could not be made")
-            raise _unavailable(str(failure) or type(failure).__name__) from failure
+            if isinstance(failure, OSError | RedisError):  # TimeoutError is an OSError
+                raise _unavailable(str(failure) or type(failure).__name__) from failure
+            raise
         self._link = link
         return link
 
@@ -281,6 +285,11 @@ async def durability_faults(client: RedisClient) -> list[str]:
     if settings.get(b"appendonly") != b"yes":
         faults.append("Redis keeps no append-only file, so a restart would lose balances: set `appendonly yes`")
     return faults
+
+
+def _seen(task: asyncio.Task[_Link]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _greeting(options: dict[str, Any]) -> list[tuple[Word, ...]]:

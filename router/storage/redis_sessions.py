@@ -13,7 +13,7 @@ from router.storage.redis_client import RedisClient, Reply, script
 from routing_rules.facts import Labels
 from routing_rules.vocabulary import Integrity, Sensitivity
 
-SESSION_SECONDS = 7 * 86400  # kept after the last request; longer than any link, so that no link leads to forgotten labels
+SESSION_SECONDS = 2 * 86400  # kept after the last request; longer than any link, so that no link leads to forgotten labels
 LINK_SECONDS = 24 * 3600  # how long an answer's ids and prefix lead back, counted anew with each answer
 END_SECONDS = 30 * 86400  # how long an ended session stays refused
 SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further sessions that hold it

@@ -1,0 +1,99 @@
+"""How to reach a person: e-mail, telephone, postal address, the name somebody gives."""
+
+from __future__ import annotations
+
+from classifiers.sensitivity.kinds.rule import SOME_DIGITS, Rule
+from classifiers.sensitivity.validators import Check, digits_of, fictitious_us_telephone, mail_address, telephone
+
+TELEPHONE_WORDS = (
+    "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "text", "sms", "whatsapp", "contact", "dial", "ring", "number is", "reach",
+    "telefon", "telefonnummer", "handy", "mobil", "rufnummer", "téléphone", "telephone", "portable", "teléfono", "telefono", "móvil",
+    "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka",
+    "電話", "电话", "手机", "电话号码", "फ़ोन", "फोन", "मोबाइल", "телефон", "هاتف", "전화", "โทร",
+)  # fmt: skip
+
+
+def _american(value: str) -> bool:
+    return not fictitious_us_telephone(value) and _dialled_in_america(value)
+
+
+def _worded(value: str) -> bool:
+    digits = digits_of(value)
+    return 7 <= len(digits) <= 15 and len(set(digits)) > 2 and not fictitious_us_telephone(value)
+
+
+_dialled_in_america: Check = telephone("US")
+
+RULES = (
+    Rule(
+        id="contacts.email",
+        category="pii",
+        kind="email_address",
+        pattern=r"[\pL\d][\pL\d._%+\-]*@(?:[\pL\d\-]+\.)+\pL{2,24}",
+        trigger=r"[^\s]@[^\s]",
+        keywords=("@",),
+        check=mail_address,
+        score=0.95,
+        specific=1,
+    ),
+    Rule(
+        id="contacts.telephone_international",
+        category="pii",
+        kind="phone_number",
+        pattern=r"\+\d{1,3}[ .\-/]{0,2}(?:\(\d{1,5}\))?(?:[ .\-/]{0,2}\(?\d+\)?){1,7}\b",
+        trigger=r"\+\d{1,3}[ .\-/(]{0,2}\d",
+        keywords=("+",),
+        check=telephone(None),
+        score=0.9,
+        specific=1,
+    ),
+    Rule(
+        id="contacts.telephone_american",
+        category="pii",
+        kind="phone_number",
+        pattern=r"(?:^|[^\d.\-])((?:1[ .\-])?(?:\([2-9]\d{2}\)[ \-.]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?)\b",
+        trigger=r"\d{3}\)?[ .\-]?\d{3}[ .\-]\d{4}",
+        check=_american,
+        score=0.8,
+        specific=1,
+    ),
+    Rule(
+        id="contacts.telephone_named",
+        category="pii",
+        kind="phone_number",
+        pattern=r"(?:^|[^\w.\-+])(\(?\d(?:[ .\-/()]{0,2}\d){6,14}(?: ?x ?\d{1,6})?)\b",
+        trigger=SOME_DIGITS,
+        check=_worded,
+        context=TELEPHONE_WORDS,
+        before=30,
+        after=0,
+        score=0.75,
+        specific=0,
+    ),
+    Rule(
+        id="contacts.street_address",
+        category="pii",
+        kind="postal_address",
+        pattern=(
+            r"\b\d{1,5}[A-Za-z]?,? (?:(?:[NSEW]|North|South|East|West)\.? )?(?:[A-Z][A-Za-z'.\-]{1,20} ){1,3}"
+            r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Terrace|Square|Place|Pl|Parkway|Pkwy|Close|Crescent)\b"
+        ),
+        trigger=r"\d[A-Za-z]?,? [A-Z][A-Za-z'. \-]{2,64}(?:St|Av|R[od]|Bo?[ul]|L[an]|Dr|C[otrl]|Wa|Te|Sq|P[lak])",
+        keywords=("st", "av", "rd", "road", "bl", "bo", "lane", "ln", "dr", "court", "ct", "way", "terrace", "square", "pl", "pa", "pkwy", "cl", "cr"),
+        score=0.7,
+        specific=0,
+    ),
+    Rule(
+        id="contacts.name_given",
+        category="pii",
+        kind="person_name",
+        pattern=(
+            r"(?:[Mm]y name is|[Ii] am called|[Mm]ein Name ist|[Jj]e m'appelle|[Mm]e llamo|[Mm]i chiamo|[Mm]eu nome é|[Nn]azywam się|[Mm]ijn naam is|[Jj]ag heter)"
+            r" (\pLu[\pL'.\-]+(?: \pLu[\pL'.\-]+){1,3})"
+        ),
+        trigger=r"(?i)name i|m called|appelle|llamo|chiamo|meu nome|nazywam|naam is|jag heter",
+        keywords=("name is", "am called", "name ist", "appelle", "llamo", "chiamo", "meu nome", "nazywam", "naam is", "jag heter"),
+        score=0.7,
+        specific=0,
+    ),
+)  # fmt: skip

@@ -1,0 +1,152 @@
+"""Which detectors can match a text at all, answered in one pass over it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import ahocorasick
+import msgspec
+import re2
+
+try:
+    import hyperscan
+except ImportError:  # no wheel for this platform: Aho-Corasick does the same, slower
+    hyperscan = None  # type: ignore[assignment]
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What a prefilter looks for on behalf of one id: a pattern that matches wherever the detector does, and literals.
+
+    `keywords` are lower-case literals of which one is in every match; without them the id is always reported by the
+    keyword engine. `exact` are patterns of ours, over bytes; the others are an operator's, over UTF-8.
+    """
+
+    id: int
+    pattern: str
+    keywords: tuple[str, ...] = ()
+    exact: bool = True
+
+
+class Prefilter(Protocol):
+    """Reports ids; may report too many, never too few."""
+
+    name: str
+
+    def hits(self, text: str, data: bytes) -> list[int]:
+        """The ids that can match in a text, given also as UTF-8."""
+
+
+def _note(identifier: int, _start: int, _end: int, _flags: int, hits: object) -> None:
+    hits.append(identifier)  # type: ignore[attr-defined]
+
+
+class HyperscanPrefilter:
+    """All patterns in one automaton; what Hyperscan cannot compile is always reported."""
+
+    name = "hyperscan"
+
+    def __init__(self, watched: Sequence[Watched]) -> None:
+        single = hyperscan.HS_FLAG_SINGLEMATCH
+        usable = [watch for watch in watched if watch.exact]
+        foreign = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_PREFILTER | single
+        self._always: list[int] = []
+        for watch in watched:
+            if watch.exact:
+                continue
+            try:
+                self._compile([watch], [foreign])
+            except hyperscan.error:
+                self._always.append(watch.id)
+            else:
+                usable.append(watch)
+        self._database = self._compile(usable, [single if watch.exact else foreign for watch in usable])
+        self._scratch = threading.local()
+
+    @staticmethod
+    def _compile(watched: Sequence[Watched], flags: list[int]) -> hyperscan.Database:
+        database = hyperscan.Database()
+        database.compile(
+            expressions=[watch.pattern.encode() for watch in watched],
+            ids=[watch.id for watch in watched],
+            elements=len(watched),
+            flags=flags,
+        )
+        return database
+
+    def hits(self, text: str, data: bytes) -> list[int]:
+        """The ids that can match in a text, given also as UTF-8."""
+        found = self._always.copy()
+        try:
+            scratch = self._scratch.value
+        except AttributeError:  # scratch space must not be shared between threads
+            scratch = self._scratch.value = hyperscan.Scratch(self._database)
+        self._database.scan(data, match_event_handler=_note, context=found, scratch=scratch)
+        return found
+
+
+class KeywordPrefilter:
+    """Literals by Aho-Corasick; a detector without literals is tried by its own pattern."""
+
+    name = "aho-corasick"
+
+    def __init__(self, watched: Sequence[Watched]) -> None:
+        owners: dict[str, list[int]] = {}
+        self._shapes: list[tuple[int, re2._Regexp]] = []
+        self._always: list[int] = []
+        for watch in watched:
+            for keyword in watch.keywords:
+                owners.setdefault(keyword.lower(), []).append(watch.id)
+            if not watch.keywords:
+                if watch.exact:
+                    self._shapes.append((watch.id, re2.compile(watch.pattern)))
+                else:
+                    self._always.append(watch.id)
+        self._automaton = ahocorasick.Automaton()
+        for keyword, identifiers in owners.items():
+            self._automaton.add_word(keyword, identifiers)
+        self._automaton.make_automaton()
+
+    def hits(self, text: str, data: bytes) -> list[int]:
+        """The ids that can match in a text, given also as UTF-8."""
+        found: set[int] = set(self._always)
+        for _, identifiers in self._automaton.iter(text.lower()):
+            found.update(identifiers)
+        found.update(identifier for identifier, shape in self._shapes if shape.search(data))
+        return list(found)
+
+
+def prefilter(watched: Iterable[Watched], engine: str | None = None) -> Prefilter:
+    """The fastest prefilter that this platform has, or the named one (`hyperscan`, `aho-corasick`)."""
+    watched = list(watched)
+    if engine == HyperscanPrefilter.name or (engine is None and hyperscan is not None):
+        return HyperscanPrefilter(watched)
+    return KeywordPrefilter(watched)
+
+
+_LONGEST_REPEAT = 8
+_REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+
+
+def lighter(pattern: str) -> str:
+    """A pattern that matches wherever the given one does, with long repeats cut short: automata grow with every step."""
+
+    def cut(match: re.Match[str]) -> str:
+        least, most = int(match.group(1)), match.group(2)
+        longest = least if most is None else int(most) if most else least
+        return match.group() if longest <= _LONGEST_REPEAT else f"{{{min(least, _LONGEST_REPEAT)},}}"
+
+    return _REPEAT.sub(cut, pattern)
+
+
+def words_pattern(words: Iterable[str]) -> str:
+    """A pattern, for RE2 and Hyperscan alike, that matches where one of the words stands as a word."""
+    plain = [word for word in words if word.isascii()]
+    foreign = [word for word in words if not word.isascii()]
+    options = []
+    if plain:
+        options.append(rf"(?:^|[^A-Za-z0-9])(?:{'|'.join(map(re.escape, plain))})s?(?:[^A-Za-z]|$)")
+    options.extend(map(re.escape, foreign))
+    return "(?i)" + "|".join(options)

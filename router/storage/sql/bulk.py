@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
-from router.storage.sql.tables import UtcTime, iso_text
+from router.storage.sql.tables import UtcTime, stored_time
 
 
 def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], *, replace: bool = False) -> None:
@@ -22,17 +22,16 @@ def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], *
     if not rows:
         return
     dialect = connection.dialect.name
-    if dialect == "sqlite":
-        times = _time_columns(table)
-        rows = [_with_text(row, times) for row in rows]
-    connection.exec_driver_sql(_statement(dialect, table, replace), list(rows))
+    times = _time_columns(table)
+    stored = [_with_times(row, times, dialect) for row in rows]
+    connection.exec_driver_sql(_statement(dialect, table, replace), stored)
 
 
-def _with_text(row: tuple[Any, ...], times: tuple[int, ...]) -> tuple[Any, ...]:
+def _with_times(row: tuple[Any, ...], times: tuple[int, ...], dialect: str) -> tuple[Any, ...]:
     cells = list(row)
     for place in times:
         if cells[place] is not None:
-            cells[place] = iso_text(cells[place])
+            cells[place] = stored_time(cells[place], dialect)
     return tuple(cells)
 
 

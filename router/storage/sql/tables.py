@@ -23,13 +23,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-def iso_text(moment: datetime) -> str:
-    """A moment as UTC text of fixed width. Raises ValueError where it has no zone."""
+def stored_time(moment: datetime, dialect: str) -> datetime | str:
+    """A moment as a database of this kind is given it. Raises ValueError where it has no zone."""
     if moment.tzinfo is not UTC:
         if moment.tzinfo is None:
             raise ValueError("a stored time needs its zone")
         moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds")
+    return moment if dialect == "postgresql" else moment.isoformat(timespec="microseconds")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -49,10 +49,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
         """To the database."""
-        if value is None:
-            return None
-        text = iso_text(value)
-        return value if dialect.name == "postgresql" else text
+        return None if value is None else stored_time(value, dialect.name)
 
     def process_result_value(self, value: datetime | str | None, _dialect: Dialect) -> datetime | None:
         """From the database."""

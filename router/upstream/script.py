@@ -20,6 +20,7 @@ SUBJECT_WORDS = 3
 MOST_CALLS = 3
 DEEPEST_SCHEMA = 8
 MOST_ITEMS = 16
+MOST_VALUES = 1_000
 LONGEST_STRING = 1_000
 
 EFFORT = {"none": 0, "minimal": 10, "low": 30, "medium": 100, "high": 200, "xhigh": 300, "max": 400}
@@ -162,41 +163,55 @@ def script(endpoint: Endpoint, body: JsonObject, *, reasoning: bool, count: int)
     )
 
 
-def example(schema: object, ask: str = "", name: str = "", *, root: JsonObject | None = None, depth: int = 0) -> Any:
-    """A value that satisfies a JSON schema of the kind that tools and structured outputs use; strings come from the ask where they can."""
-    if not isinstance(schema, dict) or depth > DEEPEST_SCHEMA:
-        return None
-    root = schema if root is None else root
-    if isinstance(reference := schema.get("$ref"), str):
-        return example(_resolve(root, reference), ask, name, root=root, depth=depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return _mentioned(schema["enum"], ask)
-    for several in ("anyOf", "oneOf"):
-        if isinstance(options := schema.get(several), list) and options:
-            real = [option for option in options if not (isinstance(option, dict) and option.get("type") == "null")]
-            return example((real or options)[0], ask, name, root=root, depth=depth + 1)
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((each for each in kind if each != "null"), "null")
-    if kind == "object" or (kind is None and "properties" in schema):
-        properties = schema.get("properties") or {}
-        wanted = schema.get("required") or (list(properties)[:2] if depth == 0 else [])
-        return {key: example(properties.get(key, {"type": "string"}), ask, key, root=root, depth=depth + 1) for key in wanted}
-    if kind == "array":
-        least = max(int(schema.get("minItems") or 0), 1)
-        return [
-            example(schema.get("items", {"type": "string"}), ask, name, root=root, depth=depth + 1)
-            for _ in range(min(least, MOST_ITEMS))
-        ]
-    if kind in ("integer", "number"):
-        return _number(schema, whole=kind == "integer")
-    if kind == "boolean":
-        return True
-    if kind == "null":
-        return None
-    return _string(schema, ask, name)
+def example(schema: object, ask: str = "") -> Any:
+    """A value that satisfies a JSON schema of the kind that tools and structured outputs use; strings come from the ask where they can.
+
+    Raises ValueError where the schema unfolds into too many values.
+    """
+    return _Maker(schema, ask).make(schema)
+
+
+class _Maker:
+    """Makes one value. A schema may refer to itself, so depth and number of values are bounded."""
+
+    def __init__(self, root: object, ask: str) -> None:
+        self._root = root
+        self._ask = ask
+        self._left = MOST_VALUES
+
+    def make(self, schema: object, name: str = "", depth: int = 0) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("the schema unfolds into too many values")
+        if not isinstance(schema, dict) or depth > DEEPEST_SCHEMA:
+            return None
+        if isinstance(reference := schema.get("$ref"), str):
+            return self.make(_resolve(self._root, reference), name, depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return _mentioned(schema["enum"], self._ask)
+        for several in ("anyOf", "oneOf"):
+            if isinstance(options := schema.get(several), list) and options:
+                real = [option for option in options if not (isinstance(option, dict) and option.get("type") == "null")]
+                return self.make((real or options)[0], name, depth + 1)
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = next((each for each in kind if each != "null"), "null")
+        if kind == "object" or (kind is None and "properties" in schema):
+            properties = schema.get("properties") or {}
+            wanted = schema.get("required") or (list(properties)[:2] if depth == 0 else [])
+            return {key: self.make(properties.get(key, {"type": "string"}), key, depth + 1) for key in wanted}
+        if kind == "array":
+            count = min(max(int(schema.get("minItems") or 0), 1), MOST_ITEMS)
+            return [self.make(schema.get("items", {"type": "string"}), name, depth + 1) for _ in range(count)]
+        if kind in ("integer", "number"):
+            return _number(schema, whole=kind == "integer")
+        if kind == "boolean":
+            return True
+        if kind == "null":
+            return None
+        return _string(schema, self._ask, name)
 
 
 def subject(text: str) -> str:
@@ -347,7 +362,7 @@ def _string(schema: JsonObject, ask: str, name: str) -> str:
     return value[: int(most)] if most is not None else value
 
 
-def _resolve(root: JsonObject, reference: str) -> object:
+def _resolve(root: object, reference: str) -> object:
     found: Any = root
     for step in reference.removeprefix("#").strip("/").split("/"):
         if step:

@@ -463,7 +463,7 @@ ANYTHING = st.recursive(
 @instance({"type": "object", "required": ["a"], "properties": {"a": {"type": "array", "minItems": 10**12}}})
 @instance({"type": "object", "required": ["a"], "properties": {"a": {"enum": 3}}})
 @instance({"type": "object", "required": ["a"], "properties": []})
-@instance({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}})
+@instance({"type": "object", "required": list("abcdefghij"), "properties": {key: {"$ref": "#"} for key in "abcdefghij"}})
 def test_a_malformed_schema_is_answered_or_refused(parameters: Any) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": parameters}}
     body = {"messages": [{"role": "user", "content": "look it up"}], "tools": [tool], "tool_choice": "required"}

@@ -61,19 +61,25 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     return url
 
 
+def _low_port() -> int:
+    """A free port; a cluster node also listens 10,000 above it."""
+    while True:
+        with contextlib.closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
 @pytest.fixture(scope="session")
 def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of a Redis Cluster of one node that holds every slot."""
     home = tmp_path_factory.mktemp("cluster")
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    bus = port + 10_000 if port < 55_000 else port - 10_000
+    port = _low_port()
     process = subprocess.Popen(
         [
             str(_binary(home)),
             *("--port", str(port)),
-            *("--cluster-port", str(bus)),
             *("--bind", "127.0.0.1"),
             *("--dir", str(home)),
             *("--cluster-enabled", "yes"),

@@ -118,8 +118,8 @@ def _usable(administration: Administration, key_id: str) -> Key:
 
 
 def stored_state(key: Key) -> dict[str, Any]:
-    """A key as plain values, as the audit chain holds it."""
-    state: dict[str, Any] = msgspec.to_builtins(key)
+    """A key as plain JSON values, as the audit chain holds it."""
+    state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(key))
     return state
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from itertools import islice
+from typing import NamedTuple
 
 from routing_rules.catalogue import Review
 from routing_rules.faults import Fault, Severity
 from routing_rules.rules import DIMENSIONS, MANY_VALUED_DIMENSIONS, UNDECLARED, Effect, Rule, RuleSet
 from routing_rules.task import Feature
 
-Box = tuple[int, ...]
-"""A set of tasks: for each axis the words it may show, as bits; a task lies within if each of its words is among them."""
-
 SOON = timedelta(days=30)
-MOST_BOXES = 20_000
-"""Above this many pieces a rule set overlaps too much to be taken apart; that is said, and nothing is claimed."""
+MOST_STEPS = 100_000
+"""After so many steps a rule set overlaps too much to be taken apart; that is said, and nothing is claimed."""
+MOST_UNCOVERED = 10
 
-ABSENT, PRESENT = 1, 2
 PLAIN_DIMENSIONS = ("sensitivity", "access", "complexity", "task", "integrity", "endpoint", "wish", "state", "declared")
 APP_DIMENSIONS = ("app", "team")
 PURPOSE_DIMENSIONS = ("purpose", "business_impact", "latency_class")
@@ -30,34 +29,43 @@ EFFECTS_BEFORE = {
 """Whose earlier match keeps a rule from having any say; a step-up leaves the route in play."""
 
 
-class TooManyBoxes(Exception):
+class TooManySteps(Exception):
     """The overlaps of the rules are too many to be taken apart."""
+
+
+class Axis(NamedTuple):
+    """One thing in which tasks differ. Its words are the bits of a box from `offset` on."""
+
+    name: str
+    words: tuple[str, ...]
+    offset: int
+
+    @property
+    def bits(self) -> int:
+        """All of its words."""
+        return ((1 << len(self.words)) - 1) << self.offset
+
+    def bit(self, word: str) -> int:
+        """One of its words."""
+        return 1 << (self.offset + self.words.index(word))
 
 
 def check(rules: RuleSet, today: date) -> list[Fault]:
     """Everything that is worth a look in a rule set that loads. All are warnings: none of them lets anything through."""
-    space = _Space(rules)
     faults: list[Fault] = []
     try:
-        reachable = {rule.id: space.reachable(rule) for rule in rules.rules}
+        space = _Space(rules)
         for rule in rules.rules:
-            if not reachable[rule.id]:
+            levels = space.levels_reached(rule)
+            if levels:
+                faults.extend(_uncleared(rules, rule, levels, today))
+            else:
                 faults.append(_at(rule, "unreachable_rule", f"rule `{rule.id}` can never decide: {_shadows(space, rule)}"))
-        for box in space.uncovered(today):
-            faults.append(
-                Fault(
-                    Severity.WARNING,
-                    "uncovered",
-                    "routes.yaml",
-                    0,
-                    0,
-                    f"no rule admits {space.described(box)}; such tasks are refused",
-                )
-            )
-        for rule in rules.rules:
-            faults.extend(_uncleared(rules, space, rule, reachable[rule.id], today))
-    except TooManyBoxes:
-        message = "the rules overlap in too many ways to be checked for unreachable rules and uncovered tasks"
+        for box in islice(space.uncovered(today), MOST_UNCOVERED):
+            message = f"no rule admits {space.described(box)}; such tasks are refused"
+            faults.append(Fault(Severity.WARNING, "uncovered", "routes.yaml", 0, 0, message))
+    except TooManySteps:
+        message = "the rules overlap in too many ways to be checked in full for unreachable rules and uncovered tasks"
         faults.append(Fault(Severity.WARNING, "too_many_overlaps", "routes.yaml", 0, 0, message))
     for rule in rules.rules:
         faults.extend(_about_rule(rules, rule, today))
@@ -67,7 +75,8 @@ def check(rules: RuleSet, today: date) -> list[Fault]:
 
 
 class _Space:
-    """All tasks that there can be, as boxes over the axes that some rule looks at.
+    """All tasks that there can be, over the axes that some rule looks at. A set of tasks is a box: an integer that holds, for
+    each axis, the words that a task may show; between two axes one bit is spare.
 
     App and team are one axis (an app has one team), as are purpose, impact and latency. Each category and each
     capability is an axis of its own, because a task shows any number of them.
@@ -75,39 +84,45 @@ class _Space:
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        used = frozenset().union(*(rule.when for rule in rules.rules))
-        self.axes: list[tuple[str, tuple[str, ...]]] = [(name, DIMENSIONS[name]) for name in PLAIN_DIMENSIONS if name in used]
-        if used & set(APP_DIMENSIONS) and rules.apps:
-            self.axes.append(("app", tuple(rules.apps)))
-        if used & set(PURPOSE_DIMENSIONS):
-            self.axes.append(("purpose", tuple(rules.purposes)))
-        for dimension in MANY_VALUED_DIMENSIONS:
-            words = sorted(frozenset().union(*(rule.when.get(dimension, frozenset()) for rule in rules.rules)))
-            self.axes += [(f"{dimension}:{word}", ("absent", "present")) for word in words]
-        self.position = {name: i for i, (name, _) in enumerate(self.axes)}
+        self.steps = 0
+        self.axes = self._axes()
+        self.everything = sum(axis.bits for axis in self.axes.values())
+        self.spare = sum(1 << (axis.offset + len(axis.words)) for axis in self.axes.values())
+        self.possible = self._possible()
         self.boxes = {rule.id: self._boxes(rule) for rule in rules.rules}
 
-    def everything(self) -> list[Box]:
-        """All possible tasks: what was declared is never above what the content counts as."""
-        full = [(1 << len(words)) - 1 for _, words in self.axes]
-        if "declared" not in self.position or "sensitivity" not in self.position:
-            return [tuple(full)]
-        levels = DIMENSIONS["sensitivity"]
-        boxes = []
-        for word in DIMENSIONS["declared"]:
-            least = 0 if word == UNDECLARED else levels.index(word)
-            box = list(full)
-            box[self.position["declared"]] = 1 << DIMENSIONS["declared"].index(word)
-            box[self.position["sensitivity"]] = full[self.position["sensitivity"]] & ~((1 << least) - 1)
-            boxes.append(tuple(box))
-        return boxes
+    def inhabited(self, box: int) -> bool:
+        """Whether a box holds a task: some word on every axis. (Adding all ones carries into the spare bit unless all are 0.)"""
+        return (box + self.everything) & self.spare == self.spare
 
-    def reachable(self, rule: Rule) -> list[Box]:
-        """The tasks on which a rule has a say: those that it admits and no rule before it takes."""
-        left = [box for own in self.boxes[rule.id] for box in _common(self.everything(), own)]
-        for other in self.before(rule):
-            left = _without(left, self.boxes[other.id])
-        return left
+    def left(self, box: int, others: Sequence[int]) -> Iterator[int]:
+        """What is left of a box without the others, exactly, in pieces that do not overlap. Raises TooManySteps."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise TooManySteps
+        meeting = [other for other in others if self.inhabited(box & other)]
+        if not meeting:
+            yield box
+            return
+        widest = min(meeting, key=lambda other: (((box & ~other) + self.everything) & self.spare).bit_count())
+        outside = box & ~widest
+        for axis in self.axes.values():
+            part = outside & axis.bits
+            if part:
+                yield from self.left(box & ~axis.bits | part, meeting)
+                box &= ~part
+
+    def levels_reached(self, rule: Rule) -> list[int]:
+        """Ranks of the sensitivities at which a rule has a say: where it admits a task that no rule before it takes."""
+        before = [box for other in self.before(rule) for box in self.boxes[other.id]]
+        axis = self.axes["sensitivity"]
+        mine = [own & world for own in self.boxes[rule.id] for world in self.possible]
+        return [rank for rank, word in enumerate(axis.words) if self._some_left(mine, axis.bits & ~axis.bit(word), before)]
+
+    def _some_left(self, boxes: Sequence[int], barred: int, others: Sequence[int]) -> bool:
+        """Whether the boxes, without the words that are barred, hold a task that none of the others does."""
+        narrowed = (box & ~barred for box in boxes)
+        return any(self.inhabited(box) and next(self.left(box, others), None) is not None for box in narrowed)
 
     def before(self, rule: Rule) -> list[Rule]:
         """The rules that come before this one wherever both match, and are in force whenever it is."""
@@ -116,55 +131,71 @@ class _Space:
 
     def meet(self, one: Rule, other: Rule) -> bool:
         """Whether some task matches both."""
-        return any(_common([a], b) for a in self.boxes[one.id] for b in self.boxes[other.id])
+        return any(
+            self.inhabited(a & b & world) for a in self.boxes[one.id] for b in self.boxes[other.id] for world in self.possible
+        )
 
-    def uncovered(self, today: date) -> list[Box]:
+    def uncovered(self, today: date) -> Iterator[int]:
         """The tasks that no prohibition and no route admits today."""
-        left = self.everything()
-        for rule in self.rules.rules:
-            if rule.effect is not Effect.STEP_UP and rule.in_force(today):
-                left = _without(left, self.boxes[rule.id])
-        return left
+        taken = [rule for rule in self.rules.rules if rule.effect is not Effect.STEP_UP and rule.in_force(today)]
+        boxes = [box for rule in taken for box in self.boxes[rule.id]]
+        for world in self.possible:
+            yield from self.left(world, boxes)
 
-    def levels(self, boxes: Iterable[Box]) -> list[int]:
-        """The ranks of sensitivity that occur in these boxes."""
-        if "sensitivity" not in self.position:
-            return list(range(len(DIMENSIONS["sensitivity"]))) if boxes else []
-        bits = 0
-        for box in boxes:
-            bits |= box[self.position["sensitivity"]]
-        return [rank for rank in range(len(DIMENSIONS["sensitivity"])) if bits >> rank & 1]
-
-    def described(self, box: Box) -> str:
+    def described(self, box: int) -> str:
         """A box in words: only the axes on which it is narrower than everything."""
-        narrow = []
-        for (name, words), bits in zip(self.axes, box, strict=True):
-            if bits != (1 << len(words)) - 1:
-                narrow.append(f"{name} {'/'.join(word for i, word in enumerate(words) if bits >> i & 1)}")
+        narrow = [
+            f"{axis.name} {'/'.join(word for word in axis.words if box & axis.bit(word))}"
+            for axis in self.axes.values()
+            if box & axis.bits != axis.bits
+        ]
         return "tasks with " + ", ".join(narrow) if narrow else "any task"
 
-    def _boxes(self, rule: Rule) -> list[Box]:
+    def _axes(self) -> dict[str, Axis]:
+        used = frozenset({"sensitivity"}).union(*(rule.when for rule in self.rules.rules))
+        words: dict[str, tuple[str, ...]] = {name: DIMENSIONS[name] for name in PLAIN_DIMENSIONS if name in used}
+        if used & set(APP_DIMENSIONS) and self.rules.apps:
+            words["app"] = tuple(self.rules.apps)
+        if used & set(PURPOSE_DIMENSIONS):
+            words["purpose"] = tuple(self.rules.purposes)
+        for dimension in MANY_VALUED_DIMENSIONS:
+            listed = frozenset().union(*(rule.when.get(dimension, frozenset()) for rule in self.rules.rules))
+            words |= {f"{dimension}:{word}": ("absent", "present") for word in sorted(listed)}
+        axes, offset = {}, 0
+        for name, own in words.items():
+            axes[name] = Axis(name, own, offset)
+            offset += len(own) + 1
+        return axes
+
+    def _possible(self) -> list[int]:
+        """Everything, but what was declared is never above what the content counts as."""
+        if "declared" not in self.axes:
+            return [self.everything]
+        declared, sensitivity = self.axes["declared"], self.axes["sensitivity"]
+        worlds = []
+        for word in declared.words:
+            least = 0 if word == UNDECLARED else sensitivity.words.index(word)
+            levels = sum(sensitivity.bit(level) for level in sensitivity.words[least:])
+            worlds.append(self.everything & ~(declared.bits | sensitivity.bits) | declared.bit(word) | levels)
+        return worlds
+
+    def _boxes(self, rule: Rule) -> list[int]:
         """What a rule admits, as boxes that do not overlap."""
-        base = []
-        for name, words in self.axes:
-            base.append(sum(1 << i for i, word in enumerate(words) if self._admits(rule, name, word)))
-        boxes = [tuple(base)]
+        boxes = [sum(axis.bit(word) for axis in self.axes.values() for word in axis.words if self._admits(rule, axis.name, word))]
         for dimension in MANY_VALUED_DIMENSIONS:
             listed = sorted(rule.when.get(dimension, frozenset()))
             if listed:
                 boxes = [
-                    split
-                    for box in boxes
-                    for split in self._any_of(box, [self.position[f"{dimension}:{word}"] for word in listed])
+                    split for box in boxes for split in self._any_of(box, [self.axes[f"{dimension}:{word}"] for word in listed])
                 ]
-        return [box for box in boxes if all(box)]
+        return [box for box in boxes if self.inhabited(box)]
 
-    def _any_of(self, box: Box, positions: Sequence[int]) -> list[Box]:
+    def _any_of(self, box: int, axes: Sequence[Axis]) -> list[int]:
         """At least one of these is present: the first is, or it is absent and the second is, and so on."""
-        found, rest = [], list(box)
-        for position in positions:
-            found.append((*rest[:position], PRESENT, *rest[position + 1 :]))
-            rest[position] = ABSENT
+        found = []
+        for axis in axes:
+            found.append(box & ~axis.bit("absent"))
+            box &= ~axis.bit("present")
         return found
 
     def _admits(self, rule: Rule, axis: str, word: str) -> bool:
@@ -189,32 +220,6 @@ def _covers_in_time(other: Rule, rule: Rule) -> bool:
     return begins and ends
 
 
-def _common(boxes: Iterable[Box], other: Box) -> list[Box]:
-    """What the boxes share with another."""
-    met = (tuple(a & b for a, b in zip(box, other, strict=True)) for box in boxes)
-    return [box for box in met if all(box)]
-
-
-def _without(boxes: list[Box], others: Iterable[Box]) -> list[Box]:
-    """The boxes less the others, exactly, in pieces that do not overlap. Raises TooManyBoxes."""
-    for other in others:
-        left: list[Box] = []
-        for box in boxes:
-            if not all(a & b for a, b in zip(box, other, strict=True)):
-                left.append(box)
-                continue
-            rest = list(box)
-            for i, bits in enumerate(other):
-                outside = rest[i] & ~bits
-                if outside:
-                    left.append((*rest[:i], outside, *rest[i + 1 :]))
-                    rest[i] &= bits
-        if len(left) > MOST_BOXES:
-            raise TooManyBoxes
-        boxes = left
-    return boxes
-
-
 def _shadows(space: _Space, rule: Rule) -> str:
     if not space.boxes[rule.id]:
         return "nothing meets all of its conditions"
@@ -222,26 +227,17 @@ def _shadows(space: _Space, rule: Rule) -> str:
     return f"whatever it admits is decided before by {names}" if names else "nothing meets all of its conditions"
 
 
-def _uncleared(rules: RuleSet, space: _Space, rule: Rule, reachable: list[Box], today: date) -> list[Fault]:
+def _uncleared(rules: RuleSet, rule: Rule, ranks: Sequence[int], today: date) -> list[Fault]:
     """Sensitivities that a route permits and that none of its deployments is cleared for."""
     route = rules.index.routes.get(rule.id)
-    if route is None or not reachable:
+    if route is None:
         return []
-    levels = [
-        DIMENSIONS["sensitivity"][rank]
-        for rank in space.levels(reachable)
-        if not any(slot.cleared_for(rank, today) for slot in route.slots if Feature.EMBEDDINGS not in slot.features)
-    ]
-    if not levels:
+    slots = [slot for slot in route.slots if slot.features & {Feature.CHAT_API, Feature.RESPONSES_API}]
+    alone = [f"`{DIMENSIONS['sensitivity'][rank]}`" for rank in ranks if not any(slot.cleared_for(rank, today) for slot in slots)]
+    if not alone:
         return []
-    words = ", ".join(f"`{level}`" for level in levels)
-    return [
-        _at(
-            rule,
-            "nobody_cleared",
-            f"rule `{rule.id}` admits {words} content, and no deployment it may use is cleared for it; it is refused",
-        )
-    ]
+    message = f"rule `{rule.id}` admits {', '.join(alone)} content, and no deployment it may use is cleared for it; it is refused"
+    return [_at(rule, "nobody_cleared", message)]
 
 
 def _about_rule(rules: RuleSet, rule: Rule, today: date) -> list[Fault]:

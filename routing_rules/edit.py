@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from routing_rules.catalogue import App, Deployment, Price, Review
+from routing_rules.catalogue import App
 from routing_rules.faults import Fault, RuleFaults, Severity
-from routing_rules.load import COMPATIBLE_FEATURES, TRANSLATED_FEATURES, UNASSIGNED
-from routing_rules.reading import NANO_DIGITS, NANO_PER_USD
+from routing_rules.load import UNASSIGNED
 
 WIDEST_LINE = 100_000
 """Lines are never broken, because a broken line would show up as a change."""
@@ -30,17 +28,11 @@ def add_app(files: Files, app: App) -> dict[str, str]:
     return _edited(files, "apps.yaml", lambda top: _append(top, "apps.yaml", "apps", [row]))
 
 
-def add_deployments(files: Files, deployments: Iterable[Deployment]) -> dict[str, str]:
-    """The files with these deployments at the end of models.yaml. Raises RuleFaults as `add_app` does.
-
-    A key reference is written as it is (`env:NAME`); what a deployment has by default is left out.
-    """
-    rows = [_deployment_row(deployment) for deployment in deployments]
-    return _edited(files, "models.yaml", lambda top: _append(top, "models.yaml", "deployments", rows))
-
-
 def add_deployment_rows(files: Files, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The files with these rows, in the words of models.yaml, at the end of it. Raises RuleFaults as `add_app` does."""
+    """The files with these deployments, in the words of models.yaml, at the end of it. Raises RuleFaults as `add_app` does.
+
+    Nothing else is checked here: `load` does. Amounts are best given as texts, which are read exactly.
+    """
     return _edited(files, "models.yaml", lambda top: _append(top, "models.yaml", "deployments", rows))
 
 
@@ -113,79 +105,8 @@ def _rows(top: CommentedMap, key: str) -> list[CommentedMap]:
     return [row for row in items if isinstance(row, CommentedMap)] if isinstance(items, CommentedSeq) else []
 
 
-def _deployment_row(deployment: Deployment) -> dict[str, Any]:
-    plain = Deployment(id="", provider="", model="", tier="", clearance=deployment.clearance)
-    usual = COMPATIBLE_FEATURES if deployment.provider in ("openai_compatible", "simulated") else TRANSLATED_FEATURES
-    row: dict[str, Any] = {
-        "id": deployment.id,
-        "provider": deployment.provider,
-        "model": deployment.model,
-        "tier": deployment.tier,
-        "clearance": str(deployment.clearance),
-        "region": _unless(deployment.region, plain.region),
-        "base_url": deployment.base_url,
-        "api_key": deployment.api_key,
-        "params": dict(deployment.params) or None,
-        "model_names": _flow(deployment.model_names),
-        "features": _flow(sorted(deployment.features)) if deployment.features and deployment.features != usual else None,
-        "allowed_fields": _flow(sorted(deployment.allowed_fields)),
-        "context_window": _unless(deployment.context_window, plain.context_window),
-        "max_output_tokens": _unless(deployment.max_output_tokens, plain.max_output_tokens),
-        "reasoning_model": _unless(deployment.reasoning_model, False),
-        "fixed_params": dict(deployment.fixed_params) or None,
-        **_price_row(deployment.price),
-        "internal": _unless(deployment.internal, False),
-        "capability_review": _review_row(deployment.capability_review),
-        "access_review": _review_row(deployment.access_review),
-    }
-    return {key: value for key, value in row.items() if value is not None and value != []}
-
-
-def _price_row(price: Price) -> dict[str, Any]:
-    classes = (
-        ("input", price.input),
-        ("cached_input", price.cached_input),
-        ("cache_write", price.cache_write),
-        ("output", price.output),
-        ("reasoning", price.reasoning),
-    )
-    row = {f"{name}_usd_per_million": _dollars(nano) for name, nano in classes if nano is not None}
-    if not row:
-        return {}
-    if price.source == "assumed":
-        return {"assumed_price": _flow_map(row)}
-    return {"price": _flow_map(row | {"source": price.source})}
-
-
-def _review_row(review: Review | None) -> CommentedMap | None:
-    return (
-        None
-        if review is None
-        else _flow_map(
-            {"reviewer": review.reviewer, "expires": date(review.expires.year, review.expires.month, review.expires.day)}
-        )
-    )
-
-
-def _dollars(nano: int) -> float | str:
-    """An amount as YAML writes it: a number where that keeps every digit, else a text, which is read as exactly."""
-    whole, fraction = divmod(nano, NANO_PER_USD)
-    digits = f"{whole}." + (f"{fraction:0{NANO_DIGITS}d}".rstrip("0") or "0")
-    return float(digits) if repr(float(digits)) == digits else digits
-
-
-def _unless(value: Any, default: Any) -> Any:
-    return None if value == default else value
-
-
 def _flow(words: Iterable[str]) -> CommentedSeq:
     found = CommentedSeq([str(word) for word in words])
-    found.fa.set_flow_style()
-    return found
-
-
-def _flow_map(row: Mapping[str, Any]) -> CommentedMap:
-    found = CommentedMap(row)
     found.fa.set_flow_style()
     return found
 

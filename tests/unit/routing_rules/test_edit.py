@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from datetime import date
 
 import pytest
 
-from routing_rules.catalogue import App, Deployment, Price, Review
-from routing_rules.edit import add_app, add_deployments, disable_simulated, set_deployment_enabled
+from routing_rules.catalogue import App, Price
+from routing_rules.edit import add_app, add_deployment_rows, disable_simulated, set_deployment_enabled
 from routing_rules.faults import RuleFaults
-from routing_rules.load import COMPATIBLE_FEATURES, load
+from routing_rules.load import load
 from routing_rules.vocabulary import Sensitivity
 
 APP = App(
@@ -23,26 +22,19 @@ APP = App(
     purposes=("general", "customer-support"),
 )
 
-DEPLOYMENT = Deployment(
-    id="gpt-mini",
-    provider="azure",
-    model="gpt-mini-2026",
-    tier="fast",
-    clearance=Sensitivity.INTERNAL,
-    region="eu",
-    base_url="https://llm.example.org",
-    api_key="env:AZURE_KEY",
-    params={"api_version": "2026-01-01", "flag": "true"},
-    model_names=("mini",),
-    features=COMPATIBLE_FEATURES,
-    allowed_fields=frozenset({"top_k"}),
-    context_window=1_000,
-    reasoning_model=True,
-    fixed_params={"temperature": 0.5, "seed": 7, "logprobs": False, "user": "x"},
-    price=Price(input=150_000_000, output=2_000_000_001, reasoning=10_000, source="litellm"),
-    internal=True,
-    access_review=Review("r@example.org", date(2027, 3, 1)),
-)
+ROW = {
+    "id": "mini",
+    "provider": "azure",
+    "model": "mini-2026",
+    "tier": "fast",
+    "clearance": "internal",
+    "base_url": "https://llm.example.org",
+    "api_key": "env:AZURE_KEY",
+    "params": {"api_version": "2026-01-01"},
+    "model_names": ["small"],
+    "fixed_params": {"temperature": 0.5, "seed": 7, "logprobs": False, "user": "x"},
+    "price": {"input_usd_per_million": "0.15", "output_usd_per_million": "2.000000001", "source": "price map"},
+}
 
 
 def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
@@ -68,32 +60,24 @@ def test_an_app_that_is_there_is_not_added_again(files: dict[str, str]) -> None:
         add_app(add_app(files, APP), APP)
 
 
-def test_a_deployment_survives_the_way_through_the_file(files: dict[str, str]) -> None:
-    edited = add_deployments(files, [DEPLOYMENT])
+def test_a_new_deployment_is_read_as_it_was_given(files: dict[str, str]) -> None:
+    edited = add_deployment_rows(files, [ROW])
     assert changed_lines(files["models.yaml"], edited["models.yaml"])[0] == []
-    assert load(edited).deployments["gpt-mini"] == DEPLOYMENT
-
-
-def test_an_assumed_price_stays_assumed(files: dict[str, str]) -> None:
-    assumed = Deployment(
-        id="own",
-        provider="ollama",
-        model="own",
-        tier="fast",
-        clearance=Sensitivity.PUBLIC,
-        price=Price(input=1, output=2, source="assumed"),
-    )
-    edited = add_deployments(files, [assumed])
-    assert "assumed_price" in edited["models.yaml"]
-    assert load(edited).deployments["own"].price == assumed.price
+    deployment = load(edited).deployments["mini"]
+    assert deployment.price == Price(input=150_000_000, output=2_000_000_001, source="price map")
+    assert deployment.fixed_params == ROW["fixed_params"]
+    assert deployment.params == ROW["params"]
+    assert deployment.model_names == ("small",)
+    with pytest.raises(RuleFaults, match="`mini` is defined already"):
+        add_deployment_rows(edited, [ROW])
 
 
 def test_simulated_deployments_go_out_of_service_and_come_back(files: dict[str, str]) -> None:
-    edited = disable_simulated(add_deployments(files, [DEPLOYMENT]))
-    assert list(load(edited).deployments) == ["gpt-mini"]
+    edited = disable_simulated(add_deployment_rows(files, [ROW]))
+    assert list(load(edited).deployments) == ["mini"]
     assert set(changed_lines(files["models.yaml"], disable_simulated(files)["models.yaml"])[1]) == {"    enabled: false"}
     back = set_deployment_enabled(edited, "sim-fast", True)
-    assert list(load(back).deployments) == ["sim-fast", "gpt-mini"]
+    assert list(load(back).deployments) == ["sim-fast", "mini"]
 
 
 def test_a_deployment_that_is_not_there_cannot_be_switched(files: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NANO_DIGITS = 9
 NANO_PER_USD = 1_000_000_000
 LARGEST_NANO = 2**53 - 1
+LONGEST_NUMBER = 16
 
 
 def nano_usd(text: str) -> int:
@@ -58,7 +59,9 @@ def _composed(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         message = " ".join(filter(None, (error.problem, error.context)))
-    except (YAMLError, ValueError) as error:  # a character that YAML does not allow, a date that does not exist
+    except RecursionError:
+        line, column, message = 0, 0, "nested too deeply"
+    except (YAMLError, ValueError) as error:  # a character that YAML does not allow
         line, column, message = 0, 0, str(error).partition("\n")[0][:LONGEST_ECHO]
     return Fault(Severity.ERROR, "syntax", "", line, column, f"not valid YAML: {message}")
 
@@ -178,7 +181,7 @@ class Entry:
         if node is None:
             return None
         text = node.value.replace("_", "")
-        if not (text.isascii() and text.isdigit()) or int(text) < least or int(text) > LARGEST_NANO:
+        if not (text.isascii() and text.isdigit()) or len(text) > LONGEST_NUMBER or not least <= int(text) <= LARGEST_NANO:
             self.fault(key, "wrong_type", f"`{key}` is `{_short(node.value)}`; expected a whole number of at least {least}")
             return None
         return int(text)

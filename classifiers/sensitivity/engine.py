@@ -50,6 +50,7 @@ class _Compiled(NamedTuple):
     regex: re2._Regexp
     groups: int
     context: re.Pattern[bytes] | None
+    unless: re.Pattern[bytes] | None
 
 
 class _Plan(NamedTuple):
@@ -100,7 +101,7 @@ class Detector:
         )
         for rule in rules:
             regex = _compile(rule)
-            compiled = _Compiled(rule, regex, regex.groups, _window_pattern(rule.context))
+            compiled = _Compiled(rule, regex, regex.groups, _window_pattern(rule.context), _parts_pattern(rule.unless))
             trigger = triggers[_trigger(rule)]
             if rule.context:
                 self._plan.by_words[words[rule.context]].append((trigger, compiled))
@@ -204,6 +205,8 @@ class _Run:
             self._left -= 1
             start, end = match.span()
             if compiled.context is not None and not _near(compiled.context, data, start - rule.before, end + rule.after):
+                continue
+            if compiled.unless is not None and compiled.unless.search(data, max(start - 24, 0), end):
                 continue
             for group in range(1, compiled.groups + 1):
                 if match.start(group) >= 0:
@@ -332,6 +335,10 @@ def _window_pattern(words: tuple[str, ...]) -> re.Pattern[bytes] | None:
     foreign = "|".join(re.escape(word) for word in words if not word.isascii())
     options = [rf"(?<![A-Za-z0-9])(?:{plain})s?(?![A-Za-z])"] if plain else []
     return re.compile("|".join([*options, *([foreign] if foreign else [])]).encode(), re.IGNORECASE)
+
+
+def _parts_pattern(words: tuple[str, ...]) -> re.Pattern[bytes] | None:
+    return re.compile("|".join(map(re.escape, words)).encode(), re.IGNORECASE) if words else None
 
 
 def _trigger(rule: Rule) -> tuple[str, bool, tuple[str, ...]]:

@@ -68,7 +68,12 @@ def _issuer_lengths(digits: str) -> tuple[int, ...]:
 
 def card(digits: str) -> bool:
     """Whether the digits are a payment card number by issuer range, length and Luhn, and not one digit repeated."""
-    return len(digits) >= 12 and len(digits) in _issuer_lengths(digits) and len(set(digits)) > 1 and luhn(digits)
+    return len(digits) in _issuer_lengths(digits) and luhn_number(digits)
+
+
+def luhn_number(digits: str) -> bool:
+    """Whether the digits could be a card number of an issuer that we do not know."""
+    return 12 <= len(digits) <= 19 and len(set(digits)) > 1 and digits[0] != "0" and luhn(digits)
 
 
 _TOKEN = re.compile(r"\d+")
@@ -79,14 +84,24 @@ _LONGEST_CLUSTER = 200
 
 
 def cards_in(cluster: str) -> Iterator[tuple[int, int]]:
-    """Spans of card numbers in a run of digit groups.
+    """Spans of card numbers of known issuers in a run of digit groups."""
+    return _spans(cluster, card)
+
+
+def named_cards_in(cluster: str) -> Iterator[tuple[int, int]]:
+    """Spans of what can be card numbers in a run of digit groups that is called a card."""
+    return _spans(cluster, luhn_number)
+
+
+def _spans(cluster: str, is_card: Check) -> Iterator[tuple[int, int]]:
+    """Spans of numbers in a run of digit groups.
 
     A card is one group, a usual grouping (4-4-4-4, 4-6-5, …), or single digits set apart one by one.
     """
     groups = [match.span() for match in _TOKEN.finditer(cluster[:_LONGEST_CLUSTER])]
     first = 0
     while first < len(groups):
-        taken = _card_from(cluster, groups, first)
+        taken = _card_from(cluster, groups, first, is_card)
         if taken:
             yield groups[first][0], groups[taken - 1][1]
             first = taken
@@ -94,7 +109,7 @@ def cards_in(cluster: str) -> Iterator[tuple[int, int]]:
             first += 1
 
 
-def _card_from(cluster: str, groups: list[tuple[int, int]], first: int) -> int:
+def _card_from(cluster: str, groups: list[tuple[int, int]], first: int, is_card: Check) -> int:
     sizes: list[int] = []
     digits = ""
     for index in range(first, len(groups)):
@@ -106,7 +121,7 @@ def _card_from(cluster: str, groups: list[tuple[int, int]], first: int) -> int:
         if len(digits) < 12:
             continue
         one_by_one = sizes.count(1) == len(sizes) or sizes.count(2) == len(sizes)
-        if (len(sizes) == 1 or one_by_one or tuple(sizes) in _CARD_GROUPS) and card(digits):
+        if (len(sizes) == 1 or one_by_one or tuple(sizes) in _CARD_GROUPS) and is_card(digits):
             if one_by_one and index + 1 < len(groups) and groups[index + 1][1] - groups[index + 1][0] == sizes[0]:
                 continue  # a longer run of single digits may be a longer number, or just a series
             return index + 1
@@ -176,15 +191,36 @@ def entropy(value: str) -> float:
 
 
 def random_token(value: str) -> bool:
-    """Whether the value looks drawn at random rather than written: letters and digits mixed, high entropy, no placeholder."""
+    """Whether the value looks drawn at random rather than written: mixed characters, not made of words, no placeholder."""
     if len(value) < 10 or placeholder(value):
         return False
-    has_digit = any(character.isdigit() for character in value)
-    has_letter = any(character.isalpha() for character in value)
-    if not (has_digit and has_letter):
-        # A key of letters alone or digits alone is rare: ask for mixed case all through, or for hexadecimal-like length.
-        return has_letter and len(value) >= 20 and _case_changes(value) >= 6 and entropy(value) >= 3.8
-    return entropy(value) >= min(3.6, 0.72 * math.log2(len(value)))
+    bare = value.replace("-", "").replace("_", "")
+    digits = sum(map(str.isdigit, bare))
+    letters = sum(map(str.isalpha, bare))
+    if _HEXADECIMAL.fullmatch(bare):
+        return len(bare) >= 16 and bool(digits and letters) and entropy(bare) >= 2.8
+    if not letters or _share_of_words(value) > 0.5:
+        return False
+    if not digits:  # letters alone: only where upper and lower case alternate all through
+        return len(bare) >= 20 and _case_changes(bare) >= 6 and entropy(bare) >= 3.8
+    return entropy(value) >= min(3.5, 0.7 * math.log2(len(value)))
+
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+_WORD = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
+
+
+def _share_of_words(value: str) -> float:
+    """How much of the value is made of letters that read like words: enough vowels, no long run of consonants."""
+    written = 0
+    for word in _WORD.findall(value):
+        vowels = sum(character in "aeiouyAEIOUY" for character in word)
+        if vowels / len(word) >= 0.25 and not _CONSONANTS.search(word):
+            written += len(word)
+    return written / len(value)
+
+
+_CONSONANTS = re.compile(r"[^aeiouyAEIOUY]{4}")
 
 
 def _case_changes(value: str) -> int:
@@ -218,9 +254,9 @@ def placeholder(value: str) -> bool:
 
 _CODE_VALUE = re.compile(
     r"^(?:none|null|nil|true|false|undefined|string|str|int|bool|bytes|text|char|varchar|void|empty|unknown|required|optional"
-    r"|password|passwd|passphrase|secret|token|username|user|admin_?password|input|self|this|value|key|test|hidden|prompt"
+    r"|pass|passwd|password|passphrase|secret|token|username|user|admin_?password|input|self|this|value|key|test|hidden|prompt"
     r"|type|var|const|let|new|function|return|env|process|os|get|set)\W*$"
-    r"|^[\[(<{%$@&|/\\#]|[(\[{]|=>|\.(?:get|env|password|passwd|pwd|secret|token|value|text|key)\b|::|->|^\W+$",
+    r"|^[\[(<{%$@&|/\\#]|[(\[{]|=>| \+ |\$[A-Z_]{3}|^[A-Za-z_]+(?:\.[A-Za-z_]+)+[;,]?$|\.(?:get|env|password|passwd|pwd|secret|token|value|text|key)\b|::|->|^\W+$",
     re.IGNORECASE,
 )
 _ORDINARY_WORD = re.compile(r"^[A-Za-z]+(?:[_-][A-Za-z]+)*[.,;:!?)]*$")

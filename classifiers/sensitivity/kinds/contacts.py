@@ -6,7 +6,7 @@ from classifiers.sensitivity.kinds.rule import SOME_DIGITS, Rule
 from classifiers.sensitivity.validators import Check, digits_of, fictitious_us_telephone, mail_address, telephone
 
 TELEPHONE_WORDS = (
-    "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "text", "sms", "whatsapp", "contact", "dial", "ring", "number is", "reach",
+    "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "sms", "whatsapp", "dial", "number is", "reach", "message", "answering", "voicemail", "hotline",
     "telefon", "telefonnummer", "handy", "mobil", "rufnummer", "téléphone", "telephone", "portable", "teléfono", "telefono", "móvil",
     "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka",
     "電話", "电话", "手机", "电话号码", "फ़ोन", "फोन", "मोबाइल", "телефон", "هاتف", "전화", "โทร",
@@ -20,6 +20,11 @@ def _american(value: str) -> bool:
 def _worded(value: str) -> bool:
     digits = digits_of(value)
     return 7 <= len(digits) <= 15 and len(set(digits)) > 2 and not fictitious_us_telephone(value)
+
+
+def _national(value: str) -> bool:
+    digits = digits_of(value)
+    return 9 <= len(digits) <= 12 and len(set(digits)) > 2 and digits[1] != "0"
 
 
 _dialled_in_america: Check = telephone("US")
@@ -68,6 +73,16 @@ RULES = (
         before=30,
         after=0,
         score=0.75,
+        specific=0,
+    ),
+    Rule(
+        id="contacts.telephone_trunk",
+        category="pii",
+        kind="phone_number",
+        pattern=r"(?:^|[^\w.\-+/])(\(?0\d{1,4}\)?[ \-/]\d{2,4}(?:[ \-]\d{2,4}){1,4}|0\d{2,4}[\-/]\d{6,8})\b",
+        trigger=r"0\d{1,4}\)?[ \-/]\d{2}",
+        check=_national,
+        score=0.65,
         specific=0,
     ),
     Rule(

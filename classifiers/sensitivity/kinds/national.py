@@ -9,7 +9,6 @@ from stdnum.br import cpf
 from stdnum.ca import sin
 from stdnum.ch import ssn as ahv
 from stdnum.cl import rut
-from stdnum.cn import ric
 from stdnum.co import nit
 from stdnum.cz import rc
 from stdnum.de import idnr
@@ -23,6 +22,7 @@ from stdnum.hr import oib
 from stdnum.id import nik
 from stdnum.ie import pps
 from stdnum.in_ import aadhaar, pan
+from stdnum.iso7064 import mod_11_2
 from stdnum.it import codicefiscale
 from stdnum.kr import rrn
 from stdnum.lt import asmens
@@ -73,6 +73,11 @@ def _numbered(name: str, pattern: str, check: Check, *context: str, score: float
 
 def _checksummed(name: str, pattern: str, module: NumberModule, *context: str) -> Rule:
     return _numbered(name, pattern, stdnum_check(module), *context)
+
+
+def _chinese(value: str) -> bool:
+    """Whether the check character of a Chinese resident identity number is right."""
+    return bool(mod_11_2.is_valid(value.upper()))
 
 
 def _any_german_tax_id(value: str) -> bool:
@@ -164,7 +169,7 @@ RULES = (
         category="pii",
         kind="cn_id",
         pattern=r"(?i)[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX]",
-        check=stdnum_check(ric),
+        check=_chinese,
         score=0.95,
         specific=3,
     ),

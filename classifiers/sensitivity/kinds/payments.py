@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from classifiers.sensitivity.kinds.rule import Rule
-from classifiers.sensitivity.validators import cards_in
+from classifiers.sensitivity.validators import cards_in, named_cards_in
 
 RULES = (
     Rule(
@@ -15,6 +15,30 @@ RULES = (
         locate=cards_in,
         score=0.95,
         specific=3,
+    ),
+    Rule(
+        id="payments.card_number_named",
+        category="pci",
+        kind="payment_card",
+        pattern=r"\b\d(?:[ .\-_/]{0,3}\d){11,40}\b",
+        trigger=r"\d(?:[^A-Za-z0-9]{0,3}\d){11}",
+        locate=named_cards_in,
+        context=(
+            "card",
+            "credit card",
+            "debit card",
+            "visa",
+            "mastercard",
+            "amex",
+            "american express",
+            "discover",
+            "diners",
+            "jcb",
+            "maestro",
+            "pan",
+        ),
+        score=0.8,
+        specific=2,
     ),
     Rule(
         id="payments.security_code",

@@ -22,6 +22,7 @@ class Rule(msgspec.Struct, frozen=True):
     `keywords` are lower-case literals, one of which is in every match; empty where there is none.
     `check` decides whether a value counts; `locate` finds several values inside one match instead.
     `context` are lower-case words, one of which must stand within `before` bytes before or `after` bytes behind the match.
+    `unless` are lower-case words that strike a match off if they stand in it or up to 24 bytes before it.
     `own` marks a detector of the organisation's, whose pattern may hold anything RE2 takes.
     `specific` decides between overlapping findings before their length does. `score` lies in [0, 1].
     """
@@ -36,6 +37,7 @@ class Rule(msgspec.Struct, frozen=True):
     check: Check | None = None
     locate: Locate | None = None
     context: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
     before: int = 60
     after: int = 30
     specific: int = 2

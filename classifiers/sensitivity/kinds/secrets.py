@@ -18,12 +18,15 @@ def _hexadecimal_or_random(value: str) -> bool:
     return random_token(value) and not value.startswith(("http:", "https:", "/", "./", "arn:"))
 
 
+_STANDING_FOR_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "token", "yyy", "pw", "p4ssw0rd"})
+
+
 def _url_password(value: str) -> bool:
     return (
         len(value) >= 3
         and not placeholder(value)
         and not value.startswith(("$", "{", "<", "%", "[", "*"))
-        and value.lower() not in ("password", "pass", "pwd")
+        and value.lower() not in _STANDING_FOR_PASSWORDS
     )
 
 
@@ -91,9 +94,9 @@ RULES = (
         kind="password",
         pattern=(
             r"(?i)(?:password|passwd|passwort|passphrase|passcode|contraseña|mot de passe|pwd|pass|_pw)(?:[_\-]?(?:hash|db|prod|dev|test|admin|root|user))?"
-            r"[\"'`\])]{0,3}\s{0,3}(?::=|=>|=|:|,)\s{0,3}(?:\"([^\"\n]{4,80})\"|'([^'\n]{4,80})'|([^\s\"'`,;()<>]{4,80}))"
+            r"[\"'`\\\])]{0,3}\s{0,3}(?::=|=>|=|:|,)\s{0,3}\\?(?:\"([^\"\n]{4,80})\"|'([^'\n]{4,80})'|([^\s\"'`,;()<>]{4,80}))"
         ),
-        trigger=r"(?i)(?:pass(?:word|wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\])]{0,3}\s{0,3}[:=,]",
+        trigger=r"(?i)(?:pass(?:word|wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\\\])]{0,3}\s{0,3}[:=,]",
         keywords=("pass", "contraseña", "pwd", "_pw"),
         check=password_value,
         score=0.75,
@@ -115,12 +118,15 @@ RULES = (
         category="credentials",
         kind="api_key",
         pattern=(
-            r"(?i)(?:key|token|secret|credential|apikey|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat)s?(?:[_\-. ]?(?:id|key|value|string|base|data|sid))?[\"'`\])]{0,3}"
-            r"(?:\s{0,3}(?::{0,3}=|=>|:|,|\|\||>)\s{0,3}|\s{1,3}(?:is\s|=\s)?)(?:(?:bearer|basic|token)\s{1,2})?[\"'`\[({]{0,3}([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,400})"
+            r"(?i)(?:key|token|tkn|secret|credential|apikey|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)s?"
+            r"(?:[_\-. ]?(?:id|key|token|value|string|base|data|sid))?[\"'`\\\])]{0,3}"
+            r"(?:\s{0,3}(?::{0,3}\??=|=>|:|,|\|\||>)\s{0,3}|\s{1,3}(?:is\s|=\s)?|[\-.])(?:(?:bearer|basic|token)\s{1,2})?[\"'`\\\[({]{0,3}"
+            r"([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,400})"
         ),
-        trigger=r"(?i)(?:key|token|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat)[^\n]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
-        keywords=("key", "token", "secret", "cred", "auth", "passw", "access", "signature", "bearer", "salt", "pat"),
+        trigger=r"(?i)(?:key|token|tkn|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)[^\n]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
+        keywords=("key", "token", "tkn", "secret", "cred", "auth", "passw", "access", "signature", "bearer", "salt", "pat", "private", "login"),
         check=_hexadecimal_or_random,
+        unless=("public", "csrf", "xsrf", "kms", "credentialsid", "access_id", "sha256-", "sha512-", "commit", "checksum"),
         score=0.7,
         specific=0,
     ),
@@ -147,8 +153,8 @@ RULES = (
         id="secrets.curl_user",
         category="credentials",
         kind="basic_auth",
-        pattern=r"\bcurl\b[^\n|;]{0,200}?\s(?:-u|--user)[ =]?[\"']?([^\s\"':$]{0,80}:[^\s\"'$]{3,120})",
-        trigger=r"curl[^\n|;]{0,200}?\s(?:-u|--user)",
+        pattern=r"\bcurl\b[^|;]{0,300}?\s(?:-u|--user)[ =]{1,3}[\"']?[^\s\"':$]{0,80}[\"']?:[\"']?([^\s\"'$]{3,120})",
+        trigger=r"\s(?:-u|--user)[ =]",
         keywords=("curl",),
         check=_url_password,
         score=0.85,

@@ -12,6 +12,10 @@ def _strong(value: str) -> bool:
     return not placeholder(value) and entropy(value) >= 3.2
 
 
+def _slack(value: str) -> bool:
+    return len(value) >= 20 and sum(map(str.isdigit, value)) >= 4 and _strong(value)
+
+
 def _token(
     kind: str,
     pattern: str,
@@ -102,17 +106,17 @@ RULES = (
     _token("circleci_token", r"\b(CCI(?:PAT|PRJ)_[A-Za-z0-9]{22}_[0-9a-f]{40})\b", "ccipat_", "cciprj_"),
     _token("doppler_token", r"\b(dp\.(?:pt|ct|st|sa|scim|audit)\.(?:[a-z0-9_\-]{2,35}\.)?[A-Za-z0-9]{40,44})\b", "dp.pt.", "dp.ct.", "dp.st.", "dp.sa.", "dp.scim.", "dp.audit."),
     _token("sonar_token", r"\b(sq[pua]_[0-9a-f]{40})\b", "sqp_", "squ_", "sqa_"),
-    _token("snyk_or_dependency_track_token", r"\b(odt_[A-Za-z0-9]{32}|odt_[A-Za-z0-9]{8}_[A-Za-z0-9]{32})\b", "odt_"),
+    _token("dependency_track_token", r"\b(odt_[A-Za-z0-9]{32,36}|odt_[A-Za-z0-9]{8}_[A-Za-z0-9]{32})\b", "odt_"),
     _token("octopus_key", r"\b(API-[A-Z0-9]{25,32})\b", "api-", check=random_token),
     _token("prefect_key", r"\b(pnu_[A-Za-z0-9]{36})\b", "pnu_"),
-    _token("codecov_or_infracost_key", r"\b(ico-[A-Za-z0-9]{32})\b", "ico-"),
+    _token("infracost_key", r"\b(ico-[A-Za-z0-9]{32})\b", "ico-"),
     # Chat and mail
-    _token("slack_token", r"\b((?:xox[abeoprs]|xoxe\.xox[bp]|xapp|xwfp)-[A-Za-z0-9\-]{10,})", "xox", "xapp-", "xwfp-", check=_strong, trigger=r"x(?:ox[abeoprs]|app|wfp)[-.][A-Za-z0-9\-]{10}"),
+    _token("slack_token", r"\b((?:xox[abeoprs]|xoxe\.xox[bp]|xapp|xwfp)-[A-Za-z0-9\-]{10,})", "xox", "xapp-", "xwfp-", check=_slack, trigger=r"x(?:ox[abeoprs]|app|wfp)[-.][A-Za-z0-9\-]{10}"),
     _token("slack_webhook", r"\b(hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,})", "hooks.slack.com/"),
     _token("discord_token", r"\b([MNO][A-Za-z\d_\-]{22,27}\.[A-Za-z\d_\-]{6}\.[A-Za-z\d_\-]{25,110})", trigger=r"[MNO][A-Za-z\d_\-]{22,27}\.[A-Za-z\d_\-]{6}\.[A-Za-z\d_\-]{25}", check=random_token),
     _token("discord_webhook", r"\b(discord(?:app)?\.com/api/webhooks/\d{8,22}/[A-Za-z0-9_\-]{40,})", "/api/webhooks/"),
     _token("teams_webhook", r"\b([A-Za-z0-9\-]{1,63}\.webhook\.office\.com/webhookb2/[A-Za-z0-9@\-]{40,}/IncomingWebhook/[A-Za-z0-9]{20,}/[A-Za-z0-9\-]{20,})", "webhook.office.com/"),
-    _token("telegram_token", r"(?:^|[^\w])(?:bot)?(\d{6,12}:A[A-Za-z0-9_\-]{34})(?:[^\w\-]|$)", ":a", trigger=r"\d{6}:A[A-Za-z0-9_\-]{34}"),
+    _token("telegram_token", r"(?:^|[^\w])(?:bot)?(\d{6,12}:A[A-Za-z0-9_\-]{32,34})(?:[^\w\-]|$)", ":a", trigger=r"\d{6}:A[A-Za-z0-9_\-]{20}"),
     _token("sendgrid_key", r"\b(SG\.[A-Za-z0-9_\-]{20,24}\.[A-Za-z0-9_\-]{39,50})", "sg.", trigger=r"SG\.[A-Za-z0-9_\-]{20}"),
     _token("mailgun_key", r"\b(key-[0-9a-z]{32}|[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8})\b", trigger=r"key-[0-9a-z]{32}|[0-9a-f]{32}-[0-9a-f]{8}-"),
     _token("mailchimp_key", r"\b([0-9a-f]{32}-us\d{1,2})\b", "-us"),
@@ -125,7 +129,7 @@ RULES = (
     _token("braintree_token", r"(access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32})", "access_token$"),
     _token("plaid_token", rf"\b(access-(?:sandbox|development|production)-{_UUID})\b", "access-"),
     _token("flutterwave_key", r"\b(FLW(?:SEC|PUB)K_(?:TEST|LIVE)?-?[A-Za-z0-9\-]{12,})", "flwseck", "flwpubk"),
-    _token("paystack_or_lob_key", r"\b((?:live|test)_(?:pub_)?[0-9a-f]{31,40})\b", "live_", "test_"),
+    _token("lob_key", r"\b((?:live|test)_(?:pub_)?[0-9a-f]{31,40})\b", "live_", "test_"),
     _token("razorpay_key", r"\b(rzp_(?:live|test)_[A-Za-z0-9]{14,})\b", "rzp_"),
     _token("gocardless_token", r"\b(live_[A-Za-z0-9_\-=]{40,64})", "live_", check=random_token),
     _token("easypost_key", r"\b(EZ[AT]K[A-Za-z0-9]{54})\b", "ezak", "eztk"),
@@ -139,11 +143,11 @@ RULES = (
     _token("postman_key", r"\b(PMAK-[0-9a-f]{24}-[0-9a-f]{34})\b", "pmak-"),
     _token("linear_key", r"\b(lin_(?:api|oauth)_[A-Za-z0-9]{32,64})\b", "lin_api_", "lin_oauth_"),
     _token("notion_token", r"\b(secret_[A-Za-z0-9]{43}|ntn_\d{11}[A-Za-z0-9]{32,40})\b", "secret_", "ntn_", check=random_token),
-    _token("vault_token", r"\b(hv[bsr]\.[A-Za-z0-9_\-]{24,})", "hvs.", "hvb.", "hvr."),
+    _token("vault_token", r"\b(hvs\.[A-Za-z0-9_\-]{24,}|hv[br]\.[A-Za-z0-9_\-]{90,})", "hvs.", "hvb.", "hvr."),
     _token("vault_token", r"(?:^|[^\w.])(s\.[A-Za-z0-9]{24})\b", "s.", check=random_token, trigger=r"\bs\.[A-Za-z0-9]{24}\b", name="vault_token_old"),
     _token("terraform_token", r"\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-=]{60,70})", ".atlasv1.", trigger=r"\.atlasv1\."),
     _token("pulumi_token", r"\b(pul-[0-9a-f]{40})\b", "pul-"),
-    _token("age_key", r"\b(AGE-SECRET-KEY-1[0-9A-Z]{50,60})\b", "age-secret-key-1"),
+    _token("age_key", r"\b(AGE-SECRET-KEY-1[0-9A-Z]{50,60})\b", "age-secret-key-1", check=distinct(2)),
     _token("onepassword_token", r"\b(ops_eyJ[A-Za-z0-9+/_\-]{100,}={0,3}|A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5})", "ops_eyj", "a3-"),
     _token("grafana_token", r"\b(glc_[A-Za-z0-9+/=]{32,}|glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}|eyJrIjoi[A-Za-z0-9]{60,}={0,2})", "glc_", "glsa_", "eyjrijoi"),
     _token("sentry_token", r"\b(sntrys_eyJ[A-Za-z0-9+/=_]{60,}|sntryu_[0-9a-f]{64})", "sntrys_", "sntryu_"),
@@ -151,7 +155,7 @@ RULES = (
     _token("dynatrace_token", r"(?i)\b(dt0[a-z]\d{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64})\b", "dt0"),
     _token("hubspot_token", rf"\b(pat-(?:na|eu)\d-{_UUID})\b", "pat-na", "pat-eu"),
     _token("airtable_token", r"\b(pat[A-Za-z0-9]{14}\.[0-9a-f]{64})\b", "pat", trigger=r"pat[A-Za-z0-9]{14}\.[0-9a-f]"),
-    _token("asana_token", r"\b([0-2]/\d{12,17}(?:/\d{12,17})?:[0-9a-f]{32})\b", trigger=r"[0-2]/\d{12,17}[:/]"),
+    _token("asana_token", r"\b([0-2]/(?:\d{12,17}(?:/\d{12,17})?:)?[0-9a-f]{32})\b", trigger=r"[0-2]/[0-9a-f]{12}"),
     _token("figma_token", r"\b(fig[duo][rh]?_[A-Za-z0-9_\-]{40,})", "figd_", "figu_", "figo_", "figor_", "figoh_", "figdr_", "figdh_", "figur_", "figuh_"),
     _token("dropbox_token", r"\b(sl\.(?:u\.)?[A-Za-z0-9_\-]{130,})", "sl."),
     _token("typeform_token", r"\b(tfp_[A-Za-z0-9_\-]{40,64})", "tfp_"),
@@ -162,7 +166,7 @@ RULES = (
     _token("adobe_secret", r"\b(p8e-[A-Za-z0-9]{32})\b", "p8e-"),
     _token("yandex_token", r"\b(AQVN[A-Za-z0-9_\-]{35,38}|t1\.[A-Z0-9a-z_\-]{10,}={0,2}\.[A-Z0-9a-z_\-]{86}={0,2}|y[0-3]_[A-Za-z0-9_\-]{55})", "aqvn", "t1.", "y0_", "y1_", "y2_", "y3_"),
     _token("maxmind_key", r"\b([A-Za-z0-9]{6}_[A-Za-z0-9]{20,36}_mmk)\b", "_mmk"),
-    _token("blynk_or_ubidots_token", r"\b(BBFF-[A-Za-z0-9]{30})\b", "bbff-"),
+    _token("ubidots_token", r"\b(BBFF-[A-Za-z0-9]{30})\b", "bbff-"),
     _token("frameio_token", r"\b(fio-u-[A-Za-z0-9_\-=]{64})", "fio-u-"),
     _token("settlemint_token", r"\b(sm_(?:aat|pat|sat)_[A-Za-z0-9]{16})\b", "sm_aat_", "sm_pat_", "sm_sat_"),
     _token("wakatime_key", rf"\b(waka_{_UUID})\b", "waka_"),
@@ -170,8 +174,13 @@ RULES = (
     _token("launchdarkly_key", rf"\b((?:api|sdk)-{_UUID})\b", "api-", "sdk-", trigger=r"(?:api|sdk)-[0-9a-fA-F]{8}-"),
     _token("nightfall_key", r"\b(NF-[A-Za-z0-9]{32})\b", "nf-"),
     _token("sourcegraph_cody_token", r"\b(slk_[0-9a-f]{64})\b", "slk_"),
-    _token("rapid_or_intra42_secret", r"\b(s-s4t2(?:ud|af)-[0-9a-f]{64})\b", "s-s4t2"),
-    _token("square_cookie_or_etsy_jwt", r"\b(eyJ[A-Za-z0-9_\-]{10,}\.\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,})", "eyj", check=jwt, trigger=r"eyJ[A-Za-z0-9_\-]{10,}\.\."),
+    _token("intra42_secret", r"\b(s-s4t2(?:ud|af)-[0-9a-f]{64})\b", "s-s4t2"),
+    _token("jwt", r"\b(eyJ[A-Za-z0-9_\-]{10,}\.\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,})", "eyj", check=jwt, trigger=r"eyJ[A-Za-z0-9_\-]{10,}\.\.", name="jwe"),
+    _token("salesforce_token", r"\b(00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,})", "00d", trigger=r"00D[A-Za-z0-9]{12,15}!"),
+    _token("recaptcha_secret", r"\b(6L[c-f][A-Za-z0-9_\-]{37})(?:[^A-Za-z0-9_\-]|$)", "6lc", "6ld", "6le", "6lf", trigger=r"6L[c-f][A-Za-z0-9_\-]{30}", context=("recaptcha", "captcha", "secret")),
+    _token("sidekiq_credential", r"(?i)\bBUNDLE_(?:ENTERPRISE|GEMS)__CONTRIBSYS__COM[=:\s\"']{1,4}([0-9a-f]{8}:[0-9a-f]{8})\b", "contribsys__com", check=distinct(4)),
+    _token("sumologic_access_id", r"\b(su[A-Za-z0-9]{12})\b", check=random_token, trigger=r"\bsu[A-Za-z0-9]{12}\b", context=("sumo", "sumologic"), score=0.8),
+    _token("prefixed_key", r"\b([a-z]{2,10}_(?:live|test|prod|secret|sk)_[A-Za-z0-9]{16,80})\b", "_live_", "_test_", "_prod_", "_secret_", "_sk_", check=random_token, score=0.8),
     # Signed tokens
     _token("jwt", r"\b(ey[JI][A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*)", "eyj", "eyi", check=jwt, trigger=r"ey[JI][A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8}"),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """The shapes that stand inside the fields of OpenAI's specification: messages, items, parts, tools, choices and options.
 
 A field that the specification lets be absent may also be null, as clients send back what they were answered. `Loose` objects are
-known by their place, `Typed` ones by their `type`; neither may hold a field that is not written here.
+known by their place, `Typed` ones by their `type`, which only a union of several asks for; neither may hold a field that is not written here.
 """
 
 from __future__ import annotations
@@ -73,6 +73,14 @@ class TextPart(Typed, tag="text"):
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
+class OnlyText(Loose):
+    """A text part where no other may stand."""
+
+    type: Literal["text"]
+    text: str
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+
+
 class ImageUrl(Loose):
     url: str
     detail: Detail | None = None
@@ -108,7 +116,7 @@ class RefusalPart(Typed, tag="refusal"):
     refusal: str
 
 
-TextContent = str | Annotated[list[TextPart], Meta(max_length=MAX_CONTENT_PARTS)]
+TextContent = str | Annotated[list[OnlyText], Meta(max_length=MAX_CONTENT_PARTS)]
 UserContent = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Meta(max_length=MAX_CONTENT_PARTS)]
 AssistantContent = str | Annotated[list[TextPart | RefusalPart], Meta(max_length=MAX_CONTENT_PARTS)]
 
@@ -150,7 +158,8 @@ class CitedUrl(Loose):
     url: str
 
 
-class ChatCitation(Typed, tag="url_citation"):
+class ChatCitation(Loose):
+    type: Literal["url_citation"]
     url_citation: CitedUrl
 
 
@@ -262,7 +271,8 @@ class AudioOutput(Loose):
     voice: Word | VoiceId
 
 
-class Prediction(Typed, tag="content"):
+class Prediction(Loose):
+    type: Literal["content"]
     content: TextContent
 
 
@@ -293,7 +303,8 @@ class Place(Loose):
     timezone: str | None = None
 
 
-class ApproximatePlace(Typed, tag="approximate"):
+class ApproximatePlace(Loose):
+    type: Literal["approximate"]
     approximate: Place
 
 
@@ -553,7 +564,8 @@ class SkillReference(Typed, tag="skill_reference"):
     version: Label | None = None
 
 
-class SkillSource(Typed, tag="base64"):
+class SkillSource(Loose):
+    type: Literal["base64"]
     data: str
     media_type: Literal["application/zip"]
 
@@ -747,7 +759,8 @@ class ComputerCall(Item, tag="computer_call", kw_only=True):
     actions: list[ComputerAction] | None = None
 
 
-class ComputerScreenshot(Typed, tag="computer_screenshot"):
+class ComputerScreenshot(Loose):
+    type: Literal["computer_screenshot"]
     file_id: Identifier | None = None
     image_url: str | None = None
 
@@ -758,7 +771,8 @@ class ComputerCallOutput(Item, tag="computer_call_output", kw_only=True):
     acknowledged_safety_checks: list[SafetyCheck] | None = None
 
 
-class UrlSource(Typed, tag="url"):
+class UrlSource(Loose):
+    type: Literal["url"]
     url: str
 
 
@@ -828,11 +842,13 @@ class AdditionalTools(Item, tag="additional_tools", kw_only=True):
     tools: Annotated[list[Any], Meta(max_length=MAX_TOOLS)]
 
 
-class SummaryText(Typed, tag="summary_text"):
+class SummaryText(Loose):
+    type: Literal["summary_text"]
     text: str
 
 
-class ReasoningText(Typed, tag="reasoning_text"):
+class ReasoningText(Loose):
+    type: Literal["reasoning_text"]
     text: str
 
 
@@ -874,7 +890,8 @@ class CodeInterpreterCall(Item, tag="code_interpreter_call", kw_only=True):
     outputs: list[LogsOutput | ImageOutput] | None = None
 
 
-class LocalShellAction(Typed, tag="exec", kw_only=True):
+class LocalShellAction(Loose):
+    type: Literal["exec"]
     command: list[str]
     env: dict[str, str]
     timeout_ms: int | None = None

@@ -113,6 +113,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 MAX_MESSAGES = 5_000
 MAX_DEPTH = 128
+MAX_ENTRIES = 100_000
+MAX_TOKEN_NUMBERS = 500_000
 MAX_EMBEDDING_INPUTS = 2_048
 
 _INT64 = 2**63 - 1
@@ -394,7 +396,7 @@ def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozen
     one of a message, an item, a content part or a call: `messages[].reasoning_content`, `messages[].tool_calls[].extra_content`. Raises Refused (`invalid_request`, `unknown_parameter`) and
     nothing else, whatever the bytes are.
     """
-    body = _decode(raw)
+    body = _decode(endpoint, raw)
     checked = body
     unknown = body.keys() - _KNOWN[endpoint]
     if unknown:
@@ -415,7 +417,7 @@ def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozen
     return body
 
 
-def _decode(raw: bytes) -> JsonObject:
+def _decode(endpoint: Endpoint, raw: bytes) -> JsonObject:
     try:
         body = _DECODER.decode(raw)
     except RecursionError:
@@ -428,15 +430,21 @@ def _decode(raw: bytes) -> JsonObject:
         raise _invalid(None, "the body is not valid JSON; send one JSON object, with no NaN or Infinity in it") from None
     if type(body) is not dict:
         raise _invalid(None, f"the body must be a JSON object, not {_kind(body)}")
-    # Brackets inside texts count too, so this only says that the depth cannot be too large.
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
-        raise _invalid(None, f"the body is nested too deeply; send at most {MAX_DEPTH} levels")
+    # Brackets inside texts count too, and the shortest entry has two bytes: so this only says that the walk cannot find anything.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or len(raw) > 2 * MAX_ENTRIES:
+        _check_size(endpoint, body)
     return body
 
 
-def _deeper_than(body: JsonObject, limit: int) -> bool:
+def _check_size(endpoint: Endpoint, body: JsonObject) -> None:
+    """Walks the body level by level, so that depth costs no stack and no body costs more than it may."""
     level: list[Any] = [body]
-    for _ in range(limit):
+    entries = 0
+    limit = MAX_TOKEN_NUMBERS if endpoint is Endpoint.EMBEDDINGS else MAX_ENTRIES
+    for _ in range(MAX_DEPTH):
+        entries += sum(map(len, level))
+        if entries > limit:
+            raise _invalid(None, f"the body holds more than {limit} fields and entries; send less at once")
         level = [
             inner
             for container in level
@@ -444,8 +452,8 @@ def _deeper_than(body: JsonObject, limit: int) -> bool:
             if type(inner) is dict or type(inner) is list
         ]
         if not level:
-            return False
-    return True
+            return
+    raise _invalid(None, f"the body is nested too deeply; send at most {MAX_DEPTH} levels")
 
 
 def _check(value: Any, kind: Any, path: str, allowed_extra: frozenset[str]) -> Any:

@@ -124,6 +124,7 @@ _PART_FIELDS: dict[str, frozenset[str]] = {
 }
 """Fields that have a reader of their own, by the kind of message, item or part."""
 
+_LONG_TEXT = 262_144  # characters
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/x-", "application/javascript")
@@ -254,7 +255,9 @@ class _Reading:
         self.bound += len(text) if text.isascii() else len(text.encode())
         if "\\" in text and text.lstrip()[:1] in ("{", "[", '"'):
             try:
-                plain = "\n".join(_strings(msgspec.json.decode(text)))
+                value = msgspec.json.decode(text)
+                # Walking a long text would hold up every other request; printing it anew resolves all but the short escapes.
+                plain = "\n".join(_strings(value, [])) if len(text) < _LONG_TEXT else msgspec.json.encode(value).decode()
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 return  # not JSON after all
             if plain:
@@ -675,20 +678,21 @@ class _Reading:
             self.features.add(Feature.AUDIO)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Every string and number of a JSON value, names included."""
+def _strings(value: Any, into: list[str]) -> list[str]:
+    """`into`, with every string and number of a JSON value, names included, in the order they stand in."""
     kind = type(value)
-    if kind is str:
-        yield value
-    elif kind is dict:
+    if kind is dict:
         for name, held in value.items():
-            yield name
-            yield from _strings(held)
+            into.append(name)
+            _strings(held, into)
     elif kind is list:
         for held in value:
-            yield from _strings(held)
+            _strings(held, into)
+    elif kind is str:
+        into.append(value)
     elif kind is int or kind is float:
-        yield str(value)
+        into.append(str(value))
+    return into
 
 
 def _places(values: list[str], path: str) -> Iterator[tuple[str, str]]:
@@ -698,7 +702,7 @@ def _places(values: list[str], path: str) -> Iterator[tuple[str, str]]:
 def _json_text(value: Any) -> str:
     """JSON as text, with its strings repeated plainly where the notation escapes them."""
     text = msgspec.json.encode(value).decode()
-    return text if "\\" not in text else "\n".join((text, *_strings(value)))
+    return text if "\\" not in text else "\n".join(_strings(value, [text]))
 
 
 def _definition(tool: JsonObject) -> str:

@@ -447,3 +447,10 @@ def test_json_in_a_tool_result_is_read_with_its_escapes_resolved() -> None:
 @pytest.mark.parametrize("text", ["C:\\new", "{not \\json}", "[" * 100_000 + "\\", '{"a": "no escapes"}', ""])
 def test_a_text_that_is_not_escaped_json_is_read_once(text: str) -> None:
     assert [part.text for part in chat({"role": "user", "content": text}).parts] == [text] * bool(text)
+
+
+def test_json_in_a_long_text_is_printed_anew() -> None:
+    text = '{"mail": "ann\\u0040example.org", "n": [' + "1," * 200_000 + "1]}"
+    printed = chat({"role": "user", "content": text}).parts[1]
+    assert printed.path == "messages[0].content#json"
+    assert printed.text.startswith('{"mail":"ann@example.org"')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.api.shapes import MAX_CONTENT_PARTS, MAX_TOOLS
-from router.api.wire import FIELDS, MAX_BODY_BYTES, MAX_DEPTH, MAX_EMBEDDING_INPUTS, MAX_MESSAGES
+from router.api.wire import FIELDS, MAX_BODY_BYTES, MAX_DEPTH, MAX_EMBEDDING_INPUTS, MAX_ENTRIES, MAX_MESSAGES, MAX_TOKEN_NUMBERS
 from router.stages.read_task import HEADERS
 from routing_rules.task import Endpoint
 
@@ -32,5 +32,14 @@ def test_every_header_is_described_with_its_form() -> None:
 
 
 def test_the_limits_are_those_in_force() -> None:
-    for limit in (MAX_BODY_BYTES // 1024 // 1024, MAX_MESSAGES, MAX_CONTENT_PARTS, MAX_TOOLS, MAX_DEPTH, MAX_EMBEDDING_INPUTS):
+    for limit in (
+        MAX_BODY_BYTES // 1024 // 1024,
+        MAX_ENTRIES,
+        MAX_TOKEN_NUMBERS,
+        MAX_MESSAGES,
+        MAX_CONTENT_PARTS,
+        MAX_TOOLS,
+        MAX_DEPTH,
+        MAX_EMBEDDING_INPUTS,
+    ):
         assert f" {limit:,} " in PAGE

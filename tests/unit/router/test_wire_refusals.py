@@ -68,6 +68,12 @@ CHAT: list[tuple[str, bytes, str | None, str]] = [
     ("deep", nested(200), None, DEEP),
     ("very deep", nested(100_000), None, DEEP),
     ("very deep arrays", b"[" * 1_000_000, None, DEEP),
+    (
+        "too much of anything",
+        chat(metadata=[0] * 100_001),
+        None,
+        "the body holds more than 100000 fields and entries; send less at once",
+    ),
     ("no model", b'{"messages":[{"role":"user","content":"Hello"}]}', "model", "`model` is required"),
     ("model is null", chat(model=None), "model", "`model` must be a string, not null"),
     (
@@ -116,6 +122,12 @@ CHAT: list[tuple[str, bytes, str | None, str]] = [
         said({"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://example.org"}}]}),
         "messages[0].content[0].type",
         "`messages[0].content[0].type` must be one of: text",
+    ),
+    (
+        "a part without a type",
+        said({"role": "tool", "tool_call_id": "call_1", "content": [{"text": "4"}]}),
+        "messages[0].content[0].type",
+        "`messages[0].content[0].type` is required",
     ),
     (
         "unknown detail",
@@ -495,6 +507,14 @@ def test_tools_that_the_input_adds_may_be_chosen() -> None:
 def test_the_last_of_two_equal_names_counts_as_it_is_what_goes_on() -> None:
     raw = b'{"model":"auto","model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'
     assert parse(Endpoint.CHAT, raw)["model"] == "gpt-4o"
+
+
+def test_many_token_numbers_are_not_too_much_to_embed() -> None:
+    assert parse(Endpoint.EMBEDDINGS, embeddings([1] * 200_000))
+
+
+def test_no_more_token_numbers_than_any_model_embeds_at_once() -> None:
+    assert refusal(Endpoint.EMBEDDINGS, embeddings([1] * 500_001)).message.startswith("the body holds more than 500000")
 
 
 def test_brackets_in_texts_do_not_count_as_depth() -> None:

@@ -163,7 +163,6 @@ _CACHE_RETENTION = Field(
 _SERVICE_TIER = Field(
     Literal["auto", "default", "flex", "scale", "priority", "fast"], PASS, "how fast the provider works, at its own price"
 )
-_STORE = Field(bool, READ, "asks the provider to keep the answer: only deployments with stored state can")
 _PARALLEL = Field(bool, READ, "filters deployments that call tools in parallel")
 _MODERATION = Field(Moderation, PASS, "the provider's own moderation, beside ours")
 _TOOLS = Field(
@@ -219,7 +218,7 @@ CHAT: dict[str, Field] = {
     "seed": Field(Annotated[int, Meta(ge=-_INT64 - 1, le=_INT64)], READ, "filters deployments that take one"),
     "service_tier": _SERVICE_TIER,
     "stop": Field(str | Annotated[list[str], Meta(max_length=4)], CLASSIFY, "short texts that are sent"),
-    "store": _STORE,
+    "store": Field(bool, PASS, "asks the provider to keep a copy, which changes no answer; a rule may order `no_store`"),
     "stream": _STREAM,
     "stream_options": Field(ChatStreamOptions, READ, "whether the app wants the usage that the router asks for anyway"),
     "temperature": _TEMPERATURE,
@@ -265,7 +264,7 @@ RESPONSES: dict[str, Field] = {
     "reasoning": Field(Reasoning, READ, "its effort is a wish; the rule's budget says what is sent"),
     "safety_identifier": _SAFETY_IDENTIFIER,
     "service_tier": _SERVICE_TIER,
-    "store": _STORE,
+    "store": Field(bool, READ, "asks the provider to keep the answer, so that it can be continued; a rule may order `no_store`"),
     "stream": _STREAM,
     "stream_options": Field(StreamOptions, PASS, "padding of stream events"),
     "temperature": _TEMPERATURE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,31 @@ def wait_for(condition: Any, seconds: float = 20.0, what: str = "condition") -> 
     raise AssertionError(f"{what} did not come true within {seconds} s")
 
 
+def inherited() -> dict[str, str]:
+    """The environment without anything that would change how a service behaves."""
+    ours = ("REDIS_URL", "DATABASE_URL", *CREDENTIALS)
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_") and name not in ours}
+
+
+def written(directory: Path, rules: Mapping[str, str]) -> Path:
+    """The directory, with these rule files in it."""
+    directory.mkdir(exist_ok=True)
+    for name, text in rules.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+async def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "condition") -> None:
+    """Wait in an event loop until `condition()` holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if condition():
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {seconds} s")
+        await asyncio.sleep(0.01)
+
+
 class Running:
     """A running service: where it is, and the command line on its data directory."""
 
@@ -53,7 +79,11 @@ class Running:
         """Start, and wait until it says that it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "router", "serve", *self._arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "router", "serve", *self._arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         wait_for(self._up, START_SECONDS, "readiness")
 
@@ -70,11 +100,11 @@ class Running:
             self.process.send_signal(how)
         return self.process.wait(90)
 
-    def get(self, path: str, headers: Mapping[str, str] = {}) -> tuple[int, str]:  # noqa: B006: never changed
+    def get(self, path: str, headers: Mapping[str, str] = {}) -> tuple[int, str]:
         """(status, body) of a GET; (0, reason) where nothing answers."""
-        request = urllib.request.Request(self.base_url + path, headers=dict(headers))
+        request = urllib.request.Request(self.base_url + path, headers=dict(headers))  # noqa: S310 - to our own service
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -97,7 +127,9 @@ class Running:
     def children(self, command: str) -> list[int]:
         """Process ids of the running children of that kind (`work`, `drain`)."""
         assert self.process is not None
-        listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True).stdout
+        listed = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        ).stdout
         return [int(line.split()[0]) for line in listed.splitlines() if line.rstrip().endswith(f"-m router {command}")]
 
     def settled(self) -> dict[str, Any]:
@@ -107,21 +139,19 @@ class Running:
 
 @contextmanager
 def running(
-    data_dir: Path, *, rules: Mapping[str, str] | None = None, workers: int = 1, environment: Mapping[str, str] | None = None, port: int | None = None
+    data_dir: Path,
+    *,
+    rules: Mapping[str, str] | None = None,
+    workers: int = 1,
+    environment: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> Iterator[Running]:
     """A service on `data_dir`, ready; stopped at the end. `rules` are rule files by name, which overlay the shipped ones."""
     port = port or free_port()
     arguments = ["--port", str(port), "--workers", str(workers)]
     if rules is not None:
-        directory = data_dir.parent / f"{data_dir.name}-rules"
-        directory.mkdir(exist_ok=True)
-        for name, text in rules.items():
-            (directory / name).write_text(text)
-        arguments += ["--rules", str(directory)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_") and name not in CREDENTIALS}
-    inherited.pop("REDIS_URL", None)
-    inherited.pop("DATABASE_URL", None)
-    told = {**inherited, "ROUTER_DATA_DIR": str(data_dir), "ROUTER_PORT": str(port), **(environment or {})}
+        arguments += ["--rules", str(written(data_dir.parent / f"{data_dir.name}-rules", rules))]
+    told = {**inherited(), "ROUTER_DATA_DIR": str(data_dir), "ROUTER_PORT": str(port), **(environment or {})}
     service = Running(port, data_dir, told, data_dir.parent / f"{data_dir.name}.log", arguments)
     try:
         service.start()

@@ -54,6 +54,8 @@ def backup(data_dir: Path, target: Path, sql_url: str) -> Manifest:
     The copy of the store is a SQLite file whatever the store is, so that a backup can be restored into either. Redis is not
     copied: sessions are short-lived, and what owners have spent is rebuilt from the ledger. Raises BackupFault.
     """
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise BackupFault("a backup inside the data directory would be lost with it")
     if target.exists() and any(target.iterdir()):
         raise BackupFault(f"`{target}` is not empty")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ def backup(data_dir: Path, target: Path, sql_url: str) -> Manifest:
         migration=HEAD,
         files={str(path.relative_to(target)): _sha256(path) for path in _files(target)},
     )
-    (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    _claim(target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     return manifest
 
 
@@ -163,6 +165,7 @@ def _shards(engine: Engine, requests: list[str]) -> dict[str, int]:
 
 
 def _copy_store(engine: Engine, target: Path) -> None:
+    _claim(target)
     if engine.dialect.name == "sqlite":
         source = Path(str(engine.url.database)).absolute().as_uri()
         with closing(sqlite3.connect(f"{source}?mode=ro", uri=True)) as live, closing(sqlite3.connect(target)) as whole:
@@ -176,7 +179,6 @@ def _copy_store(engine: Engine, target: Path) -> None:
     # One file, without the log beside it.
     with closing(sqlite3.connect(target)) as file:
         file.execute("PRAGMA journal_mode = DELETE")
-    target.chmod(0o600)
 
 
 def _load_store(source: Path, engine: Engine) -> None:
@@ -229,8 +231,13 @@ def _kept_files(data_dir: Path) -> Iterator[Path]:
 
 def _copy(path: Path, target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-    os.chmod(target, 0o600)
+    shutil.copyfile(path, _claim(target))
+
+
+def _claim(path: Path) -> Path:
+    """An empty file that only its owner can read, before anything is in it. Raises FileExistsError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return path
 
 
 def _sha256(path: Path) -> str:

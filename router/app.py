@@ -13,17 +13,17 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from router import telemetry
 from router.api import health, models
 from router.api.asgi import error_headers
-from router.api.tasks import TaskEndpoint
+from router.api.tasks import TaskEndpoint, TaskPaths
 from router.clock import utc_now
 from router.errors import Refused, RouterError
 from router.secret_key import read_secret
 from router.services import Services
-from router.settings import Settings
+from router.settings import Settings, provider_environment
 from router.stages.authenticate import key_behind
 from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
@@ -64,7 +64,7 @@ class Worker:
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
         self.snapshot = Snapshot(self.engine, self.announcements, secret)
-        self.upstream = ProviderDispatch(os.environ)
+        self.upstream = ProviderDispatch(provider_environment(settings))
         self.services = Services(
             directory=self.snapshot,
             in_force=self.snapshot.in_force,
@@ -87,6 +87,8 @@ class Worker:
         await self.announcements_beat()
         await self.snapshot.refresh()
         await asyncio.to_thread(known_models)
+        with contextlib.suppress(RouterError):
+            await self.upstream.warm_up(self.snapshot.rules().deployments.values())
         self._loops = [
             asyncio.create_task(self._every(REFRESH_SECONDS, self.snapshot.refresh)),
             asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
@@ -111,7 +113,7 @@ class Worker:
             telemetry.logger().error("requests_cut_at_stop", count=left)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_seconds):
-                while await self.pay_what_is_owed():
+                while await self.pay_what_is_owed():  # noqa: ASYNC110 - Redis tells nobody when it is back
                     await asyncio.sleep(REFRESH_SECONDS)
         for loop in self._loops:
             loop.cancel()
@@ -147,8 +149,8 @@ class Worker:
             return error.message
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application of one worker."""
+def create_app(settings: Settings) -> ASGIApp:
+    """The ASGI application of one worker: the task endpoints, and FastAPI for everything else."""
     worker = Worker(settings)
 
     @asynccontextmanager
@@ -159,8 +161,6 @@ def create_app(settings: Settings) -> FastAPI:
         await worker.stop()
 
     app = FastAPI(title="Task-sensitivity router", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for path, endpoint in PATHS.items():
-        app.router.routes.append(Route(path, TaskEndpoint(worker.services, endpoint, settings.max_body_bytes)))
 
     @app.get("/v1/models")
     async def list_models(request: Request) -> JSONResponse:
@@ -197,7 +197,8 @@ def create_app(settings: Settings) -> FastAPI:
             return _error(Refused("method_not_allowed", f"{request.method} is not served at `{path}`"))
         return _error(Refused("unknown_path", f"there is no `{path}` here: see the README for the paths that are served"))
 
-    return app
+    limit = settings.max_body_bytes
+    return TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
 
 
 def _authenticated(worker: Worker, request: Request) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +13,7 @@ from router.clock import utc_now
 from router.errors import RouterError
 from router.governance import rules as governance
 from router.secret_key import read_secret
-from router.settings import Settings
+from router.settings import Settings, provider_environment
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.sql.directory import SqlKeys
@@ -68,7 +66,7 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
         migrate(engine)
         epoch = store_fact(engine, "epoch")
         notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
-        mode = _governance(settings)
+        mode = settings.governance_mode
         notes += _rules(engine, settings, mode, now)
         demo_key, admin_key = _first_keys(engine, now)
         asyncio.run(_announce(settings, redis_url))
@@ -116,10 +114,6 @@ async def _announce(settings: Settings, url: str) -> None:
         await client.aclose()
 
 
-def _governance(settings: Settings) -> str:
-    return settings.governance_mode
-
-
 def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list[str]:
     """Seed an empty store; propose what a rule directory or found credentials would change. Notes for the operator."""
     store = RuleStore(engine)
@@ -134,22 +128,14 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
         notes.append(
             f"{settings.rules_dir} differs from the rules in force: proposed as {proposal.revision} (`router rules activate`)"
         )
-    adopted = governance.adopt(store, deployments_for(_environment(settings)), governance=mode, at=now) if not given else None
+    adopted = (
+        governance.adopt(store, deployments_for(provider_environment(settings)), governance=mode, at=now) if not given else None
+    )
     if adopted is not None:
         revision, active, ids = adopted
         state = "in force" if active else f"proposed as {revision.revision}"
         notes.append(f"credentials found: {', '.join(ids)} at clearance `internal` until somebody reviews them ({state})")
     return notes
-
-
-def _environment(settings: Settings) -> Mapping[str, str]:
-    """The environment, with a server that was named in the settings' file instead."""
-    named = {
-        "ROUTER_UPSTREAM_URL": settings.upstream_url,
-        "ROUTER_FAST_MODEL": settings.fast_model,
-        "ROUTER_REASONING_MODEL": settings.reasoning_model,
-    }
-    return {**os.environ, **{name: value for name, value in named.items() if value is not None}}
 
 
 def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,6 +37,9 @@ from routing_rules.entitlements import authorise, capabilities_of
 from routing_rules.facts import Caller, Facts
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +221,25 @@ class Answering:
         self._booked: list[Line] = []
         self._counted_failures = 0
         self._strip_usage = False
+        self._asked: Deployment | None = None
         self._settled = False
         self._begun = False
 
     async def run(self) -> None:
         """Forward, enforce, settle, answer. Raises RouterError where nothing was sent to the app yet."""
         try:
-            forwarded = await forward(
-                self._services.upstream,
-                self._admission.candidates,
-                self._build,
-                extend=self._extend,
-                cool_down=self._services.sessions.cool_down,
+            gone, forwarded = await self._unless_gone(
+                forward(
+                    self._services.upstream,
+                    self._admission.candidates,
+                    self._build,
+                    extend=self._extend,
+                    cool_down=self._services.sessions.cool_down,
+                )
             )
+            if gone or forwarded is None:
+                await self._cancelled()
+                return
             try:
                 if forwarded.body is not None:
                     await self._whole(forwarded, forwarded.body)
@@ -252,7 +261,34 @@ class Answering:
                 return
             raise
 
+    async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
+        """Do the work to its end; where the rule orders `cancel`, only until the client has left: (whether it was cut, its result)."""
+        if Obligation.CANCEL not in self._admission.permit.obligations:
+            return False, await work
+        working = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._client.gone())
+        try:
+            await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return False, working.result()
+            working.cancel()
+            await asyncio.wait({working})
+            return True, None
+        finally:
+            working.cancel()
+            gone.cancel()
+
+    async def _cancelled(self) -> None:
+        """The client left before the answer began: what was asked of the provider may be billed, and is booked as an estimate."""
+        if self._asked is not None:
+            usage = estimated_usage(self._admission.task, 0)
+            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "cancelled"))
+        await self._settle("cancelled", None, self._asked, None)
+        self._count("cancelled")
+        await self._client.finish()
+
     def _build(self, deployment: ClearedDeployment) -> UpstreamRequest:
+        self._asked = deployment
         task, permit = self._admission.task, self._admission.permit
         body, self._strip_usage = attach(
             task.endpoint,
@@ -304,11 +340,7 @@ class Answering:
             strip_usage=self._strip_usage,
             denial_is_error=denial_is_error(admission.task),
         )
-        reading = self._read_stream(forwarded, enforcer)
-        if Obligation.CANCEL in admission.permit.obligations:
-            cut, failure = await _unless_gone(reading, self._client)
-        else:
-            cut, failure = False, await reading
+        cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
         enforced = enforcer.end()
         error = enforced.error or failure
         if error is None and not cut and not enforced.complete:
@@ -330,8 +362,8 @@ class Answering:
 
     async def _read_stream(self, forwarded: Forwarded, enforcer: StreamEnforcer) -> RouterError | None:
         """Pass on what may be passed on, as it comes; the error with which the provider's stream ended, if it did."""
-        assert forwarded.first_chunk is not None
-        assert forwarded.rest is not None
+        if forwarded.first_chunk is None or forwarded.rest is None:
+            raise TypeError("this answer is no stream")
         try:
             allowed = enforcer.feed(forwarded.first_chunk)
             if allowed:
@@ -376,7 +408,7 @@ class Answering:
         admission = self._admission
         try:
             await self._services.sessions.remember(
-                admission.facts.caller.app, admission.opened.session.id, issued, prefixes, deployment
+                admission.facts.caller.app, admission.opened.session.id, issued, prefixes, deployment, admission.opened.labels
             )
         except Unavailable:
             telemetry.logger().warning("link_not_stored", request_id=admission.request.id)
@@ -485,22 +517,6 @@ def headers_of(
         passed = forwarded.answer.headers.items()
         headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in passed if name != "content-type")
     return headers
-
-
-async def _unless_gone(reading: Coroutine[Any, Any, RouterError | None], client: Client) -> tuple[bool, RouterError | None]:
-    """Read until the end or until the client has left: (whether it was cut, the error with which the stream ended)."""
-    reader = asyncio.ensure_future(reading)
-    gone = asyncio.ensure_future(client.gone())
-    try:
-        await asyncio.wait({reader, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if reader.done():
-            return False, reader.result()
-        reader.cancel()
-        await asyncio.wait({reader})
-        return True, None
-    finally:
-        reader.cancel()
-        gone.cancel()
 
 
 async def _refuse(

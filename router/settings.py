@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     upstream_url: str | None = Field(None, description="Base URL of an OpenAI-compatible server to route to.")
     fast_model: str | None = Field(None, description="Its model for the fast tier.")
     reasoning_model: str | None = Field(None, description="Its model for the reasoning tier.")
+    embedding_model: str | None = Field(None, description="Its model for embeddings.")
     upstream_api_key: SecretStr | None = Field(None, description="Its API key, where it asks for one.")
 
     @field_validator("upstream_url")
@@ -118,6 +119,18 @@ class Settings(BaseSettings):
                     return "postgresql+psycopg://" + url.removeprefix(prefix)
             return url
         return f"sqlite:///{self.data_dir.absolute() / 'router.db'}"
+
+
+def provider_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which `env:NAME` references are looked up, with the server that the settings' file may name."""
+    named = {
+        "ROUTER_UPSTREAM_URL": settings.upstream_url,
+        "ROUTER_FAST_MODEL": settings.fast_model,
+        "ROUTER_REASONING_MODEL": settings.reasoning_model,
+        "ROUTER_EMBEDDING_MODEL": settings.embedding_model,
+        "ROUTER_UPSTREAM_API_KEY": settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else None,
+    }
+    return {**os.environ, **{name: value for name, value in named.items() if value is not None}}
 
 
 def load_settings(**overrides: object) -> Settings:

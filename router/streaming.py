@@ -8,6 +8,9 @@ from typing import Any
 
 from router.ports import Client
 
+LOOK_SECONDS = 0.05
+"""How often an answer that all clients have left looks whether somebody is joining it."""
+
 
 class Pumps:
     """Tasks owned by the app: a client that leaves, or a server that gives up on it, ends none of them."""
@@ -48,6 +51,7 @@ class Broadcast:
         self._clients: list[Client] = [client]
         self._start: tuple[int, Sequence[tuple[bytes, bytes]]] | None = None
         self._sent: list[bytes] = []
+        self._joining = 0
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -72,19 +76,27 @@ class Broadcast:
             await client.finish(data)
 
     async def gone(self) -> None:
-        """Return when every client has left."""
+        """Return when every client has left, those included that are just joining."""
         while True:
             clients = tuple(self._clients)
             for client in clients:
                 await client.gone()
-            if clients == tuple(self._clients):
+            if clients == tuple(self._clients) and not self._joining:
                 return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def join(self, client: Client) -> bool:
         """Give a late client all that was sent so far and then what follows; return when the answer has ended.
 
         False where the answer ended before it began: nothing was given, and the request must run anew.
         """
+        self._joining += 1
+        try:
+            return await self._give(client)
+        finally:
+            self._joining -= 1
+
+    async def _give(self, client: Client) -> bool:
         await self._started.wait()
         if self._start is None:
             return False

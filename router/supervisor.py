@@ -117,11 +117,9 @@ async def supervise(settings: Settings) -> int:
     embedded = None if settings.redis_url is not None else EmbeddedRedis(settings.data_dir.absolute())
     metrics_dir = Path(tempfile.mkdtemp(prefix="router-metrics-"))
     try:
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
         if embedded is not None:
             redis_url = await asyncio.to_thread(embedded.start)
-        else:
-            assert settings.redis_url is not None
-            redis_url = settings.redis_url.get_secret_value()
         prepared = await asyncio.to_thread(prepare, settings, redis_url)
         environment = {
             **os.environ,

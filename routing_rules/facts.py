@@ -50,8 +50,7 @@ class Facts(msgspec.Struct, frozen=True):
     `wish` is the model name the app sent, `wish_known` whether it is a name of the catalogue or of the price map.
     `detected` is what the classifiers found in this request; `labels` are the session's, already joined with what this
     request carries, so `labels.confidentiality` is the effective sensitivity. `unavailable` are deployments in
-    cool-down, `pinned` the deployment that holds provider-side state this request refers to. `priced_required` is set
-    where a hard money limit applies, so that a deployment without a price is no candidate.
+    cool-down, `pinned` the deployment that holds provider-side state this request refers to.
     """
 
     now: datetime

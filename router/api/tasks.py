@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.types import Receive, Scope, Send
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.api import wire
 from router.api.asgi import Connection, read_body, read_rest, send_error
@@ -16,6 +18,22 @@ READ = frozenset(
     {b"x-router-purpose", b"x-router-label", b"x-session-id", b"x-router-approval", b"x-router-debug", b"x-stainless-retry-count"}
 )
 """The request headers that the line reads; no other is, and none is forwarded."""
+
+
+class TaskPaths:
+    """Sends the three task paths to their endpoints, and everything else to the framework.
+
+    Five layers of the framework's middleware stand before its routes; on a task they would cost a tenth of the whole line.
+    """
+
+    def __init__(self, endpoints: Mapping[str, ASGIApp], others: ASGIApp) -> None:
+        self._endpoints = endpoints
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or self._others)(scope, receive, send)
 
 
 class TaskEndpoint:

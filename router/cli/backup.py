@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from router.cli.data import actor, announce, redis_url, store, with_redis
+from router.cli.data import actor, announce, redis_url, store, until_drained, with_redis
 from router.clock import utc_now
 from router.settings import load_settings
 from router.storage.backup import BackupFault, close_lost, rebuild_owner_spend
@@ -48,6 +48,8 @@ def restore(directory: Path | None) -> None:
         return
     if redis_url(settings) is None:
         raise click.ClickException("no Redis is running: start the service, or set REDIS_URL")
+    # What waits in the outbox has happened: it must be in the ledger before owners' spend is taken from there.
+    until_drained(settings)
     now = utc_now()
     with store(settings) as engine:
         epoch = store_fact(engine, "epoch")

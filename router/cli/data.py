@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from routing_rules.load import complete, load, read_directory
 from routing_rules.rules import RuleSet
 
 T = TypeVar("T")
+
+WAIT_SECONDS = 30.0
 
 CLASSIFYING_KEY = b"\0" * 32
 """Findings that a command prints are not correlated with anything, so their digests need no secret."""
@@ -86,6 +89,22 @@ def announce(settings: Settings, revoked: str | None = None) -> None:
             await announcements.announce()
 
     with_redis(settings, work)
+
+
+def until_drained(settings: Settings) -> None:
+    """Wait until no record is on its way from Redis to SQL any more."""
+    from router.storage.redis_outbox import RedisOutbox
+
+    async def backlog(client: RedisClient) -> int:
+        return await RedisOutbox(client).backlog()
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    while with_redis(settings, backlog):
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"records are still on their way to SQL after {WAIT_SECONDS:.0f} s: is the drainer running?"
+            )
+        time.sleep(0.05)
 
 
 def rules_for(settings: Settings, directory: Path | None = None) -> RuleSet:

@@ -148,12 +148,12 @@ def demo(url: str | None, port: int, key: str | None, data_dir: Path) -> None:
     sys.stdout.flush()
     # The records are on their way from the outbox to SQL: `--wait` lets the report begin when they have arrived.
     command = [sys.executable, "-m", "router", "report", "spend", "--by", "owner,model,task,sensitivity", "--wait"]
-    subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, check=False)  # noqa: S603: our own command
+    subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, check=False)  # noqa: S603 - our own command
 
 
 def _demo_key(data_dir: Path) -> str:
     command = [sys.executable, "-m", "router", "keys", "create", "--app", "demo", "--owner", "demo@example.org", "--json"]
-    made = subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, capture_output=True, check=False)  # noqa: S603: our own command
+    made = subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, capture_output=True, check=False)  # noqa: S603 - our own command
     if made.returncode:
         raise click.ClickException(made.stderr.decode().strip() or "no demo key could be made")
     return str(msgspec.json.decode(made.stdout)["key"])

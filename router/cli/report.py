@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import click
 
-from router.cli.data import store, with_redis
+from router.cli.data import store, until_drained
 from router.reports.spend import FORMATS, dimensions, render
-from router.settings import Settings, load_settings
-from router.storage.redis_client import RedisClient
-from router.storage.redis_outbox import RedisOutbox
+from router.settings import load_settings
 from router.storage.sql.ledger import spend as spend_report
-
-WAIT_SECONDS = 30.0
 
 
 @click.group()
@@ -36,20 +31,7 @@ def spend(by: str, since: datetime | None, until: datetime | None, form: str, wa
     except ValueError as error:
         raise click.ClickException(f"--by: {error}") from None
     if wait:
-        _until_drained(settings)
+        until_drained(settings)
     with store(settings) as engine:
         result = spend_report(engine, names, since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
     click.echo(render(result, form), nl=False)
-
-
-def _until_drained(settings: Settings) -> None:
-    async def backlog(client: RedisClient) -> int:
-        return await RedisOutbox(client).backlog()
-
-    deadline = time.monotonic() + WAIT_SECONDS
-    while with_redis(settings, backlog):
-        if time.monotonic() > deadline:
-            raise click.ClickException(
-                f"--wait: records are still on their way after {WAIT_SECONDS:.0f} s: is the drainer running?"
-            )
-        time.sleep(0.05)

@@ -64,7 +64,7 @@ def health(url: str | None) -> None:
     """Exit 0 where the service is ready, else say why not and exit 1."""
     target = (url or _local(load_settings())).rstrip("/") + "/readyz"
     try:
-        with urllib.request.urlopen(target, timeout=3) as answer:  # noqa: S310: http or https to the service itself
+        with urllib.request.urlopen(target, timeout=3) as answer:  # noqa: S310 - http or https to the service itself
             click.echo(answer.read().decode())
     except urllib.error.HTTPError as error:
         click.echo(error.read().decode())
@@ -74,5 +74,5 @@ def health(url: str | None) -> None:
 
 
 def _local(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104: compared, not bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     return f"{'https' if settings.tls_cert else 'http'}://{host}:{settings.port}"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_hex
 
+from router.errors import Refused
 from router.exchange import SessionState
 from router.ports import Linked, Sessions
 from routing_rules.facts import Labels
-from routing_rules.task import Provenance, Task
+from routing_rules.task import Feature, Provenance, Task
 from routing_rules.vocabulary import Assessment, Integrity
 
 MOST_PREFIXES = 32
@@ -61,15 +62,31 @@ class ConversationChain:
 async def open_session(
     sessions: Sessions, chains: ConversationChain, app: str, task: Task, assessment: Assessment, deployments: Sequence[str]
 ) -> Opened:
-    """Link the task to its session and read it. Raises Refused for a bad reference, Unavailable where Redis is down."""
+    """Link the task to its session and read it. Raises Refused `response_not_found` for a reference to a response that this app
+    was not given, Unavailable where Redis is down."""
     chain, prefixes = chains.of(app, task)
     linked = NOTHING_LINKED
+    pinned = await _holder(sessions, app, task.previous_response_id) if task.previous_response_id is not None else None
     if task.issued_ids or (prefixes and task.session_header is None):
         linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:] if task.session_header is None else ())
     session_id = linked.session_id or task.session_header or "s_" + token_hex(12)
     session = await sessions.open(session_id, app, deployments)
     labels = session.labels.join(linked.labels).join(carried(task, assessment))
-    return Opened(session, labels, linked.pinned, chain)
+    if pinned is None and Feature.STORED_STATE in task.features:
+        pinned = linked.pinned
+    return Opened(session, labels, pinned, chain)
+
+
+async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
+    """The deployment that holds the state behind a response."""
+    linked = await sessions.link(app, (response_id,), ())
+    if linked.pinned is None:
+        raise Refused(
+            "response_not_found",
+            "`previous_response_id` names no response that this app was given in the last day: send the conversation itself",
+            param="previous_response_id",
+        )
+    return linked.pinned
 
 
 def carried(task: Task, assessment: Assessment) -> Labels:
@@ -83,5 +100,3 @@ def carried(task: Task, assessment: Assessment) -> Labels:
 def digest_of(key: bytes, app: str, raw: bytes) -> str:
     """Keyed hash of a body as received, so that a retry or an approval can be matched without keeping the text."""
     return hmac.digest(key, app.encode() + b"\0" + raw, "sha256").hex()[:40]
-
-

@@ -81,7 +81,17 @@ def spawn(arguments: list[str], core: int, environment: Mapping[str, str] | None
 
 def load_once(port: int, key: str, stream: bool, connections: int = CONNECTIONS, seconds: float = SECONDS) -> dict[str, float]:
     """One load; what the load generator tells."""
-    arguments = ["tests.benchmarks.load", "--port", str(port), "--key", key, "--connections", str(connections), "--seconds", str(seconds)]
+    arguments = [
+        "tests.benchmarks.load",
+        "--port",
+        str(port),
+        "--key",
+        key,
+        "--connections",
+        str(connections),
+        "--seconds",
+        str(seconds),
+    ]
     done = spawn(arguments + (["--stream"] if stream else []), OTHER_CORE)
     output, _ = done.communicate(timeout=seconds + 60)
     return dict(msgspec.json.decode(output))
@@ -138,7 +148,9 @@ def accounted(service: Running, requests: int) -> list[str]:
             if not isinstance(record, Admitted) or decide(rules, record.facts) != record.decision:
                 faults.append("a recorded decision does not come out the same again")
                 break
-    sys.stdout.write(f"accounting       requests={requests} closed={entries} evidence={evidence} replayed={len(sample)} drained_in={waited:.2f}s\n")
+    sys.stdout.write(
+        f"accounting       requests={requests} closed={entries} evidence={evidence} replayed={len(sample)} drained_in={waited:.2f}s\n"
+    )
     engine.dispose()
     return faults
 
@@ -150,7 +162,15 @@ def main() -> int:
     good = True
     try:
         floor_port = free_port()
-        arguments = ["uvicorn", "tests.benchmarks.floor:app", "--port", str(floor_port), "--no-access-log", "--log-level", "error"]
+        arguments = [
+            "uvicorn",
+            "tests.benchmarks.floor:app",
+            "--port",
+            str(floor_port),
+            "--no-access-log",
+            "--log-level",
+            "error",
+        ]
         floor = spawn(arguments, WORKER_CORE, {"BENCH_UPSTREAM": f"http://127.0.0.1:{port}/v1"})
         try:
             wait_for(lambda: any(c.laddr.port == floor_port for c in psutil.Process(floor.pid).net_connections()), what="floor")
@@ -161,7 +181,9 @@ def main() -> int:
             floor.wait()
         with tempfile.TemporaryDirectory(prefix="router-bench-") as place:
             began = time.monotonic()
-            with running(Path(place) / "data", rules={"models.yaml": MODELS.format(port=port)}, environment={"BENCH_KEY": "none"}) as service:
+            with running(
+                Path(place) / "data", rules={"models.yaml": MODELS.format(port=port)}, environment={"BENCH_KEY": "none"}
+            ) as service:
                 ready = time.monotonic() - began
                 good &= told("start", {"ready_seconds": round(ready, 2)})
                 workers, drainers = service.children("work"), service.children("drain")

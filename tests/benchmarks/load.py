@@ -80,6 +80,8 @@ class Caller(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._run.left -= 1
+        if not self._run.left:
+            self._run.ended.set()
 
 
 class Run:
@@ -97,6 +99,7 @@ class Run:
         self.times: list[float] = []
         self.failed = 0
         self.left = options.connections
+        self.ended = asyncio.Event()
 
     def over(self) -> bool:
         """Whether no more requests are to be sent."""
@@ -130,8 +133,7 @@ async def _run(options: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     for _ in range(options.connections):
         await loop.create_connection(lambda: Caller(run), "127.0.0.1", options.port)
-    while run.left:
-        await asyncio.sleep(0.01)
+    await run.ended.wait()
     took = time.perf_counter() - began
     times = sorted(run.times)
     at = lambda share: round(1000 * times[min(int(share * len(times)), len(times) - 1)], 3)  # noqa: E731

@@ -23,7 +23,11 @@ COMMON = {"id": "chatcmpl-bench", "created": 1_780_000_000, "model": "bench"}
 
 
 def _chunk(choices: list[dict[str, object]], usage: object = None) -> bytes:
-    return b"data: " + msgspec.json.encode({**COMMON, "object": "chat.completion.chunk", "choices": choices, "usage": usage}) + b"\n\n"
+    return (
+        b"data: "
+        + msgspec.json.encode({**COMMON, "object": "chat.completion.chunk", "choices": choices, "usage": usage})
+        + b"\n\n"
+    )
 
 
 def _chunked(part: bytes) -> bytes:
@@ -32,7 +36,12 @@ def _chunked(part: bytes) -> bytes:
 
 _message = {"role": "assistant", "content": " ".join(WORDS)}
 _body = msgspec.json.encode(
-    {**COMMON, "object": "chat.completion", "choices": [{"index": 0, "message": _message, "finish_reason": "stop"}], "usage": USAGE}
+    {
+        **COMMON,
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": _message, "finish_reason": "stop"}],
+        "usage": USAGE,
+    }
 )
 JSON_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_body), _body)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

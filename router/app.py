@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -41,6 +42,7 @@ REFRESH_SECONDS = 0.25
 """How often a worker looks whether keys or rules have changed: a revocation must reach it within a second."""
 
 HEARTBEAT_SECONDS = 1.0
+COLLECTOR = (20_000, 20, 100)
 KEEP_ALIVE_SECONDS = 75
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
@@ -156,6 +158,10 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await worker.start()
+        # What was built at start stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR)
         say_ready()
         yield
         await worker.stop()

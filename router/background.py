@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 
@@ -20,6 +21,8 @@ from router.storage.redis_outbox import RedisOutbox
 from router.storage.sql.engine import open_engine
 
 REAP_SECONDS = 1.0
+COLLECTOR = (50_000, 20, 100)
+"""A batch holds tens of thousands of small values that all live until it is committed: looking for garbage among them is in vain."""
 NICENESS = 5
 """The records can wait for a moment; the requests cannot."""
 
@@ -43,6 +46,8 @@ async def run_background(settings: Settings) -> None:
         drainer_id=os.environ.get("ROUTER_WORKER_ID"),
         checkpoint_seconds=settings.checkpoint_seconds,
     )
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR)
     say_ready()
     reaping = asyncio.create_task(_keep_reaping(reaper_client))
     try:

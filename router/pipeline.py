@@ -38,7 +38,6 @@ from routing_rules.facts import Caller, Facts
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment
 
-
 T = TypeVar("T")
 
 
@@ -77,7 +76,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
     """
     watch = Stopwatch()
     now = services.clock()
-    request_id = "req_" + token_hex(12)
+    # Ids that rise with time keep the ledger's index compact: random ones cost the drainer half as much again.
+    request_id = f"req_{int(now.timestamp() * 1000):011x}{token_hex(8)}"
     telemetry.IN_FLIGHT.inc()
     caller: Caller | None = None
     x: Exchange | None = None
@@ -305,7 +305,7 @@ class Answering:
     async def _extend(self, deployment: ClearedDeployment, failures: tuple[AttemptFailure, ...]) -> None:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
         self._book_failures(failures, "retried")
-        fixed, each = worst_case(self._admission.task, deployment.price)
+        fixed, each = worst_case(self._admission.task, deployment)
         spent = sum(line.cost_nano for line in self._booked)
         amount = fixed + each * self._reservation.output_tokens
         self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)

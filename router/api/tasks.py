@@ -14,10 +14,9 @@ from router.services import Services
 from router.stages.read_task import read_headers
 from routing_rules.task import Endpoint
 
-READ = frozenset(
-    {b"x-router-purpose", b"x-router-label", b"x-session-id", b"x-router-approval", b"x-router-debug", b"x-stainless-retry-count"}
-)
-"""The request headers that the line reads; no other is, and none is forwarded."""
+READ = frozenset({b"x-session-id", b"x-stainless-retry-count"})
+OURS = b"x-router-"
+"""The request headers that the line reads; none is forwarded. All of ours are handed on, so that a misspelt one is refused."""
 
 
 class TaskPaths:
@@ -55,7 +54,7 @@ class TaskEndpoint:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value.decode("latin-1")
-            elif name in READ:
+            elif name in READ or name.startswith(OURS):
                 headers[name.decode()] = value.decode("latin-1")
         try:
             raw = await read_body(scope, receive, self._limit)

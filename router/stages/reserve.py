@@ -8,7 +8,7 @@ from router.errors import Refused
 from router.exchange import HoldRequest, SessionState
 from router.money import per_token_ceiling
 from routing_rules.budgets import OwnerBudget
-from routing_rules.catalogue import Deployment, Price
+from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Permit
 from routing_rules.facts import Caller, Labels
 from routing_rules.task import Endpoint, Task
@@ -34,7 +34,7 @@ def hold_request(
     """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
     where the app asks for less output than the rule's minimum would allow to buy."""
     output = output_limit(task, permit, deployment)
-    fixed, per_output_token = worst_case(task, deployment.price)
+    fixed, per_output_token = worst_case(task, deployment)
     epoch = now.timestamp()
     budget = permit.budget
     return HoldRequest(
@@ -52,7 +52,7 @@ def hold_request(
         output_nano=per_output_token,
         output_tokens=output,
         min_output_tokens=min(permit.limits.min_output_tokens, output),
-        input_tokens=task.input_bytes,
+        input_tokens=input_bound(task, deployment),
         budget_cost_nano=budget.cost_nano,
         budget_requests=budget.requests,
         budget_input_tokens=budget.input_tokens,
@@ -77,13 +77,19 @@ def output_limit(task: Task, permit: Permit, deployment: Deployment) -> int:
     return limit
 
 
-def worst_case(task: Task, price: Price) -> tuple[int, int]:
+def input_bound(task: Task, deployment: Deployment) -> int:
+    """Tokens that the input cannot exceed: its bytes; the whole context window where the provider adds what is not in the body."""
+    return max(task.input_bytes, deployment.context_window) if task.input_unbounded else task.input_bytes
+
+
+def worst_case(task: Task, deployment: Deployment) -> tuple[int, int]:
     """(nano-USD of the whole input, nano-USD of one output token in all choices) at the dearest class of each direction.
 
     An unpriced deployment holds nothing: under a money limit it is no candidate.
     """
+    price = deployment.price
     inputs = [rate for rate in (price.input, price.cache_write) if rate is not None]
     outputs = [rate for rate in (price.output, price.reasoning) if rate is not None]
-    fixed = task.input_bytes * per_token_ceiling(max(inputs)) if inputs else 0
+    fixed = input_bound(task, deployment) * per_token_ceiling(max(inputs)) if inputs else 0
     each = per_token_ceiling(max(outputs)) * task.choices if outputs and task.endpoint is not Endpoint.EMBEDDINGS else 0
     return fixed, each

@@ -351,7 +351,9 @@ def calls_in(raw: bytes, endpoint: Endpoint, *, streamed: bool) -> set[Any]:
     for choice in answer.get("choices") or []:
         for said in (choice.get("delta"), choice.get("message")):
             if isinstance(said, dict):
-                for call in [*(said.get("tool_calls") or []), {"function": said.get("function_call")}]:
+                listed = said.get("tool_calls")
+                calls = [call for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
+                for call in [*calls, {"function": said.get("function_call")}]:
                     for called in (call.get("function"), call.get("custom")):
                         if isinstance(called, dict) and isinstance(called.get("name"), str):
                             found.add(called["name"])

@@ -65,6 +65,7 @@ class Child:
             announced = asyncio.ensure_future(_said_ready(reader, ready))
             code = await self._process.wait()
             announced.cancel()
+            telemetry.forget_process(self._process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])
             if self._stopping:
                 return
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if clock.time() - began < QUICK_DEATH_SECONDS else RESTART_PAUSE_SECONDS

@@ -33,6 +33,11 @@ def exposition(multiprocess_dir: str | None) -> tuple[bytes, str]:
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
+def forget_process(pid: int, multiprocess_dir: str) -> None:
+    """Take what a dead process had under way out of the sums; what it counted stays counted."""
+    multiprocess.mark_process_dead(pid, multiprocess_dir)  # type: ignore[no-untyped-call]
+
+
 def configure_logging(level: str, form: str) -> None:
     """Log lines of ours and of the libraries go to standard error, one per event, with UTC times."""
     shared: list[Any] = [

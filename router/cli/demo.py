@@ -24,7 +24,7 @@ WEATHER = {
 CALENDAR = {
     "type": "function",
     "function": {
-        "name": "search_calendar",
+        "name": "get_calendar",
         "description": "Find events in the user's own calendar.",
         "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
     },
@@ -92,7 +92,7 @@ TASKS: list[tuple[str, JsonObject]] = [
             "messages": [
                 (
                     "user",
-                    "Draft a reply to Maria Keller, born 12 March 1984, maria.keller@keller-holding.de, IBAN DE89 3704 0044 0532 0130 00, about her claim.",
+                    "Draft a reply to Maria Keller, born 12 March 1984, maria.keller@keller-holding.de, IBAN DE75 5121 0800 1245 1261 99, about her claim.",
                 )
             ]
         },
@@ -125,13 +125,16 @@ def demo(url: str | None, port: int, key: str | None, data_dir: Path) -> None:
         raise click.ClickException(f"nothing answers at {base}: start the service first (`make run`)") from None
     if simulated:
         click.echo("The answers come from the simulated provider: no credential was found, and nothing leaves this machine.\n")
+    categories = _categories()
     rows = [[name, *_outcome(client, body)] for name, body in TASKS]
     rows += _until_spent(client)
+    rows = [[*row[:3], categories.get(row[0], ""), *row[3:]] for row in rows]
     _table(
         [
             "task",
             "result",
             "sensitivity",
+            "categories",
             "complexity",
             "kind",
             "rule",
@@ -151,6 +154,22 @@ def demo(url: str | None, port: int, key: str | None, data_dir: Path) -> None:
     subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, check=False)  # noqa: S603 - our own command
 
 
+def _categories() -> dict[str, str]:
+    """What the classifiers find in each task, by its name: evidence keeps that, the answer's headers do not tell it."""
+    from classifiers.assess import Assessor
+    from router.cli.classify import assessed
+    from router.cli.data import CLASSIFYING_KEY, rules_for
+    from router.settings import load_settings
+
+    rules = rules_for(load_settings())
+    assessor = Assessor(rules.sensitivity, CLASSIFYING_KEY)
+    told = {}
+    for name, body in TASKS:
+        text = str(body["embed"]) if "embed" in body else "\n".join(content for _, content in body["messages"])
+        told[name] = ", ".join(assessed(assessor, rules, {"text": text})["categories"])
+    return told
+
+
 def _demo_key(data_dir: Path) -> str:
     command = [sys.executable, "-m", "router", "keys", "create", "--app", "demo", "--owner", "demo@example.org", "--json"]
     made = subprocess.run(command, env={**os.environ, "ROUTER_DATA_DIR": str(data_dir)}, capture_output=True, check=False)  # noqa: S603 - our own command
@@ -162,7 +181,7 @@ def _demo_key(data_dir: Path) -> str:
 def _outcome(client: Any, body: JsonObject, session: str | None = None) -> list[str]:
     import openai
 
-    headers = {"x-session-id": session} if session else {}
+    headers = {"x-session-id": session, "x-router-purpose": "trial"} if session else {}
     tools = [tool["function"]["name"] for tool in body.get("tools", ())]
     try:
         if "embed" in body:
@@ -195,15 +214,15 @@ def _outcome(client: Any, body: JsonObject, session: str | None = None) -> list[
 
 
 def _until_spent(client: Any) -> list[list[str]]:
-    """One session that asks again and again until its budget refuses; the first, and the last two tasks of it."""
+    """One session with the small budget of the purpose `trial`, until that refuses."""
     session = "demo-" + os.urandom(4).hex()
-    body = {"messages": [("user", "Write a limerick about a budget.")], "max_tokens": 4000}
+    body = {"messages": [("user", "Write a limerick about a budget.")], "max_tokens": 500}
     rows: list[list[str]] = []
-    for number in range(1, 1001):
+    for number in range(1, 100):
         rows.append([f"one session, task {number}", *_outcome(client, body, session)])
         if not rows[-1][1].startswith("answered"):
             break
-    return rows[:1] + rows[-2:]
+    return rows
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> None:

@@ -17,7 +17,9 @@ def authenticate(directory: Directory, authorization: str | None, purpose: str |
     """The caller behind an Authorization header. Raises Refused `invalid_api_key`, `key_expired` or `purpose_not_permitted`."""
     key = key_behind(directory, authorization, now)
     if key.admin:
-        raise Refused("invalid_api_key", "an admin key cannot send tasks: use the key of an app (`router keys create --app NAME`)")
+        raise Refused(
+            "invalid_api_key", "an admin key cannot send tasks: use the key of an app (`router keys create --app NAME`)"
+        )
     app = directory.rules().apps.get(key.app)
     if app is None:
         raise Refused("invalid_api_key", f"the app `{key.app}` of this key is not in the rules in force")
@@ -36,7 +38,10 @@ def key_behind(directory: Directory, authorization: str | None, now: datetime) -
     if key.revoked is not None and key.revoked <= now:
         raise Refused("invalid_api_key", f"the key `{key.prefix}…` was revoked")
     if key.expires is not None and key.expires <= now:
-        raise Refused("key_expired", f"the key `{key.prefix}…` expired on {key.expires:%Y-%m-%d}: `router keys rotate {key.id}` makes a new one")
+        raise Refused(
+            "key_expired",
+            f"the key `{key.prefix}…` expired on {key.expires:%Y-%m-%d}: `router keys rotate {key.id}` makes a new one",
+        )
     return key
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 from classifiers.assess import Assessor
-
 from router.errors import Unavailable
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Task
@@ -45,7 +44,9 @@ class Classifiers:
         except (BrokenExecutor, TimeoutError) as failure:
             self.close()
             raise Unavailable(
-                "classifier_unavailable", "the task could not be classified in time, so it was not forwarded", detail=type(failure).__name__
+                "classifier_unavailable",
+                "the task could not be classified in time, so it was not forwarded",
+                detail=type(failure).__name__,
             ) from None
 
     def close(self) -> None:

@@ -11,7 +11,15 @@ from routing_rules.vocabulary import Assessment
 
 
 def gather(
-    *, now: datetime, caller: Caller, task: Task, wish_known: bool, assessment: Assessment, session: SessionState, labels: Labels, pinned: str | None
+    *,
+    now: datetime,
+    caller: Caller,
+    task: Task,
+    wish_known: bool,
+    assessment: Assessment,
+    session: SessionState,
+    labels: Labels,
+    pinned: str | None,
 ) -> Facts:
     """The facts of one request. Nothing is looked up here."""
     return Facts(

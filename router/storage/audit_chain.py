@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 
-from router.exchange import Admitted, Outcome
+from router.exchange import SHARDS, Admitted, Outcome
 from router.storage.sql import directory, rules
 from router.storage.sql.administration import AdminEvent
-from router.storage.sql.chain import ADMINISTRATION, CHAINS, SHARDS, Head, digest_of, genesis, link
+from router.storage.sql.chain import ADMINISTRATION, CHAINS, Head, digest_of, genesis, link
 from router.storage.sql.engine import reading
 from router.storage.sql.evidence import EvidenceRow, decode, row_of
 from router.storage.sql.ledger import Entry, EntryLine, opened, posted

@@ -15,7 +15,7 @@ import msgspec
 
 from router.clock import utc_now
 from router.errors import Refused, RouterError, Unavailable
-from router.exchange import Admitted, HoldRequest, Outcome, Record, Reservation, Settlement
+from router.exchange import Admitted, HoldRequest, Outcome, Record, Reservation, Settlement, shard_of
 from router.money import LARGEST_NANO, usd
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Reply, Word, script
@@ -168,7 +168,7 @@ class RedisBudgets:
 
     async def session_balance(self, app: str, session_id: str) -> tuple[int, int]:
         """Spent and held of a session, in nano-USD."""
-        return await self._balance(keys.session(keys.shard_of(session_id), app, session_id))
+        return await self._balance(keys.session(shard_of(session_id), app, session_id))
 
     async def owner_balance(self, owner: str, month: str) -> tuple[int, int]:
         """Booked and leased of an owner in a month (`2026-08`), in nano-USD."""

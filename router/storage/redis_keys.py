@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from hashlib import blake2b
-from zlib import crc32
 
-SHARDS = 64
+from router.exchange import SHARDS
 
 COOL_DOWNS = "router:cooling"  # sorted set: deployment → epoch seconds until which it rests
 ANNOUNCEMENT = "router:announce"  # counter: raised with every change of keys, apps or rules
@@ -22,11 +21,6 @@ DRAINER = "router:drainer"  # string: which drainer may drain
 _TAGS = tuple(f"{{s{shard:02d}}}" for shard in range(SHARDS))
 OUTBOXES = tuple(f"{tag}:out" for tag in _TAGS)
 OPEN = tuple(f"{tag}:open" for tag in _TAGS)
-
-
-def shard_of(session_id: str) -> int:
-    """The shard a session lives in."""
-    return crc32(session_id.encode()) % SHARDS
 
 
 def session(shard: int, app: str, session_id: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from router.exchange import SessionState
+from router.exchange import SessionState, shard_of
 from router.ports import NO_LABELS, Linked
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Reply, script
@@ -72,7 +72,7 @@ class RedisSessions:
         integrity, confidentiality, version, spent, held, requests, created, last, ended = stored
         return SessionState(
             id=session_id,
-            shard=keys.shard_of(session_id),
+            shard=shard_of(session_id),
             new=created is None,
             labels=_labels(integrity, confidentiality),
             label_version=int(version or 0),
@@ -121,7 +121,7 @@ class RedisSessions:
 
     async def end(self, session_id: str, reason: str, app: str | None = None) -> bool:
         """End a session everywhere. Without `app`, whichever app's session has this id: that looks through all of Redis."""
-        shard = keys.shard_of(session_id)
+        shard = shard_of(session_id)
         if app is not None:
             found = [keys.session(shard, app, session_id)]
         else:
@@ -131,7 +131,7 @@ class RedisSessions:
 
     @staticmethod
     def _key(app: str, session_id: str) -> str:
-        return keys.session(keys.shard_of(session_id), app, session_id)
+        return keys.session(shard_of(session_id), app, session_id)
 
 
 def _labels(integrity: Reply, confidentiality: Reply) -> Labels:

@@ -15,8 +15,8 @@ from router.principals import Key
 from router.services import InForce
 from router.stages.classify import Classifiers
 from router.storage.redis_announce import RedisAnnouncements
-from router.storage.sql.migrate import store_fact
 from router.storage.sql.directory import load_keys
+from router.storage.sql.migrate import store_fact
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load

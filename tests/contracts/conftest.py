@@ -19,10 +19,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as NotYet
 
-from router.exchange import Admitted, HoldRequest, Outcome
+from router.exchange import Admitted, HoldRequest, Outcome, shard_of
 from router.storage.embedded_redis import EmbeddedRedis, _binary, command
 from router.storage.redis_client import RedisClient
-from router.storage.redis_keys import shard_of
 from router.usage import Basis, Line
 from routing_rules.budgets import CallLimits, SessionBudget
 from routing_rules.decisions import Permit, ToolGrant

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from router.exchange import Admitted, HoldRequest
 from router.ports import Linked
-from router.storage import redis_keys
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
 from router.storage.redis_sessions import SESSIONS_PER_PREFIX, RedisSessions
@@ -105,7 +104,7 @@ async def test_opening_a_session_creates_nothing_and_tells_what_it_holds(store: 
         sessions = RedisSessions(client)
         fresh = await sessions.open("s1", APP, ())
         assert fresh.new
-        assert (fresh.id, fresh.shard, fresh.label_version) == ("s1", redis_keys.shard_of("s1"), 0)
+        assert (fresh.id, fresh.shard, fresh.label_version) == ("s1", redis_shard_of("s1"), 0)
         assert (await sessions.open("s1", APP, ())).new
 
         await labelled(client, requests, "s1", SECRET)

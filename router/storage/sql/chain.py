@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
+from router.exchange import SHARDS
 from router.storage.sql.tables import chain_heads
 
-SHARDS = 64
 ADMINISTRATION = SHARDS
 """The number of the chain of administrative acts, after those of the shards."""
 

@@ -12,9 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from router.clock import utc_now
-from router.exchange import Admitted, Outcome, Record
+from router.exchange import SHARDS, Admitted, Outcome, Record
 from router.storage.sql import bulk
-from router.storage.sql.chain import SHARDS, digest_of, lock_heads, save_heads
+from router.storage.sql.chain import digest_of, lock_heads, save_heads
 from router.storage.sql.engine import writing
 from router.storage.sql.evidence import CORRECTION, OUTCOME, decode, kind_of, row_of
 from router.storage.sql.ledger import Entry, EntryLine, opened, posted

@@ -143,7 +143,7 @@ async def test_an_entry_that_is_no_record_does_not_hold_up_its_shard(
     store: Engine, single: Redis, requests: Requests, folder: Path
 ) -> None:
     async with single.client() as client:
-        await client.call("XADD", redis_keys.OUTBOXES[redis_keys.shard_of("s1")], "*", "r", b"\x00 no record")
+        await client.call("XADD", redis_keys.OUTBOXES[redis_shard_of("s1")], "*", "r", b"\x00 no record")
         await serve(client, requests, 10)
         first = drainer(client, store, folder)
         await first.run(at_once())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from router.exchange import Admitted, HoldRequest, Outcome
+from router.exchange import Admitted, HoldRequest, Outcome, shard_of
 from router.storage import redis_keys
 from router.storage.redis_announce import Announced, RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
@@ -41,7 +41,7 @@ async def test_entries_stay_until_acknowledged_and_come_in_order_within_their_sh
             await outbox.ack([(shard, entry_id) for shard, entry_id, _ in entries])
 
         assert sum(map(len, seen.values())) == 60
-        assert set(seen) == {redis_shard_of(f"s{n}") for n in range(7)}
+        assert set(seen) == {shard_of(f"s{n}") for n in range(7)}
         assert all(ids == sorted(ids, key=lambda one: tuple(map(int, one.split("-")))) for ids in seen.values())
         assert await outbox.backlog() == 0
 

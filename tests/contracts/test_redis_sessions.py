@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from router.exchange import Admitted, HoldRequest
+from router.exchange import Admitted, HoldRequest, shard_of
 from router.ports import Linked
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
@@ -104,7 +104,7 @@ async def test_opening_a_session_creates_nothing_and_tells_what_it_holds(store: 
         sessions = RedisSessions(client)
         fresh = await sessions.open("s1", APP, ())
         assert fresh.new
-        assert (fresh.id, fresh.shard, fresh.label_version) == ("s1", redis_shard_of("s1"), 0)
+        assert (fresh.id, fresh.shard, fresh.label_version) == ("s1", shard_of("s1"), 0)
         assert (await sessions.open("s1", APP, ())).new
 
         await labelled(client, requests, "s1", SECRET)

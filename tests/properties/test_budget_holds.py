@@ -14,14 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router.clock import utc_now
 from router.errors import Refused
-from router.exchange import HoldRequest, Outcome, Reservation, Turned
+from router.exchange import HoldRequest, Outcome, Reservation, Turned, shard_of
 from router.money import LARGEST_NANO
 from router.storage.embedded_redis import EmbeddedRedis
 from router.storage.reaper import reap
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
-from router.storage.redis_keys import month, shard_of
+from router.storage.redis_keys import month
 from router.storage.redis_outbox import RedisOutbox
 from router.usage import Basis
 from routing_rules.facts import Labels

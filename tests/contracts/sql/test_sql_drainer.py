@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from router.exchange import Admitted, HoldRequest, Outcome
+from router.exchange import Admitted, HoldRequest, Outcome, shard_of
 from router.storage import redis_keys
 from router.storage.audit_chain import Checkpoints, public_key, verify
 from router.storage.drainer import Drainer
@@ -143,7 +143,7 @@ async def test_an_entry_that_is_no_record_does_not_hold_up_its_shard(
     store: Engine, single: Redis, requests: Requests, folder: Path
 ) -> None:
     async with single.client() as client:
-        await client.call("XADD", redis_keys.OUTBOXES[redis_shard_of("s1")], "*", "r", b"\x00 no record")
+        await client.call("XADD", redis_keys.OUTBOXES[shard_of("s1")], "*", "r", b"\x00 no record")
         await serve(client, requests, 10)
         first = drainer(client, store, folder)
         await first.run(at_once())

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -25,6 +26,7 @@ from router.errors import Refused, RouterError
 from router.secret_key import read_secret
 from router.services import Services
 from router.settings import Settings, provider_environment
+from router.siblings import Siblings
 from router.stages.authenticate import key_behind
 from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
@@ -33,7 +35,7 @@ from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.redis_sessions import RedisSessions
 from router.storage.snapshot import Snapshot
 from router.storage.sql.engine import open_engine
-from router.streaming import Pumps
+from router.streaming import Broadcast, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models
 from routing_rules.task import Endpoint
@@ -66,6 +68,9 @@ class Worker:
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
         self.snapshot = Snapshot(self.engine, self.announcements, secret)
+        running: dict[tuple[str, str], Broadcast] = {}
+        runtime_dir = os.environ.get("ROUTER_RUNTIME_DIR")
+        self.siblings = Siblings(Path(runtime_dir) if runtime_dir else None, self.id, running)
         self.upstream = ProviderDispatch(provider_environment(settings))
         self.services = Services(
             directory=self.snapshot,
@@ -75,7 +80,8 @@ class Worker:
             upstream=self.upstream,
             chains=ConversationChain(secret),
             pumps=Pumps(),
-            running={},
+            running=running,
+            siblings=self.siblings,
             known_models=known_models,
             clock=utc_now,
             secret=secret,
@@ -91,6 +97,7 @@ class Worker:
         await asyncio.to_thread(known_models)
         with contextlib.suppress(RouterError):
             await self.upstream.warm_up(self.snapshot.rules().deployments.values())
+        await self.siblings.start()
         self._loops = [
             asyncio.create_task(self._every(REFRESH_SECONDS, self.snapshot.refresh)),
             asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
@@ -119,6 +126,7 @@ class Worker:
                     await asyncio.sleep(REFRESH_SECONDS)
         for loop in self._loops:
             loop.cancel()
+        await self.siblings.stop()
         await self.upstream.aclose()
         self.snapshot.close()
         await self.redis.aclose()

@@ -89,7 +89,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         headers = incoming.read_headers(incoming.headers)
         caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
         running_as = (caller.app, digest_of(services.secret, caller.app, incoming.raw))
-        if headers.retry_count and await _joined(services.running.get(running_as), client):
+        if headers.retry_count and await _joined(services, running_as, client):
             return
         services.running[running_as] = broadcast
         request = Request(
@@ -204,9 +204,12 @@ def counted(assessment: Assessment) -> dict[str, int]:
     return counts
 
 
-async def _joined(running: Broadcast | None, client: Client) -> bool:
-    """Whether a retry could join the attempt that is still running (and has been answered by it)."""
-    return running is not None and await running.join(client)
+async def _joined(services: Services, running_as: tuple[str, str], client: Client) -> bool:
+    """Whether a retry could join the attempt that is still running, here or in a sibling (and has been answered by it)."""
+    here = services.running.get(running_as)
+    if here is not None:
+        return await here.join(client)
+    return await services.siblings.join(*running_as, client)
 
 
 class Answering:

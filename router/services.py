@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from router.ports import Budgets, Directory, Sessions, Upstream
+from router.siblings import Siblings
 from router.stages.classify import Classifiers
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
@@ -35,6 +36,7 @@ class Services:
     chains: ConversationChain
     pumps: Pumps
     running: dict[tuple[str, str], Broadcast]
+    siblings: Siblings
     known_models: Callable[[], frozenset[str]]
     clock: Callable[[], datetime]
     secret: bytes

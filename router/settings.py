@@ -150,7 +150,9 @@ def load_settings(**overrides: object) -> Settings:
         ) from None
 
 
-NOT_SETTINGS = frozenset({"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_READY_FD", "ROUTER_WORKER_ID"})
+NOT_SETTINGS = frozenset(
+    {"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_READY_FD", "ROUTER_RUNTIME_DIR", "ROUTER_WORKER_ID"}
+)
 """Variables with our prefix that are not the service's settings: the demo's, the tests' and the supervisor's own."""
 
 

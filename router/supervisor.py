@@ -116,7 +116,9 @@ async def supervise(settings: Settings) -> int:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = free_port(settings.host, settings.port)
     embedded = None if settings.redis_url is not None else EmbeddedRedis(settings.data_dir.absolute())
-    metrics_dir = Path(tempfile.mkdtemp(prefix="router-metrics-"))
+    runtime_dir = Path(tempfile.mkdtemp(prefix="router-run-"))
+    metrics_dir = runtime_dir / "metrics"
+    metrics_dir.mkdir()
     try:
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
         if embedded is not None:
@@ -130,6 +132,7 @@ async def supervise(settings: Settings) -> int:
             "ROUTER_REDIS_URL": redis_url,
             "ROUTER_WORKERS": str(settings.workers),
             "ROUTER_GOVERNANCE": prepared.governance,
+            "ROUTER_RUNTIME_DIR": str(runtime_dir),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
         }
         drainer = Child("drainer", ["drain"], environment)
@@ -158,7 +161,7 @@ async def supervise(settings: Settings) -> int:
     finally:
         if embedded is not None:
             await asyncio.to_thread(embedded.stop)
-        shutil.rmtree(metrics_dir, ignore_errors=True)
+        shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
 async def _all_of(*events: asyncio.Event) -> None:

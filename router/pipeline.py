@@ -87,7 +87,13 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         force = services.in_force()
         rules = force.rules
         headers = incoming.read_headers(incoming.headers)
-        caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
+        try:
+            caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
+        except Refused as refusal:
+            if refusal.code != "invalid_api_key":
+                raise
+            await services.directory.refresh()  # the key may have been made a moment ago
+            caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
         running_as = (caller.app, digest_of(services.secret, caller.app, incoming.raw))
         if headers.retry_count and await _joined(services, running_as, client):
             return

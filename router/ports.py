@@ -94,7 +94,7 @@ class Budgets(Protocol):
 
 
 class Directory(Protocol):
-    """Keys and rules as this worker knows them: a snapshot, refreshed within a second of a change. Never does I/O on the line.
+    """Keys and rules as this worker knows them: a snapshot, refreshed within a second of a change. Looked up without I/O; only an unknown key makes the line look again.
 
     SQL down: the last snapshot stays in force. No snapshot yet: Unavailable(`not_ready`).
     """
@@ -105,6 +105,10 @@ class Directory(Protocol):
 
     def rules(self) -> RuleSet:
         """The rule set in force."""
+        ...
+
+    async def refresh(self) -> None:
+        """Look now whether something has changed; what cannot be read stays as it was."""
         ...
 
 

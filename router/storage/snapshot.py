@@ -41,6 +41,7 @@ class Snapshot:
         self._revoked_seen = -1
         self._sql_fault: str | None = "not read yet"
         self._rules_fault: str | None = "no rules have been read yet"
+        self._refreshing = asyncio.Lock()
         self.epoch: str | None = None
 
     def key(self, sha256: str) -> Key | None:
@@ -63,7 +64,11 @@ class Snapshot:
         return self._in_force
 
     async def refresh(self) -> None:
-        """Read again what has changed since the last look. What cannot be read now is read at the next call."""
+        """See Directory. What cannot be read now is read at the next call."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         try:
             version = (await self._announcements.look()).version
         except RouterError:

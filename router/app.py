@@ -106,6 +106,7 @@ class Worker:
 
     async def announcements_beat(self) -> None:
         """Say that this worker is alive: the reaper settles what a silent one held."""
+        telemetry.IN_FLIGHT.set(len(self.services.pumps))
         with contextlib.suppress(RouterError):
             await self.announcements.heartbeat(self.id)
 

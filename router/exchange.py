@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zlib import crc32
@@ -181,9 +181,12 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 Record = Admitted | Turned | Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
-    """The record that the pipeline grows, one fact per stage, for evidence, headers and the error path. Stages never receive it."""
+    """The record that the pipeline alone grows, one frozen fact per stage, for evidence and the error path. Stages never receive it.
+
+    Assigned to rather than replaced: eight copies of it would cost a request as much as the decision.
+    """
 
     request: Request
     task: Task | None = None
@@ -193,4 +196,3 @@ class Exchange:
     decision: Decision | None = None
     grant: ToolGrant | None = None
     reservation: Reservation | None = None
-    timings_us: dict[str, int] = field(default_factory=dict)

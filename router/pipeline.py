@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from secrets import token_hex
 from time import perf_counter_ns
 from typing import Any, NamedTuple, TypeVar
@@ -78,7 +78,6 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
     now = services.clock()
     # Ids that rise with time keep the ledger's index compact: random ones cost the drainer half as much again.
     request_id = f"req_{int(now.timestamp() * 1000):011x}{token_hex(8)}"
-    telemetry.IN_FLIGHT.inc()
     caller: Caller | None = None
     x: Exchange | None = None
     broadcast = Broadcast(client)
@@ -110,10 +109,10 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         )
         x = Exchange(request)
         task = read_task(request.endpoint, request.body, headers, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
-        x = replace(x, task=task)
+        x.task = task
         watch.lap("receive")
         assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
-        x = replace(x, assessment=assessment)
+        x.assessment = assessment
         watch.lap("classify")
         wish_known = task.wish in rules.models or task.wish in services.known_models()
         for attempt in (1, 2):
@@ -129,12 +128,13 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 labels=opened.labels,
                 pinned=opened.pinned,
             )
-            x = replace(x, session=opened.session, facts=facts)
+            x.session = opened.session
+            x.facts = facts
             decision = decide(rules, facts)
-            x = replace(x, decision=decision)
+            x.decision = decision
             permit = permitted(decision)
             grant = authorise(rules, facts, permit)
-            x = replace(x, grant=grant)
+            x.grant = grant
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
             candidates = cleared(rules, permit)
@@ -174,7 +174,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             except Refused as refusal:
                 if refusal.code != "session_changed" or attempt == 2:
                     raise
-        x = replace(x, reservation=reservation)
+        x.reservation = reservation
         watch.lap("reserve")
         admission = Admission(request, task, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
         await Answering(services, admission, broadcast, watch).run()
@@ -186,7 +186,6 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         broadcast.close()
         if running_as is not None and services.running.get(running_as) is broadcast:
             del services.running[running_as]
-        telemetry.IN_FLIGHT.dec()
         watch.observe(incoming.endpoint)
 
 
@@ -406,10 +405,9 @@ class Answering:
         if enforced.complete and enforced.error is None:
             chain = admission.opened.chain
             prefixes = prefixes_after(self._services.chains, chain, admission.task.endpoint, enforced.assistant)
-            settlement, _ = await asyncio.gather(
-                self._settle(outcome, code, deployment, enforced),
-                self._remember(enforced.issued_ids, prefixes, deployment.id),
-            )
+            remembering = asyncio.ensure_future(self._remember(enforced.issued_ids, prefixes, deployment.id))
+            settlement = await self._settle(outcome, code, deployment, enforced)
+            await remembering
             return settlement
         return await self._settle(outcome, code, deployment, enforced)
 
@@ -445,7 +443,8 @@ class Answering:
         )
         for line in self._booked:
             telemetry.TOKENS.labels(line.deployment, line.token_class).inc(line.quantity)
-            telemetry.COST.labels(line.deployment).inc(line.cost_nano / NANO_PER_USD)
+        if deployment is not None:
+            telemetry.COST.labels(deployment.id).inc(record.cost_nano / NANO_PER_USD)
         try:
             return await self._services.budgets.settle(self._reservation, record)
         except Unavailable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -99,4 +98,6 @@ def carried(task: Task, assessment: Assessment) -> Labels:
 
 def digest_of(key: bytes, app: str, raw: bytes) -> str:
     """Keyed hash of a body as received, so that a retry or an approval can be matched without keeping the text."""
-    return hmac.digest(key, app.encode() + b"\0" + raw, "sha256").hex()[:40]
+    digest = blake2b(app.encode() + b"\0", key=key[:64], person=b"body", digest_size=20)
+    digest.update(raw)
+    return digest.hexdigest()

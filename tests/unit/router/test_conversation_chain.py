@@ -1,0 +1,61 @@
+"""A conversation leads back to its session by a keyed chain over its messages; nobody else's leads there."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.stages.open_session import ConversationChain
+from routing_rules.task import Endpoint, Task
+
+KEY = bytes(range(32))
+chains = ConversationChain(KEY)
+conversations = st.lists(st.binary(max_size=20), min_size=1, max_size=8)
+
+
+def told(app: str, messages: list[bytes], *, user: str | None = None, turns: tuple[int, ...] = ()) -> Task:
+    return Task(Endpoint.CHAT, "auto", (), end_user=user, conversation=tuple(messages), assistant_turns=turns)
+
+
+def prefixes(app: str, messages: list[bytes], *, user: str | None = None, turns: tuple[int, ...] = ()) -> list[str]:
+    return chains.of(app, told(app, messages, user=user, turns=turns))[1]
+
+
+@given(conversations, st.binary(max_size=20), st.binary(max_size=20))
+def test_the_next_turn_carries_the_prefix_that_the_last_answer_left(before: list[bytes], answer: bytes, ask: bytes) -> None:
+    chain, _ = chains.of("app", told("app", before))
+    left = chains.extend(chain, (answer,)).hex()
+    assert prefixes("app", [*before, answer, ask], turns=(len(before),)) == [left]
+
+
+@given(conversations, st.binary(max_size=20), st.binary(max_size=20), st.binary(max_size=20))
+def test_forks_share_the_prefix_they_grew_from(before: list[bytes], answer: bytes, one: bytes, other: bytes) -> None:
+    turns = (len(before),)
+    assert prefixes("app", [*before, answer, one], turns=turns) == prefixes("app", [*before, answer, other], turns=turns)
+
+
+@given(conversations)
+def test_apps_users_and_keys_do_not_share_prefixes(messages: list[bytes]) -> None:
+    turns = (len(messages) - 1,)
+    seen = {
+        *prefixes("app", messages, turns=turns),
+        *prefixes("other", messages, turns=turns),
+        *prefixes("app", messages, user="ann", turns=turns),
+        *prefixes("app", messages, user="bob", turns=turns),
+        *ConversationChain(KEY[::-1]).of("app", told("app", messages, turns=turns))[1],
+    }
+    assert len(seen) == 5
+
+
+def test_an_app_cannot_pass_for_another_by_its_users_names() -> None:
+    messages = [b"hello", b"hi"]
+    assert prefixes("app", messages, user="x", turns=(1,)) != prefixes("appx", messages, turns=(1,))
+
+
+@given(conversations, st.data())
+def test_changing_any_earlier_message_leads_elsewhere(messages: list[bytes], data: st.DataObject) -> None:
+    turns = (len(messages) - 1,)
+    position = data.draw(st.integers(0, len(messages) - 1))
+    changed = [*messages]
+    changed[position] += b"!"
+    assert prefixes("app", messages, turns=turns) != prefixes("app", changed, turns=turns)

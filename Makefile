@@ -6,6 +6,7 @@ PORT ?= 8080
 DATA_DIR ?= data
 
 .PHONY: run demo setup setup-dev test check format bench lock clean help
+.NOTPARALLEL:
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -43,18 +44,36 @@ lock: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/bin/python:
-	@for p in "$(PYTHON)" python3 python3.12 python3.11; do \
-	  if [ -n "$$p" ] && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
-	    echo "setting up $(VENV) with $$($$p --version)"; exec $$p -m venv $(VENV); fi; done; \
-	echo "Python 3.11 or 3.12 is needed and was not found: install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+# The environment is made anew when it is half made, when its Python is gone, and when PYTHON names another.
+SOUND := $(shell $(BIN)/python -c '' 2>/dev/null && { [ -z "$(PYTHON)" ] || [ "$(PYTHON)" = "$$(cat $(VENV)/.python)" ]; } && echo yes)
+ifneq ($(SOUND),yes)
+.PHONY: $(VENV)/.python
+endif
 
-$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
-	@echo "installing from requirements.lock (a minute or two the first time)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+# The pip that Python brings installs at half the speed of the pinned one.
+$(VENV)/.python:
+	@for python in $(or $(PYTHON),python3 python3.12 python3.11); do \
+	  "$$python" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || continue; \
+	  echo "setting up $(VENV) with $$("$$python" --version): half a minute to two minutes, once"; \
+	  rm -f $@ && "$$python" -m venv --clear $(VENV) \
+	  && sed -n '/^pip==/,/^    # via/p' requirements-dev.lock >$(VENV)/pip.lock \
+	  && $(BIN)/python -m pip install -qq --require-hashes -r $(VENV)/pip.lock \
+	  && echo "$$python" >$@; exit; done; \
+	for python in $(or $(PYTHON),python3); do "$$python" --version 2>/dev/null | sed 's/$$/ cannot be used./' >&2; done; \
+	echo "Python 3.11 or 3.12 with its venv module is needed: install it (Debian: python3-venv) or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+
+# Bytecode is made for what serving imports, not for all that is installed: that would take longer than the installation.
+# requirements-dev.lock holds all that requirements.lock holds, so one installation does for both.
+define install
+@$(BIN)/python -m pip install -qq --no-compile --require-hashes -r $(1)
+@$(BIN)/python -m pip install -qq --no-compile --no-deps --no-build-isolation -e .
+@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import router.app, router.background, router.supervisor'
+endef
+
+$(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/.python
+	$(call install,requirements.lock)
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@touch $@
+$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml $(VENV)/.python
+	$(call install,requirements-dev.lock)
+	@touch $@ $(VENV)/.runtime

@@ -35,6 +35,6 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["router", "health"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["router", "health"]
 ENTRYPOINT ["router"]
 CMD ["serve"]

@@ -24,6 +24,8 @@ _NAME = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]+ (?:[A-ZÀ-Þ]\. )?[A-ZÀ-Þ][a-zß-ÿ
 _DIGITS = "123456789"
 _BLANKS = ",.'\"-_"
 _OTHER_BLANKS = "’‘“”„«»–—…¿¡·，。、"
+_WITHOUT_BLANKS = "\u2e80"  # from here on scripts that do not part words: each character counts as one
+_CHARACTER = re.compile(r"[\u2e80-\uffff]")
 _SIGNS = "?!(){}[]=;:<>/+*^$%#@\\|&`€£√∑∫≤≥？"
 
 
@@ -34,6 +36,7 @@ def _thermometer(name: str, *edges: int) -> tuple[tuple[int, ...], tuple[str, ..
 
 _MEASURES = (
     _thermometer("characters", 20, 40, 60, 90, 130, 200, 300, 450, 700, 1_000, 1_500, 2_500, 4_000, 8_000),
+    _thermometer("opening", 30, 60, 100, 160, 250, 400, 700, 1_200),  # first line: an instruction, or already the problem
     _thermometer("lines", 0, 1, 3, 7, 15, 30),
     _thermometer("indented", 0, 2, 7, 20),
     _thermometer("digits", 0, 2, 4, 8, 16, 32, 64),
@@ -58,6 +61,8 @@ def words(text: str) -> list[str]:
         plain = plain.replace(digit, "0")
     for blank in _BLANKS if plain.isascii() else _BLANKS + _OTHER_BLANKS:
         plain = plain.replace(blank, " ")
+    if not plain.isascii() and max(plain) >= _WITHOUT_BLANKS:
+        plain = _CHARACTER.sub(r" \g<0> ", plain)
     for sign in _SIGNS:
         plain = plain.replace(sign, f" {sign} ")
     return plain.split()
@@ -67,6 +72,7 @@ def measures(text: str, found: list[str], length: int | None = None) -> list[str
     """Keys for how long, how structured and how numeric a text is. `length` in characters, where `text` is an excerpt."""
     counts = (
         len(text) if length is None else length,
+        len(text.partition("\n")[0]),
         text.count("\n"),
         text.count("\n  ") + text.count("\n\t"),
         sum(map(str.isdigit, found)),

@@ -51,11 +51,14 @@ def windows(parts: Iterable[Part]) -> Iterator[str]:
     nor the last of many messages is passed over.
     """
     texts = [part.text for part in parts if _counts(part)]
-    spans = [(text, start) for text in texts for start in range(0, len(text), _WINDOW)]
+    spans: list[tuple[str, int, int]] = []
+    for text in texts:
+        size = -(-len(text) // -(-len(text) // _WINDOW))  # equal windows: a short rest would fall to the model for prompts
+        spans += [(text, start, start + size) for start in range(0, len(text), size)]
     step = max(len(spans) / _MOST_WINDOWS, 1.0)
     for number in range(min(len(spans), _MOST_WINDOWS)):
-        text, start = spans[int(number * step)]
-        yield text[start : start + _WINDOW]
+        text, start, end = spans[int(number * step)]
+        yield text[start:end]
 
 
 def _counts(part: Part) -> bool:

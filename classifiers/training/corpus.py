@@ -14,7 +14,9 @@ CORPUS = Path(__file__).parent / "corpus"
 BLIND_SHARE = 10  # one template in ten is never trained on
 
 _SLOT = re.compile(r"\{([a-z]+)\}")
-_ASK_FILES = ("asks_work.txt", "asks_knowledge.txt", "asks_tools.txt")
+_ONE_OF = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")  # `[a|b]`, also inside another one
+_ASK_FILES = ("asks_work.txt", "asks_knowledge.txt", "asks_tools.txt", "asks_more.txt", "asks_acts.txt")
+_TOPIC_FILES = ("topics_short.txt", "topics_more.txt")
 _FOREIGN = frozenset(
     "der die das ein eine einen und mir ich bitte wie was ist auf für von im zur schreibe plane le la les un une des est que"
     " pour sur avec el los una qué cómo por para del con mi dans ce cette".split()
@@ -32,6 +34,7 @@ _TASKS_ON_DOCUMENTS = (
     "Make this clearer:\n\n", "Draft an answer to the following.\n\n", "Here is the file.\n\n", "Check this for mistakes: ", "", "", "", "",
 )  # fmt: skip
 _MOST_CHARACTERS = 2_400
+_HANDS = 4
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -66,7 +69,7 @@ def digest() -> str:
 def examples(seed: int, share: float = 1.0) -> list[Example]:
     """All examples, in a fixed order. `share` in (0, 1] thins the templates out, for quick checks of the machinery."""
     made = _Maker(seed)
-    return [*made.asks(share), *made.short_topics(share), *made.documents(share)]
+    return [*made.asks(share), *made.graded(share), *made.short_topics(share), *made.documents(share)]
 
 
 def is_blind(template: str) -> bool:
@@ -152,6 +155,11 @@ class _Maker:
 
     # Texts
 
+    def _choose(self, template: str) -> str:
+        """One of each `[a|b]`, with the blanks that an empty choice leaves taken out."""
+        chosen = _ONE_OF.sub(lambda found: self._random.choice(found[1].split("|")), template)
+        return re.sub(r" {2,}", " ", chosen) if chosen != template else template
+
     def _fill(self, template: str, pool: _Pool, topics: set[str]) -> str:
         def value(found: re.Match[str]) -> str:
             name = found[1]
@@ -162,14 +170,14 @@ class _Maker:
             if name in ("text", "snippet"):
                 sensitive = self._random.random() < (0.3 if name == "text" else 0.15)
                 topic = self._random.choice(sorted(pool.sentences)) if sensitive else "none"
-                topics.add(topic)
+                topics.update(topic.split(","))
                 count = self._between(2, 14) if name == "text" else self._between(1, 2)
                 return self._document(topic, count, pool, topics)
             if name in self._made:
                 return self._made[name]()
             return self._pick(name) if name in self._slots else found[0]
 
-        return _SLOT.sub(value, template)
+        return _SLOT.sub(value, self._choose(template))
 
     def _document(self, topic: str, count: int, pool: _Pool, topics: set[str]) -> str:
         known = pool.sentences[topic]
@@ -202,8 +210,7 @@ class _Maker:
                 task, complexity, capabilities, objects, *rest = header
                 blind = is_blind(template)
                 english = not _FOREIGN & set(template.lower().split())
-                variants = 14 if _SLOT.search(template) else 7
-                for _ in range(variants):
+                for _ in range(_variants(template)):
                     topics: set[str] = set()
                     text = self._fill(template, self._pools[blind], topics)
                     yield Example(
@@ -218,36 +225,72 @@ class _Maker:
                         topics=None if "restricted" in capabilities else frozenset(topics - {"none"}),
                     )
 
+    def graded(self, share: float) -> Iterator[Example]:
+        """Problems of one to eight steps: the more steps, the harder."""
+        kinds: dict[tuple[str, ...], dict[str, list[str]]] = {}
+        for header, line in sections("graded.txt"):
+            place, _, sentence = line.partition("\t")
+            kinds.setdefault(tuple(header), {}).setdefault(place, []).append(sentence)
+        for (task, base, per_step), lines in kinds.items():
+            for start in lines["start"]:
+                blind = is_blind(start)
+                for _ in range(int(30 * share)):
+                    count = self._between(0, min(7, len(lines["step"])))
+                    chosen = [start, *self._random.sample(lines["step"], count), self._random.choice(lines["end"])]
+                    text = self._disturb(" ".join(self._fill(line, self._pools[blind], set()) for line in chosen), imperative=False)
+                    yield Example(
+                        text=text,
+                        group=start,
+                        blind=blind,
+                        task=task,
+                        complexity=min(float(base) + float(per_step) * count, 0.95),
+                        capabilities=frozenset(),
+                        objects=frozenset({"code"} if task == "coding" else ()),
+                        delegates=False,
+                        topics=frozenset(),
+                    )
+
     def short_topics(self, share: float) -> Iterator[Example]:
         """Short texts with a sensitive subject, and public ones on the same subjects."""
-        for header, template in sections("topics_short.txt"):
+        for header, template in (pair for name in _TOPIC_FILES for pair in sections(name)):
             if self._random.random() >= share:
                 continue
             blind = is_blind(template)
-            for _ in range(10 if _SLOT.search(template) else 5):
+            for _ in range(_variants(template)):
                 topics = set(header)
-                text = self._fill(template, self._pools[blind], topics)
-                yield Example(
-                    text=self._disturb(text, imperative=False), group=template, blind=blind, topics=frozenset(topics - {"none"})
-                )
+                text = self._disturb(self._fill(template, self._pools[blind], topics), imperative=False)
+                yield Example(text=text, group=template, blind=blind, topics=frozenset(topics - {"none"}))
 
     def documents(self, share: float) -> Iterator[Example]:
-        """Longer texts: sentences of one subject, or code, with and without an instruction."""
-        for blind, rounds in ((False, int(280 * share)), (True, int(32 * share))):
+        """Longer texts: sentences of one subject, or code, with and without an instruction.
+
+        The sentences are dealt into hands, a document holds those of one: whoever leaves a group out for measuring then
+        measures on sentences that the others do not hold.
+        """
+        for blind, rounds in ((False, int(70 * share)), (True, int(8 * share))):
             pool = self._pools[blind]
-            for topic in sorted(pool.sentences):
-                for number in range(rounds * 4 if topic == "none" else rounds):
-                    topics = {topic}
-                    text = self._document(topic, self._between(2, 30), pool, topics)
-                    yield self._with_task(text, f"{topic} {blind} {number}", topics, blind=blind)
-            for number in range(rounds):
-                code = "\n\n".join(self._random.sample(pool.code, min(len(pool.code), self._between(1, 4))))
-                start = self._between(0, len(code) // 3)
-                yield self._with_task(code[start:], f"code {blind} {number}", {"source_code"}, blind=blind)
+            hands = 1 if blind else _HANDS
+            for hand in range(hands):
+                dealt = _Pool({topic: lines[hand::hands] for topic, lines in pool.sentences.items()}, pool.code[hand::hands])
+                for topic in sorted(dealt.sentences):
+                    for _ in range(rounds * (6 if topic == "none" else 1)):
+                        topics = set(topic.split(","))
+                        text = self._document(topic, self._between(2, 30), dealt, topics)
+                        yield self._with_task(text, f"{topic} {blind} {hand}", topics, blind=blind)
+                for _ in range(rounds):
+                    code = "\n\n".join(self._random.sample(dealt.code, min(len(dealt.code), self._between(1, 4))))
+                    start = self._between(0, len(code) // 3)
+                    yield self._with_task(code[start:], f"code {blind} {hand}", {"source_code"}, blind=blind)
 
     def _with_task(self, text: str, group: str, topics: set[str], *, blind: bool) -> Example:
         text = (self._random.choice(_TASKS_ON_DOCUMENTS) + text)[:_MOST_CHARACTERS]
         return Example(text=text, group=group, blind=blind, topics=frozenset(topics - {"none"}))
+
+
+def _variants(template: str) -> int:
+    """How many examples a template makes: more where it can say more different things."""
+    choices = template.count("|")
+    return min(10 + 2 * choices, 70) if choices else 10 if _SLOT.search(template) else 5
 
 
 def _names(field: str) -> frozenset[str]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 from governed import deployment, rule_files
+from inspecting import rows
 from pydantic import BaseModel
 from running import Running, running
 from stub_provider import StubProvider, serving
+
+from router.exchange import Admitted, Record, Turned
+from routing_rules.decide import decide
+from routing_rules.load import load
 
 WEATHER: Any = {
     "type": "function",
@@ -80,10 +85,10 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 
 
 @pytest.fixture
-def fresh(behind: Behind) -> Iterator[Behind]:
+def fresh(behind: Behind) -> Behind:
     behind.stub.requests.clear()
     behind.stub.scripts.clear()
-    yield behind
+    return behind
 
 
 # ── with the simulated provider ───────────────────────────────────────────────────────────────────────────────────────
@@ -311,14 +316,7 @@ def test_a_field_beyond_the_specification_goes_only_where_the_catalogue_allows_i
     assert (refused.json()["error"]["code"], refused.json()["error"]["param"]) == ("unknown_parameter", "top_q")
 
 
-def test_every_recorded_decision_comes_out_the_same_again(fresh: Behind, tmp_path: Path) -> None:
-    import msgspec
-    from inspecting import rows
-
-    from router.exchange import Admitted, Record, Turned
-    from routing_rules.decide import decide
-    from routing_rules.load import load
-
+def test_every_recorded_decision_comes_out_the_same_again(fresh: Behind) -> None:
     fresh.post("chat/completions", {"model": "auto", "messages": HELLO})
     fresh.service.settled()
     data_dir = fresh.service.data_dir

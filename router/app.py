@@ -23,6 +23,7 @@ from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
 from router.clock import utc_now
 from router.errors import Refused, RouterError
+from router.handshake import say_ready
 from router.secret_key import read_secret
 from router.services import Services
 from router.settings import Settings, provider_environment
@@ -223,14 +224,6 @@ def _authenticated(worker: Worker, request: Request) -> None:
 def _error(error: RouterError) -> JSONResponse:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return JSONResponse(error.body(), status_code=error.row.status, headers=headers)
-
-
-def say_ready() -> None:
-    """Tell the supervisor, over the pipe that it left open for this."""
-    descriptor = os.environ.pop("ROUTER_READY_FD", None)
-    if descriptor is not None:
-        os.write(int(descriptor), b"1")
-        os.close(int(descriptor))
 
 
 def run_worker(settings: Settings) -> None:

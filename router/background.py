@@ -9,9 +9,9 @@ import os
 import signal
 
 from router import telemetry
-from router.app import say_ready
 from router.clock import utc_now
 from router.errors import RouterError
+from router.handshake import say_ready
 from router.settings import Settings
 from router.storage.audit_chain import Checkpoints
 from router.storage.drainer import Drainer
@@ -23,15 +23,12 @@ from router.storage.sql.engine import open_engine
 REAP_SECONDS = 1.0
 COLLECTOR = (50_000, 20, 100)
 """A batch holds tens of thousands of small values that all live until it is committed: looking for garbage among them is in vain."""
-NICENESS = 5
-"""The records can wait for a moment; the requests cannot."""
 
 
 async def run_background(settings: Settings) -> None:
     """Run until SIGTERM; then drain what is there and sign a last checkpoint."""
     if settings.redis_url is None:
         raise RuntimeError("the drainer needs ROUTER_REDIS_URL; `router serve` sets it")
-    os.nice(NICENESS)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)

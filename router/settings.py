@@ -13,6 +13,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from router.handshake import GO, READY
+
 
 class SettingsError(Exception):
     """A setting is wrong; the message names each one and what is expected of it."""
@@ -151,7 +153,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 NOT_SETTINGS = frozenset(
-    {"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_READY_FD", "ROUTER_RUNTIME_DIR", "ROUTER_WORKER_ID"}
+    {"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", GO, READY, "ROUTER_RUNTIME_DIR", "ROUTER_WORKER_ID"}
 )
 """Variables with our prefix that are not the service's settings: the demo's, the tests' and the supervisor's own."""
 

@@ -10,13 +10,17 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from router import telemetry
-from router.bootstrap import Prepared, prepare
+from router.handshake import GO, READY
 from router.settings import Settings
 from router.storage.embedded_redis import EmbeddedRedis
+
+if TYPE_CHECKING:
+    from router.bootstrap import Prepared
 
 READY_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 0.2
@@ -39,13 +43,17 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
 
-    async def keep_running(self, ready: asyncio.Event) -> None:
-        """Start it, set `ready` when it says so, start it again whenever it dies; return when it was told to stop."""
+    async def keep_running(self, go: asyncio.Event, ready: asyncio.Event) -> None:
+        """Start it, let it work from `go` on, set `ready` when it says so, start it again whenever it dies.
+
+        Returns when it was told to stop.
+        """
         pause = RESTART_PAUSE_SECONDS
         clock = asyncio.get_running_loop()
         while not self._stopping:
             began = clock.time()
             reader, writer = os.pipe()
+            gate, opener = os.pipe()
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
@@ -54,16 +62,20 @@ class Child:
                     *self._arguments,
                     env={
                         **self._environment,
-                        "ROUTER_READY_FD": str(writer),
+                        READY: str(writer),
+                        GO: str(gate),
                         "ROUTER_WORKER_ID": f"{self.name}-{os.urandom(4).hex()}",
                     },
-                    pass_fds=(writer,),
+                    pass_fds=(writer, gate),
                     start_new_session=True,  # Ctrl-C reaches the supervisor, which stops the others in order
                 )
             finally:
                 os.close(writer)
+                os.close(gate)
+            told = asyncio.ensure_future(_say_go(opener, go))
             announced = asyncio.ensure_future(_said_ready(reader, ready))
             code = await self._process.wait()
+            told.cancel()
             announced.cancel()
             telemetry.forget_process(self._process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])
             if self._stopping:
@@ -78,6 +90,14 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(how)
+
+
+async def _say_go(opener: int, go: asyncio.Event) -> None:
+    """Let a child do its work once it may; without that word it exits when this end of the pipe is closed."""
+    with os.fdopen(opener, "wb", buffering=0) as pipe:
+        await go.wait()
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write(b"1")
 
 
 async def _said_ready(reader: int, ready: asyncio.Event) -> None:
@@ -107,8 +127,12 @@ def free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def supervise(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises PortTaken, RedisNotStarted, BootstrapError with one sentence each."""
+async def supervise(settings: Settings, prepare: Callable[[Settings, str], Prepared]) -> int:
+    """Run until SIGTERM or SIGINT; the exit status.
+
+    `prepare` makes the stores ready, given the URL of Redis, while the processes import what they need. Raises PortTaken and
+    RedisNotStarted with one sentence each, and what `prepare` raises.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -123,7 +147,6 @@ async def supervise(settings: Settings) -> int:
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
         if embedded is not None:
             redis_url = await asyncio.to_thread(embedded.start)
-        prepared = await asyncio.to_thread(prepare, settings, redis_url)
         environment = {
             **os.environ,
             "ROUTER_HOST": settings.host,
@@ -131,14 +154,21 @@ async def supervise(settings: Settings) -> int:
             "ROUTER_DATA_DIR": str(settings.data_dir.absolute()),
             "ROUTER_REDIS_URL": redis_url,
             "ROUTER_WORKERS": str(settings.workers),
-            "ROUTER_GOVERNANCE": prepared.governance,
+            "ROUTER_GOVERNANCE": settings.governance_mode,
             "ROUTER_RUNTIME_DIR": str(runtime_dir),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
         }
         drainer = Child("drainer", ["drain"], environment)
         workers = [Child(f"worker{number}", ["work"], environment) for number in range(settings.workers)]
-        ready = {child.name: asyncio.Event() for child in (drainer, *workers)}
-        running = {child.name: asyncio.create_task(child.keep_running(ready[child.name])) for child in (drainer, *workers)}
+        go = asyncio.Event()
+        ready = {child.name: asyncio.Event() for child in (*workers, drainer)}
+        running = {child.name: asyncio.create_task(child.keep_running(go, ready[child.name])) for child in (*workers, drainer)}
+        try:
+            prepared = await asyncio.to_thread(prepare, settings, redis_url)
+        except BaseException:
+            await _within(0.0, [*workers, drainer], running)
+            raise
+        go.set()
         watcher = asyncio.create_task(_watch_redis(embedded)) if embedded is not None else None
         stopped = asyncio.create_task(stop.wait())
         all_ready = asyncio.create_task(_all_of(*(ready[worker.name] for worker in workers)))

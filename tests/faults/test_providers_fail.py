@@ -88,10 +88,10 @@ def forget_cool_downs(service: Running) -> None:
 def test_a_stream_that_breaks_off_ends_with_an_error_event_and_not_as_if_it_were_whole(lone: Behind, behaviour: str) -> None:
     lone.stub.script("m", behaviour)
     client = openai.OpenAI(base_url=lone.service.base_url + "/v1", api_key=lone.key, max_retries=0)
-    seen = []
+    seen: list[object] = []
+    stream = client.chat.completions.create(**BODY, stream=True)
     with pytest.raises(openai.APIError):
-        for chunk in client.chat.completions.create(**BODY, stream=True):
-            seen.append(chunk)
+        seen.extend(stream)
     assert seen
     raw = lone.post(stream=True)
     assert b"[DONE]" not in raw.content

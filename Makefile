@@ -20,8 +20,8 @@ run: $(VENV)/.runtime ## set up and serve on 127.0.0.1:8080
 demo: $(VENV)/.runtime ## a dozen telling tasks against the running service
 	@$(BIN)/router demo --port $(PORT) --data-dir $(DATA_DIR)
 
-test: $(VENV)/.dev ## set up and run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## set up and run the tests (TESTS= names some of them)
+	$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/.dev ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

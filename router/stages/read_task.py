@@ -1,7 +1,7 @@
 """Read a checked body into the one normal form: parts, tools, features, wishes and references.
 
 Everything that is sent is read: a string of the body either stands in the text of a part, makes a part that says it cannot be
-read, or is a control field (a model name, a role, a type, an id, a word of the specification).
+read, or is a control field (a model name, a role, a type, a word of the specification). Ids are text: an app may write anything there.
 """
 
 from __future__ import annotations
@@ -68,15 +68,10 @@ _CONTROL = frozenset(
     {
         "type",
         "role",
-        "id",
-        "call_id",
-        "caller",
         "status",
         "phase",
         "detail",
         "execution",
-        "approval_request_id",
-        "container_id",
         "prompt_cache_breakpoint",
         "button",
         "memory_limit",
@@ -86,11 +81,14 @@ _CONTROL = frozenset(
         "end_index",
     }
 )
-"""Fields inside items and parts whose values are ids, positions or words of the specification."""
+"""Fields inside items and parts whose values are positions or words of the specification."""
+
+_IDS = frozenset({"id", "call_id", "caller_id", "approval_request_id", "container_id"})
+"""Fields inside items and parts whose values are ids."""
 
 _SPECIFIED = frozenset(
     """
-    acknowledged_safety_checks action actions allowed_domains annotations approve authorization background city code command
+    acknowledged_safety_checks action actions allowed_domains annotations approve authorization background caller city code command
     commands content country created_by data description diff domain domain_secrets encrypted_content environment exit_code
     file_data file_id file_ids file_url filename fingerprint image_url input keys logs max_output_length message name namespace
     network_policy operation outcome output output_format outputs path pattern pending_safety_checks quality queries query reason
@@ -107,8 +105,9 @@ _RESULT_FIELDS = frozenset({"output", "outputs", "results", "result", "error"})
 """Fields of items that hold what a tool answered, whoever sent the item."""
 
 _MESSAGE_FIELDS = frozenset({"role", "content", "tool_call_id"})
-_MESSAGE_ITEM_FIELDS = frozenset({"type", "role", "content", "id", "status", "phase"})
-_TOOL_ITEM_FIELDS = frozenset({"type", "role", "tools", "id", "status", "call_id", "execution"})
+_MESSAGE_ITEM_FIELDS = frozenset({"type", "role", "content", "status", "phase"})
+_TOOL_ITEM_FIELDS = frozenset({"type", "role", "tools", "status", "execution"})
+_CHOICE_FIELDS = frozenset({"type", "name", "server_label"})
 _CALL_FIELDS = frozenset({"id", "type", "index", "function", "custom"})
 _PART_FIELDS: dict[str, frozenset[str]] = {
     kind: frozenset({"type", "prompt_cache_breakpoint", *fields})
@@ -124,10 +123,17 @@ _PART_FIELDS: dict[str, frozenset[str]] = {
 }
 """Fields that have a reader of their own, by the kind of message, item or part."""
 
+_NESTED = {"code_interpreter": "container", "shell": "environment", "image_generation": "input_image_mask"}
+"""Hosted tool → its field whose shape the specification fixes, where files may be named."""
+
 _LONG_TEXT = 262_144  # characters
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/x-", "application/javascript")
+_DATA_HEAD = re.compile(r"data:(?P<media>[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})(?:;charset=[A-Za-z0-9-]{1,32})?;base64,")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_PNG = "data:image/png;base64,"
+_PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _BINARY_STARTS = (b"%PDF", b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff")
 
 
@@ -269,8 +275,9 @@ class _Reading:
     def image(self, url: str | None, detail: str | None, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
         self.features.add(Feature.VISION)
         self.unreadable("image", role, path, turn, call_id)
-        if url and not url.startswith("data:"):
-            self.text(url, role, Provenance.ATTACHMENT, path, turn, call_id)
+        if url and not _is_picture(url):
+            text = _decoded(url) if url.startswith("data:") else None
+            self.text(url if text is None else text, role, Provenance.ATTACHMENT, path, turn, call_id)
         self.bound += _IMAGE_ORIGINAL if detail == "original" else _IMAGE
 
     def audio(self, data: str | None, role: Role, path: str, turn: int) -> None:
@@ -280,6 +287,12 @@ class _Reading:
             self.unbounded = True
         else:
             self.bound += len(data) // _AUDIO_BYTES_PER_TOKEN + 1
+            self.undecodable(data, role, path, turn)
+
+    def undecodable(self, data: str, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
+        """What stands where base64 should, and is none: plain text that is sent all the same."""
+        if not _is_base64(data):
+            self.text(data, role, Provenance.ATTACHMENT, path, turn, call_id)
 
     def file(self, file: JsonObject, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
         """A file by its data, its id at the provider, or its address."""
@@ -290,11 +303,13 @@ class _Reading:
             text = _decoded(data)
             if text is None:
                 self.unreadable("file", role, f"{path}.file_data", turn, call_id)
+                self.undecodable(data, role, f"{path}.file_data", turn, call_id)
                 self.unbounded = True  # a page of a few bytes may unfold to any number of tokens
             else:
                 self.text(text, role, Provenance.ATTACHMENT, f"{path}.file_data", turn, call_id)
-        if file.get("file_id"):
+        if file_id := file.get("file_id"):
             self.unreadable("file", role, f"{path}.file_id", turn, call_id)
+            self.text(file_id, role, Provenance.ATTACHMENT, f"{path}.file_id", turn, call_id)
             self.unbounded = True
         if url := file.get("file_url"):
             self.unreadable("remote", role, f"{path}.file_url", turn, call_id)
@@ -316,7 +331,9 @@ class _Reading:
                 if held is None or name in _CONTROL:
                     continue
                 of = (Role.TOOL, Provenance.TOOL_RESULT) if name in _RESULT_FIELDS else (role, provenance)
-                if name in _SPECIAL:
+                if name in _IDS:
+                    self.leaves(held, role, Provenance.METADATA, f"{path}.{name}", turn, call_id)
+                elif name in _SPECIAL:
                     for place, one in ((f"{path}.{name}", held),) if type(held) is str else _places(held, f"{path}.{name}"):
                         _SPECIAL[name](self, one, role, place, turn, call_id)
                 elif name in _SPECIFIED:
@@ -363,6 +380,8 @@ class _Reading:
                 self.issued_id(call_id)
             content = message.get("content")
             path = f"messages[{turn}]"
+            if call_id:
+                self.text(call_id, role, Provenance.METADATA, f"{path}.tool_call_id", turn, call_id)
             if type(content) is str:
                 self.text(content, role, provenance, f"{path}.content", turn, call_id)
             elif content:
@@ -385,6 +404,7 @@ class _Reading:
                 self.text(value, role, Provenance.METADATA, f"{path}.name", turn)
             elif field == "audio":
                 self.audio(value.get("data"), role, f"{path}.audio", turn)
+                self.text(value["id"], role, Provenance.METADATA, f"{path}.audio.id", turn)
                 self.features.add(Feature.STORED_STATE)
                 self.text(value.get("transcript") or "", role, provenance, f"{path}.audio.transcript", turn)
             elif field == "refusal" or field == "annotations":
@@ -397,6 +417,7 @@ class _Reading:
     def chat_call(self, call: JsonObject, path: str, turn: int) -> None:
         self.features.add(Feature.TOOLS)
         self.issued_id(call["id"])
+        self.text(call["id"], Role.ASSISTANT, Provenance.METADATA, f"{path}.id", turn, call["id"])
         if call["type"] == "custom":
             self.features.add(Feature.CUSTOM_TOOLS)
             self.called(call["custom"], call["id"], f"{path}.custom", turn)
@@ -425,8 +446,10 @@ class _Reading:
         elif kind == "input_image":
             name = "image_url" if part.get("image_url") else "file_id"
             self.image(part.get("image_url"), part.get("detail"), role, f"{path}.{name}", turn, call_id)
-            if name == "image_url" and part.get("file_id"):
-                self.unreadable("image", role, f"{path}.file_id", turn, call_id)
+            if file_id := part.get("file_id"):
+                self.text(file_id, role, Provenance.ATTACHMENT, f"{path}.file_id", turn, call_id)
+                if name == "image_url":
+                    self.unreadable("image", role, f"{path}.file_id", turn, call_id)
         elif kind == "input_audio":
             self.audio(part["input_audio"]["data"], role, f"{path}.input_audio.data", turn)
         elif kind == "file":
@@ -448,7 +471,7 @@ class _Reading:
             if kind in ("function", "custom"):
                 self.tool(tool[kind], kind, path)
             else:
-                self.hosted_tool(tool, path)
+                self.hosted_tool(tool, path, {})
 
     def functions(self, functions: list[JsonObject]) -> None:
         for index, function in enumerate(functions):
@@ -506,8 +529,8 @@ class _Reading:
             else:
                 self.hosted_tool(tool, path)
 
-    def hosted_tool(self, tool: JsonObject, path: str) -> None:
-        """A tool that the provider runs, or of a type that nobody knows."""
+    def hosted_tool(self, tool: JsonObject, path: str, nested: Mapping[str, str] = _NESTED) -> None:
+        """A tool that the provider runs, or of a type that nobody knows. `nested`: the fields of a known shape, by the tool's type."""
         self.features.add(Feature.HOSTED_TOOLS)
         kind = tool["type"]
         self.tools.append(ToolAsk(kind, kind, path, tool.get("server_label")))
@@ -515,7 +538,7 @@ class _Reading:
         for field, value in tool.items():
             if field in ("authorization", "headers"):  # apart from the definition, so that a finding says where it is
                 self.free(value, Role.SYSTEM, Provenance.TOOL_DEFINITION, f"{path}.{field}")
-            elif field in ("container", "environment", "input_image_mask"):
+            elif field == nested.get(kind):
                 self.leaves(value, Role.SYSTEM, Provenance.TOOL_DEFINITION, f"{path}.{field}")
             elif field != "type" and value is not None:
                 rest[field] = value
@@ -582,7 +605,7 @@ class _Reading:
                 self.content_part(part, role, provenance, f"{path}.output[{index}]", turn, call_id)
             item = {field: value for field, value in item.items() if field != "output"}
         if kind == "image_generation_call" and item.get("result"):
-            self.image(None, None, role, f"{path}.result", turn)
+            self.image(f"{_PNG}{item['result']}", None, role, f"{path}.result", turn)
             item = {field: value for field, value in item.items() if field != "result"}
         if kind in ("function_call", "function_call_output"):
             self.features.add(Feature.TOOLS)
@@ -595,9 +618,14 @@ class _Reading:
             self.tool_choice = ToolChoice(choice)
         elif choice["type"] == "allowed_tools":
             names = tuple(_chosen(tool) for tool in choice["tools"])
+            for index, tool in enumerate(choice["tools"]):
+                if not tool.keys() <= _CHOICE_FIELDS or tool["type"] == "mcp":
+                    self.free(tool, Role.SYSTEM, Provenance.METADATA, f"tool_choice.tools[{index}]")
             self.tool_choice = ToolChoice("allowed", names, choice["mode"] == "required")
         else:
             self.tool_choice = ToolChoice("named", (_chosen(choice),), True)
+            if choice["type"] == "mcp":  # may name one of the server's tools, which only the server knows
+                self.text(choice.get("name") or "", Role.SYSTEM, Provenance.METADATA, "tool_choice.name")
 
     def chosen(self) -> ToolChoice:
         """The choice with names as the asks have them: a tool inside a namespace may be chosen by its own name, a hosted tool by
@@ -673,6 +701,11 @@ class _Reading:
         for index, part in enumerate(content):
             self.text(part["text"], Role.ASSISTANT, Provenance.METADATA, f"prediction.content[{index}].text")
 
+    def spoken(self, options: JsonObject) -> None:
+        voice = options.get("voice")
+        if type(voice) is dict:
+            self.text(voice["id"], Role.SYSTEM, Provenance.METADATA, "audio.voice.id")
+
     def modalities(self, wanted: list[str]) -> None:
         if "audio" in wanted:
             self.features.add(Feature.AUDIO)
@@ -719,12 +752,10 @@ def _definition(tool: JsonObject) -> str:
 def _decoded(data: str) -> str | None:
     """The text of a file sent as base64 or as a data URI; None where it is not text."""
     if data.startswith("data:"):
-        head, comma, data = data.partition(",")
-        media_type = head[5:].lower()
-        if not comma or not (media_type.startswith(_TEXT_TYPES) or media_type.partition(";")[0].endswith(("+json", "+xml"))):
+        head = _DATA_HEAD.match(data)
+        if head is None or not (head["media"].startswith(_TEXT_TYPES) or head["media"].endswith(("+json", "+xml"))):
             return None
-        if not media_type.endswith(";base64"):
-            return None
+        data = data[head.end() :]
     try:
         content = b64decode(data, validate=True)
         if content.startswith(_BINARY_STARTS) or b"\0" in content:
@@ -732,6 +763,24 @@ def _decoded(data: str) -> str | None:
         return content.decode()
     except ValueError:
         return None
+
+
+def _is_base64(data: str) -> bool:
+    """Whether nothing but base64 stands there, after the head of a data URI where there is one."""
+    head = _DATA_HEAD.match(data)
+    return not data[head.end() if head else 0 :].encode().translate(None, _BASE64)
+
+
+def _is_picture(url: str) -> bool:
+    """Whether an address is a data URI that holds a picture, of which no text can be read."""
+    head = _DATA_HEAD.match(url)
+    if head is None or not head["media"].startswith("image/"):
+        return False
+    try:
+        start = b64decode(url[head.end() : head.end() + 16].rstrip("=") + "==")
+    except ValueError:
+        return False
+    return (start.startswith(_PICTURE_STARTS) or start[4:8] == b"ftyp") and _is_base64(url)
 
 
 def _chosen(choice: JsonObject) -> str:
@@ -768,8 +817,15 @@ def _image_leaf(reading: _Reading, url: str, role: Role, path: str, turn: int, c
     reading.image(url, None, role, path, turn, call_id)
 
 
-def _file_leaf(reading: _Reading, _: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
+def _file_leaf(reading: _Reading, file_id: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
     reading.unreadable("file", role, path, turn, call_id)
+    reading.text(file_id, role, Provenance.ATTACHMENT, path, turn, call_id)
+    reading.unbounded = True
+
+
+def _data_leaf(reading: _Reading, data: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
+    reading.unreadable("file", role, path, turn, call_id)
+    reading.undecodable(data, role, path, turn, call_id)
     reading.unbounded = True
 
 
@@ -782,7 +838,7 @@ _SPECIAL: dict[str, Callable[[_Reading, str, Role, str, int, str | None], None]]
     "image_url": _image_leaf,
     "file_id": _file_leaf,
     "file_ids": _file_leaf,
-    "data": _file_leaf,
+    "data": _data_leaf,
     "encrypted_content": _encrypted_leaf,
 }
 """Strings inside items that are no text."""
@@ -811,7 +867,7 @@ _READERS: dict[Endpoint, dict[str, Reader | None]] = {
     Endpoint.CHAT: _COMMON
     | {
         "messages": _Reading.messages,
-        "audio": None,
+        "audio": _Reading.spoken,
         "frequency_penalty": None,
         "function_call": _Reading.function_call,
         "functions": _Reading.functions,

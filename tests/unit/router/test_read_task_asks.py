@@ -331,7 +331,7 @@ def test_the_bound_is_never_less_than_the_bytes_of_all_text() -> None:
 
 
 def test_images_and_audio_count_as_tokens_not_as_bytes() -> None:
-    picture = "data:image/png;base64," + "A" * 1_000_000
+    picture = "data:image/png;base64,iVBORw0KGgo" + "A" * 1_000_000
     image = chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]})
     original = chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture, "detail": "original"}}]})
     audio = chat({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "A" * 64_000, "format": "mp3"}}]})

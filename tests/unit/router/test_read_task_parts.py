@@ -18,12 +18,8 @@ from router.stages.read_task import NO_HEADERS, read_task
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import Sensitivity
 
-CONTROL = frozenset(
-    """
-    model role type id call_id tool_call_id caller_id approval_request_id previous_response_id container_id voice mode
-    """.split()
-)
-"""Fields that may hold a string of the app's choice and are not read as text: names of models and voices, words, ids."""
+CONTROL = frozenset("model role type previous_response_id voice mode".split())
+"""Fields that may hold a string of the app's choice and are not read as text: names of models and voices, words, an id that we issued."""
 
 
 def task_of(endpoint: Endpoint, body: dict[str, Any], allowed: frozenset[str] = frozenset()) -> Task:
@@ -139,13 +135,15 @@ def test_roles_and_provenance_of_a_chat() -> None:
         ("system", "app", "messages[1].content[0].text", "Use metric units."),
         ("user", "user", "messages[2].content", "How warm is it?"),
         ("user", "metadata", "messages[2].name", "ann"),
+        ("assistant", "metadata", "messages[3].tool_calls[0].id", "call_1"),
         ("assistant", "model", "messages[3].tool_calls[0].function.name", "look_up"),
         ("assistant", "model", "messages[3].tool_calls[0].function.arguments", '{"city":"Bern"}'),
+        ("tool", "metadata", "messages[4].tool_call_id", "call_1"),
         ("tool", "tool_result", "messages[4].content", "21 degrees"),
         ("assistant", "model", "messages[5].content", "Warm."),
     ]
-    assert [part.turn for part in task.parts] == [0, 1, 2, 2, 3, 3, 4, 5]
-    assert [part.call_id for part in task.parts] == [None, None, None, None, "call_1", "call_1", "call_1", None]
+    assert [part.turn for part in task.parts] == [0, 1, 2, 2, 3, 3, 3, 4, 4, 5]
+    assert [part.call_id for part in task.parts] == [None] * 4 + ["call_1"] * 5 + [None]
 
 
 def test_older_function_calls_are_read_like_tool_calls() -> None:
@@ -204,13 +202,19 @@ def test_roles_and_provenance_of_a_responses_request() -> None:
     )
     assert seen(task) == [
         ("user", "user", "input[0].content", "How warm is it?"),
+        ("assistant", "metadata", "input[1].id", "rs_1"),
         ("assistant", "model", "input[1].summary[0].text", "Ask the tool"),
+        ("assistant", "metadata", "input[2].call_id", "call_1"),
         ("assistant", "model", "input[2].name", "look_up"),
         ("assistant", "model", "input[2].arguments", "{}"),
+        ("assistant", "metadata", "input[2].id", "fc_1"),
+        ("tool", "metadata", "input[3].call_id", "call_1"),
         ("tool", "tool_result", "input[3].output", "21 degrees"),
         ("assistant", "model", "input[4].content[0].text", "Warm."),
         ("assistant", "model", "input[4].content[0].annotations[0].url", "https://example.org/warm"),
         ("assistant", "model", "input[4].content[0].annotations[0].title", "Weather"),
+        ("assistant", "metadata", "input[4].id", "msg_1"),
+        ("assistant", "metadata", "input[5].id", "mcp_1"),
         ("assistant", "model", "input[5].server_label", "wiki"),
         ("assistant", "model", "input[5].name", "search"),
         ("assistant", "model", "input[5].arguments", "{}"),
@@ -303,6 +307,7 @@ def test_a_field_of_another_provider_inside_a_message_is_read_and_named() -> Non
         "Hi",
         "reasoning_content",
         "A greeting",
+        "call_1",
         "look_up",
         "{}",
         "extra_content",
@@ -336,7 +341,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
             [("image_url.url", "image", ""), ("image_url.url", None, "https://example.org/a.png?user=ann")],
         ),
         ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, [("input_audio.data", "audio", "")]),
-        ({"type": "file", "file": {"file_id": "file-1"}}, [("file.file_id", "file", "")]),
+        ({"type": "file", "file": {"file_id": "file-1"}}, [("file.file_id", "file", ""), ("file.file_id", None, "file-1")]),
         (
             {"type": "file", "file": {"filename": "ann.txt", "file_data": text_file("Ann's salary")}},
             [("file.filename", None, "ann.txt"), ("file.file_data", None, "Ann's salary")],
@@ -354,8 +359,26 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
             [("file.file_data", "file", "")],
         ),
         ({"type": "file", "file": {"file_data": text_file("%PDF-1.7")}}, [("file.file_data", "file", "")]),
-        ({"type": "file", "file": {"file_data": "data:text/plain,Ann"}}, [("file.file_data", "file", "")]),
-        ({"type": "file", "file": {"file_data": "not base64!"}}, [("file.file_data", "file", "")]),
+        (
+            {"type": "file", "file": {"file_data": "data:text/plain,Ann"}},
+            [("file.file_data", "file", ""), ("file.file_data", None, "data:text/plain,Ann")],
+        ),
+        (
+            {"type": "file", "file": {"file_data": "not base64!"}},
+            [("file.file_data", "file", ""), ("file.file_data", None, "not base64!")],
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": text_file("Ann")}},
+            [("image_url.url", "image", ""), ("image_url.url", None, "Ann")],
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,Ann"}},
+            [("image_url.url", "image", ""), ("image_url.url", None, "data:image/png;base64,Ann")],
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"data": "Ann speaks", "format": "wav"}},
+            [("input_audio.data", "audio", ""), ("input_audio.data", None, "Ann speaks")],
+        ),
         (
             {"type": "file", "file": {"file_data": b64encode(b"\xff\xfe\x00").decode()}},
             [("file.file_data", "file", "")],
@@ -438,6 +461,7 @@ def test_json_in_a_tool_result_is_read_with_its_escapes_resolved() -> None:
         {"role": "tool", "tool_call_id": "call_1", "content": '{"mail": "ann\\u0040example.org", "n": 4}'},
     )
     assert [(part.path, part.text) for part in task.parts[1:]] == [
+        ("messages[1].tool_call_id", "call_1"),
         ("messages[1].content", '{"mail": "ann\\u0040example.org", "n": 4}'),
         ("messages[1].content#json", "mail\nann@example.org\nn\n4"),
     ]

@@ -199,11 +199,13 @@ class _Run:
     def _find(self, compiled: _Compiled, data: bytes, found: list[_Candidate]) -> None:
         rule = compiled.rule
         for match in compiled.regex.finditer(data):
+            start, end = match.span()
+            if start == end:  # a pattern of the organisation's may match nothing
+                continue
             if self._left <= 0:
                 self.complete = False
                 return
             self._left -= 1
-            start, end = match.span()
             if compiled.context is not None and not _near(compiled.context, data, start - rule.before, end + rule.after):
                 continue
             if compiled.unless is not None and compiled.unless.search(data, max(start - 24, 0), end):
@@ -332,7 +334,7 @@ def _window_pattern(words: tuple[str, ...]) -> re.Pattern[bytes] | None:
     if not words:
         return None
     plain = "|".join(re.escape(word) for word in words if word.isascii())
-    foreign = "|".join(re.escape(word) for word in words if not word.isascii())
+    foreign = "|".join(prefilter.any_case(re.escape(word)) for word in words if not word.isascii())
     options = [rf"(?<![A-Za-z0-9])(?:{plain})s?(?![A-Za-z])"] if plain else []
     return re.compile("|".join([*options, *([foreign] if foreign else [])]).encode(), re.IGNORECASE)
 

@@ -14,7 +14,9 @@ from urllib.parse import unquote_to_bytes
 INVISIBLE = "\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff\u20e3\U000e0000-\U000e001f\U000e007f"
 _SPACES = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
 _COMBINING = "\u0300-\u036f\u20d0-\u20e2"
-_STYLED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\u2776-\u2793\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f100-\U0001f16f"
+_STYLED = (
+    "\u017f\u212a\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\u2776-\u2793\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f100-\U0001f16f"
+)
 _OTHER_DIGITS = "\u0660-\u0669\u06f0-\u06f9\u07c0-\u07c9\u0966-\u096f\u09e6-\u09ef\u0a66-\u0a6f\u0ae6-\u0aef\u0b66-\u0b6f\u0be6-\u0bef\u0c66-\u0c6f\u0ce6-\u0cef\u0d66-\u0d6f\u0e50-\u0e59\u0ed0-\u0ed9\u0f20-\u0f29\u1040-\u1049\u17e0-\u17e9\u1810-\u1819"
 _TAGS = "\U000e0020-\U000e007e"
 _LOOKALIKES = dict(zip("АВЕКМНОРСТУХаеорсухіјѕԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοι", "ABEKMHOPCTYXaeopcyxijsdqwABEZHIKMNOPTYXoi", strict=True))
@@ -29,11 +31,11 @@ _DISGUISED = re.compile(
 )
 _EMPHASIS = re.compile(r"(?<=[A-Za-z0-9\-@.])\*{2,3}(?=[A-Za-z0-9\-@.])")
 
-ENCODED_TRIGGER = r"[A-Za-z0-9+/_\-]{16}|(?:%[0-9A-Fa-f]{2}){4}|&#[0-9xXa-fA-F]{2,6};&#|\\u[0-9a-fA-F]{4}\\u[0-9a-fA-F]{4}|[A-Za-z0-9\-@.]\*\*[A-Za-z0-9\-@.]"
+ENCODED_TRIGGER = r"[A-Za-z0-9+/_\-]{16}|%[0-9A-Fa-f]{2}|&#[0-9xXa-fA-F]{2,6};&#|\\u[0-9a-fA-F]{4}\\u[0-9a-fA-F]{4}|[A-Za-z0-9\-@.]\*\*[A-Za-z0-9\-@.]"
 """What stands in every text that `reveal` could decode; for the prefilter, over UTF-8 bytes."""
 
 _ENCODED = re.compile(
-    r"(?P<percent>(?:[A-Za-z0-9._~\-]{0,40}(?:%[0-9A-Fa-f]{2})+){3,}[A-Za-z0-9._~\-]{0,40})"
+    r"(?P<percent>(?:[A-Za-z0-9._~\-]{0,40}(?:%[0-9A-Fa-f]{2})+)+[A-Za-z0-9._~\-]{0,40})"
     r"|(?P<entity>(?:&#(?:[0-9]{2,6}|[xX][0-9a-fA-F]{2,5});){2,})"
     r"|(?P<escape>(?:\\u[0-9a-fA-F]{4}){2,})"
     r"|(?P<run>[A-Za-z0-9+/_\-]{16,}={0,2})"
@@ -87,11 +89,16 @@ class View:
         """The span of the original that characters `start` to `end` of this view (not empty) come from."""
         first = bisect_right(self._starts, start) - 1
         last = bisect_right(self._starts, end - 1) - 1
-        first_start, _, first_verbatim = self._origins[first]
-        last_start, last_end, last_verbatim = self._origins[last]
-        begin = first_start + (start - self._starts[first]) if first_verbatim else first_start
-        finish = last_start + (end - self._starts[last]) if last_verbatim else last_end
-        return begin, finish
+        spans: list[tuple[int, int]] = []
+        for piece in range(first, last + 1):
+            begin, finish, verbatim = self._origins[piece]
+            if verbatim and piece == last:
+                finish = begin + (end - self._starts[piece])
+            if verbatim and piece == first:
+                begin += start - self._starts[piece]
+            spans.append((begin, finish))
+        # The pieces of a text that was written backwards stand in the original's order reversed.
+        return min(begin for begin, _ in spans), max(finish for _, finish in spans)
 
 
 def disguised(text: str) -> bool:

@@ -69,7 +69,7 @@ class HyperscanPrefilter:
     def _compile(watched: Sequence[Watched], flags: list[int]) -> hyperscan.Database:
         database = hyperscan.Database()
         database.compile(
-            expressions=[watch.pattern.encode() for watch in watched],
+            expressions=[(any_case(watch.pattern) if watch.exact else watch.pattern).encode() for watch in watched],
             ids=[watch.id for watch in watched],
             elements=len(watched),
             flags=flags,
@@ -139,6 +139,14 @@ def lighter(pattern: str) -> str:
         return match.group() if longest <= _LONGEST_REPEAT else f"{{{min(least, _LONGEST_REPEAT)},}}"
 
     return _REPEAT.sub(cut, pattern)
+
+
+def any_case(pattern: str) -> str:
+    """The pattern with each letter outside ASCII in both cases: engines that read bytes fold only the ASCII ones."""
+    return _FOREIGN_LETTER.sub(lambda match: f"(?:{match[0].lower()}|{match[0].upper()})", pattern)
+
+
+_FOREIGN_LETTER = re.compile(r"[^\W\x00-\x7f]")
 
 
 def words_pattern(words: Iterable[str]) -> str:

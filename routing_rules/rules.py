@@ -290,7 +290,8 @@ class ToolIndex:
         """The governed tool, or None where nobody registered it."""
         if ask.kind in ("function", "custom"):
             return self._find("function", ask.name)
-        by_server = self._find("server", ask.server) if ask.server is not None else None
+        # Only MCP servers go by their label: on any other tool it is a word that the app chose.
+        by_server = self._find("server", ask.server) if ask.kind == "mcp" and ask.server is not None else None
         return by_server or self._find("hosted", ask.kind)
 
     def _find(self, family: str, name: str) -> Tool | None:

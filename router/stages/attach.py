@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from router.errors import Refused
@@ -54,7 +54,7 @@ def _attach_to_chat(sent: JsonObject, granted: Granted, limits: CallLimits, outp
     sent["max_completion_tokens"] = min(*asked, output_tokens) if asked else output_tokens
     if limits.reasoning_effort is not None:
         sent["reasoning_effort"] = limits.reasoning_effort
-    _cut_tools(sent, granted)
+    _cut_tools(sent, granted, _cut_plain_tool)
     if sent.get("functions"):
         sent["functions"] = [one for one in sent["functions"] if key_of({"function": one}) in granted]
         if not sent["functions"]:
@@ -78,14 +78,14 @@ def _attach_to_responses(sent: JsonObject, granted: Granted, limits: CallLimits,
     sent["max_output_tokens"] = output_tokens if asked is None else min(asked, output_tokens)
     if limits.reasoning_effort is not None:
         sent["reasoning"] = {**(sent.get("reasoning") or {}), "effort": limits.reasoning_effort}
-    _cut_tools(sent, granted)
+    _cut_tools(sent, granted, _cut_tool)
     items = sent.get("input")
     if isinstance(items, list) and any(item.get("type") in _ITEM_RULES for item in items):
         sent["input"] = [kept for item in items if (kept := _cut_item(item, granted)) is not None]
 
 
-def _cut_tools(sent: JsonObject, granted: Granted) -> None:
-    tools = [kept for tool in sent.get("tools") or () if (kept := _cut_tool(tool, granted)) is not None]
+def _cut_tools(sent: JsonObject, granted: Granted, cut: Callable[[JsonObject, Granted], JsonObject | None]) -> None:
+    tools = [kept for tool in sent.get("tools") or () if (kept := cut(tool, granted)) is not None]
     choice = sent.get("tool_choice")
     if isinstance(choice, dict):
         choice = _cut_choice(choice, granted)
@@ -100,10 +100,15 @@ def _cut_tools(sent: JsonObject, granted: Granted) -> None:
         sent.pop(field, None)
 
 
+def _cut_plain_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
+    """The tool where it is granted. A chat knows no namespaces: what calls itself one is a tool of that type, whatever it holds."""
+    return tool if key_of(tool) in granted else None
+
+
 def _cut_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
-    """The tool as far as it is granted; None where nothing of it is."""
+    """The tool of a responses request as far as it is granted; None where nothing of it is."""
     if tool.get("type") != "namespace":
-        return tool if key_of(tool) in granted else None
+        return _cut_plain_tool(tool, granted)
     nested = [one for one in tool.get("tools") or () if key_of(one, tool.get("name")) in granted]
     return {**tool, "tools": nested} if nested else None
 

@@ -533,7 +533,8 @@ class _Reading:
         """A tool that the provider runs, or of a type that nobody knows. `nested`: the fields of a known shape, by the tool's type."""
         self.features.add(Feature.HOSTED_TOOLS)
         kind = tool["type"]
-        self.tools.append(ToolAsk(kind, kind, path, tool.get("server_label")))
+        label = tool.get("server_label")
+        self.tools.append(ToolAsk(kind, kind, path, label if kind == "mcp" and type(label) is str else None))
         rest = {}
         for field, value in tool.items():
             if field in ("authorization", "headers"):  # apart from the definition, so that a finding says where it is

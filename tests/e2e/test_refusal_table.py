@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import openai
@@ -26,13 +27,14 @@ PROHIBITIONS = (
 PURPOSES = ("general", "research", "regulated-decisions", "back-office")
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """A cause of a refusal: what is sent, and with which of the keys."""
 
     code: str
     error: type[openai.APIStatusError]
-    body: dict[str, Any] = {}
-    headers: dict[str, str] = {}
+    body: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     key: str = "app"
     behaviour: str = "ok"
 

@@ -52,18 +52,21 @@ def level(
             confidence = max(confidence, sure)
 
     values: dict[str, set[str]] = {}
-    surest: dict[str, Finding] = {}
+    surest: dict[tuple[str, str, str], Finding] = {}  # by all that a level depends on
     for finding in findings:
         categories.add(finding.category)
         values.setdefault(finding.kind, set()).add(finding.digest or f"{finding.part}:{finding.start}")
-        if finding.kind not in surest or finding.score > surest[finding.kind].score:
-            surest[finding.kind] = finding
-    for kind, finding in surest.items():
+        source = finding.kind, finding.category, finding.rule
+        if source not in surest or finding.score > surest[source].score:
+            surest[source] = finding
+    identifiers: dict[str, float] = {}
+    for finding in surest.values():
         counts_as = _counts_as(policy, finding)
-        raise_to(_above(counts_as) if len(values[kind]) >= policy.many else counts_as, finding.score)
-    identifiers = [finding for finding in surest.values() if finding.category in _OF_A_PERSON]
+        raise_to(_above(counts_as) if len(values[finding.kind]) >= policy.many else counts_as, finding.score)
+        if finding.category in _OF_A_PERSON:
+            identifiers[finding.kind] = max(identifiers.get(finding.kind, 0.0), finding.score)
     if len(identifiers) >= 2:
-        raise_to(Sensitivity.CONFIDENTIAL, min(finding.score for finding in identifiers))
+        raise_to(Sensitivity.CONFIDENTIAL, min(identifiers.values()))
     for topic, score in topics.items():
         if score >= _TOPIC_PRESENT:
             categories.add(topic)

@@ -113,7 +113,7 @@ def test_rules_are_checked_exported_proposed_and_put_in_force(tmp_path: Path) ->
                 break
         assert answer.headers["x-router-revision"] == proposal["revision"]
         table.write_text(table.read_text().replace("tier: fast", "tier: fsat"))
-        with pytest.raises(AssertionError, match="routes.yaml:"):
+        with pytest.raises(AssertionError, match=r"routes\.yaml:"):
             service.cli("rules", "propose", "--from", str(out))
 
 

@@ -15,7 +15,9 @@ RETRIES = 12  # each on a connection of its own, so that both workers get some
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-def test_retries_join_the_attempt_that_is_still_running_in_whichever_worker(data_dir: Path, stub: StubProvider, stream: bool) -> None:
+def test_retries_join_the_attempt_that_is_still_running_in_whichever_worker(
+    data_dir: Path, stub: StubProvider, stream: bool
+) -> None:
     stub.script("m", "barrier")
     with running(data_dir, rules=rule_files([deployment("m", stub.url)]), workers=2) as service:
         bodies = asyncio.run(_ask(service.base_url + "/v1/chat/completions", service.key(), stub, stream))

@@ -237,7 +237,9 @@ class _Maker:
                 for _ in range(int(30 * share)):
                     count = self._between(0, min(7, len(lines["step"])))
                     chosen = [start, *self._random.sample(lines["step"], count), self._random.choice(lines["end"])]
-                    text = self._disturb(" ".join(self._fill(line, self._pools[blind], set()) for line in chosen), imperative=False)
+                    text = self._disturb(
+                        " ".join(self._fill(line, self._pools[blind], set()) for line in chosen), imperative=False
+                    )
                     yield Example(
                         text=text,
                         group=start,

@@ -174,7 +174,7 @@ def _unpack(path: Path, manifest: Manifest) -> Fitted:
         with np.load(path, allow_pickle=False) as arrays:
             lines = arrays["vocabulary"].tobytes().decode().split("\n")
             weights, scale, bias = (arrays[name].astype(np.float32) for name in ("weights", "scale", "bias"))
-    except (KeyError, ValueError, zipfile.BadZipFile) as wrong:
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as wrong:
         raise ArtefactAltered(f"`{path.name}` does not hold the arrays of a fitted model") from wrong
     width = sum(map(len, manifest.heads.values()))
     if weights.shape != (len(lines), width) or scale.shape != (len(lines),) or bias.shape != (width,):

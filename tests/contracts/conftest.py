@@ -9,7 +9,7 @@ import inspect
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,8 +94,9 @@ def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
                 break
             except NotYet:
                 time.sleep(0.05)
-        node.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-        while time.monotonic() < deadline and b"cluster_state:ok" not in node.execute_command("CLUSTER", "INFO"):
+        command: Callable[..., Any] = node.execute_command
+        command("CLUSTER", "ADDSLOTS", *range(16384))
+        while time.monotonic() < deadline and b"cluster_state:ok" not in command("CLUSTER", "INFO"):
             time.sleep(0.05)
     yield port
     process.terminate()

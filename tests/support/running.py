@@ -134,7 +134,8 @@ class Running:
 
     def settled(self) -> dict[str, Any]:
         """The spend report, once nothing is on its way any more."""
-        return json.loads(self.cli("report", "spend", "--format", "json", "--wait"))
+        report: dict[str, Any] = json.loads(self.cli("report", "spend", "--format", "json", "--wait"))
+        return report
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from routing_rules.task import Endpoint
 from routing_rules.vocabulary import Sensitivity
 
 MESSAGES = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "hi"}]
-SAMPLING = {
+SAMPLING: dict[str, Any] = {
     "temperature": 0.2,
     "top_p": 0.9,
     "presence_penalty": 0.5,
@@ -49,7 +49,14 @@ def test_a_reasoning_model_gets_no_sampling_parameters_and_the_app_is_told_which
 
 
 def test_what_asked_for_nothing_is_left_out_without_a_word() -> None:
-    neutral = {"temperature": 1.0, "top_p": 1, "presence_penalty": 0, "logprobs": False, "stop": None, "logit_bias": {}}
+    neutral: dict[str, Any] = {
+        "temperature": 1.0,
+        "top_p": 1,
+        "presence_penalty": 0,
+        "logprobs": False,
+        "stop": None,
+        "logit_bias": {},
+    }
     made = adapted(deployment(reasoning_model=True), **neutral)
     assert made == ({"model": "m", "messages": MESSAGES}, ())
 

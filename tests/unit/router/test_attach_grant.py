@@ -71,10 +71,11 @@ class TestEveryRequest:
 
     @pytest.mark.parametrize(("asked", "sent"), [(None, 500), (100, 100), (900, 500)])
     def test_an_output_limit_is_always_sent_and_never_above_the_reservation(self, asked: int | None, sent: int) -> None:
-        limit = {} if asked is None else {"max_output_tokens": asked}
+        limit: dict[str, Any] = {} if asked is None else {"max_output_tokens": asked}
         assert responses(**limit)["max_output_tokens"] == sent
         for field in ("max_tokens", "max_completion_tokens"):
-            body = chat(**({} if asked is None else {field: asked}))
+            given: dict[str, Any] = {} if asked is None else {field: asked}
+            body = chat(**given)
             assert body["max_completion_tokens"] == sent
             assert "max_tokens" not in body
 
@@ -97,7 +98,7 @@ class TestEveryRequest:
         assert attached(endpoint, body).body["store"] is True
 
     def test_who_the_end_user_is_and_metadata_pass(self) -> None:
-        fields = {"user": "u", "safety_identifier": "s", "metadata": {"k": "v"}, "temperature": 0.5, "n": 2}
+        fields: dict[str, Any] = {"user": "u", "safety_identifier": "s", "metadata": {"k": "v"}, "temperature": 0.5, "n": 2}
         sent = chat(**fields)
         assert {key: sent[key] for key in fields} == fields
 
@@ -131,7 +132,7 @@ class TestTools:
         ]
 
     def test_with_no_tool_left_nothing_speaks_of_tools_any_more(self) -> None:
-        fields = {"tools": [chat_function("wipe")], "tool_choice": "auto", "parallel_tool_calls": False}
+        fields: dict[str, Any] = {"tools": [chat_function("wipe")], "tool_choice": "auto", "parallel_tool_calls": False}
         assert not chat(**fields).keys() & fields.keys()
         fields = {"tools": [flat("wipe")], "tool_choice": "none", "parallel_tool_calls": True}
         assert not responses(**fields).keys() & fields.keys()
@@ -158,7 +159,7 @@ class TestTools:
         assert "web_search_options" in chat(grant(("web_search", "web_search")), web_search_options={})
 
     def test_legacy_functions_are_cut_too(self) -> None:
-        fields = {"functions": [{"name": "search"}, {"name": "wipe"}], "function_call": "auto"}
+        fields: dict[str, Any] = {"functions": [{"name": "search"}, {"name": "wipe"}], "function_call": "auto"}
         assert chat(grant(("function", "search")), **fields)["functions"] == [{"name": "search"}]
         assert not chat(**fields).keys() & fields.keys()
         with pytest.raises(Refused, match="function_call"):
@@ -167,7 +168,7 @@ class TestTools:
 
 class TestToolChoice:
     def test_a_choice_that_is_granted_stays(self) -> None:
-        both = {"tools": [chat_function("search"), chat_function("wipe")]}
+        both: dict[str, Any] = {"tools": [chat_function("search"), chat_function("wipe")]}
         named = {"type": "function", "function": {"name": "search"}}
         for choice in ("auto", "none", "required", named):
             assert chat(grant(("function", "search")), **both, tool_choice=choice)["tool_choice"] == choice
@@ -225,7 +226,7 @@ class TestToolChoice:
 class TestInputItems:
     def test_tools_that_items_bring_along_are_cut(self) -> None:
         spoken = {"role": "user", "content": "hi"}
-        items = [
+        items: list[dict[str, Any]] = [
             spoken,
             {"type": "additional_tools", "role": "developer", "tools": [flat("search"), flat("wipe")]},
             {"type": "tool_search_output", "call_id": "c", "tools": [flat("wipe")]},

@@ -278,8 +278,8 @@ class TestStream:
         passed, end = streamed(events)
         (choice,) = accumulated(passed + end.tail).choices
         assert choice.finish_reason == "tool_calls"
-        (call,) = choice.message.tool_calls or ()
-        assert (call.id, call.function.name, call.function.arguments) == ("call_1", "search", '{"q":"x"}')
+        (call,) = choice.message.model_dump()["tool_calls"]
+        assert (call["id"], call["function"]) == ("call_1", {"name": "search", "arguments": '{"q":"x"}'})
         assert passed.count(b'"tool_calls":[') == 1
         assert (end.released, end.issued_ids) == (("search",), ("call_1",))
         assert end.assistant == (chat_message(choice.message.model_dump()),)
@@ -297,7 +297,7 @@ class TestStream:
         ]
         passed, end = streamed(events)
         (choice,) = accumulated(passed + end.tail).choices
-        assert [(call.index, call.id) for call in choice.message.tool_calls or ()] == [(0, "call_2")]  # type: ignore[attr-defined]
+        assert [(call["index"], call["id"]) for call in choice.message.model_dump()["tool_calls"]] == [(0, "call_2")]
         assert b"wipe" not in passed
         assert (end.refused, end.released) == (("wipe",), ("search",))
 
@@ -321,7 +321,9 @@ class TestStream:
             passed, end = streamed([chunk(whole, "tool_calls"), DONE])
             (choice,) = accumulated(passed + end.tail).choices
             assert choice.finish_reason == finish
-            assert [call.function.name for call in choice.message.tool_calls or ()] == (["search"] if name == "search" else [])
+            assert [call["function"]["name"] for call in choice.message.model_dump()["tool_calls"] or ()] == (
+                ["search"] if name == "search" else []
+            )
 
     def test_what_is_said_in_the_last_chunk_comes_before_the_note(self) -> None:
         passed, end = streamed(

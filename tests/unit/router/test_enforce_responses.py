@@ -57,6 +57,14 @@ def body(output: list[dict[str, Any]], **fields: Any) -> bytes:
     return msgspec.json.encode({**response(output), **fields})
 
 
+BEGUN: dict[str, dict[str, Any]] = {
+    "message": {"content": []},
+    "function_call": {"arguments": ""},
+    "custom_tool_call": {"input": ""},
+}
+"""What an item lacks as long as it is streamed."""
+
+
 def stream_of(output: list[dict[str, Any]], end: str = "completed") -> list[bytes]:
     """The events by which a provider streams such an output."""
     told: list[dict[str, Any]] = [
@@ -64,9 +72,7 @@ def stream_of(output: list[dict[str, Any]], end: str = "completed") -> list[byte
     ]
     for index, item in enumerate(output):
         where = {"output_index": index, "item_id": item.get("id")}
-        begun = {"message": {"content": []}, "function_call": {"arguments": ""}, "custom_tool_call": {"input": ""}}.get(
-            item["type"], {}
-        )
+        begun = BEGUN.get(item["type"], {})
         told.append(
             {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress", **begun}}
         )

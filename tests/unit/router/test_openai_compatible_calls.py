@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from stub_provider import StubProvider
@@ -34,7 +35,7 @@ def run(scenario: Scenario, environ: dict[str, str] | None = None) -> None:
     asyncio.run(main())
 
 
-async def whole(upstream: OpenAICompatible, stub: StubProvider, request: UpstreamRequest, **fields: object) -> bytes:
+async def whole(upstream: OpenAICompatible, stub: StubProvider, request: UpstreamRequest, **fields: Any) -> bytes:
     answer = await upstream.send(deployment(base_url=stub.url, **fields), request)
     try:
         return await answer.read() if not request.stream else b"".join([chunk async for chunk in answer.chunks()])

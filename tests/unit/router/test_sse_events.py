@@ -10,6 +10,7 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.responses import ResponseErrorEvent
 
 from router import sse
 from router.errors import Refused, UpstreamFailed
@@ -49,7 +50,8 @@ def split(fragments: list[bytes]) -> tuple[list[bytes], bytes]:
 
 def data_by_the_book(stream: bytes) -> list[bytes]:
     """Every dispatched event's data, read line by line; events without a data line are left out."""
-    found, data = [], []
+    found: list[bytes] = []
+    data: list[bytes] = []
     lines = re.sub(rb"\r\n?", b"\n", stream).split(b"\n")
     for line in lines[:-1]:
         if not line:
@@ -127,9 +129,5 @@ def test_the_sdk_reads_what_a_responses_stream_ends_with() -> None:
     error = UpstreamFailed("upstream_truncated", "the provider broke off")
     with sdk_client(sse.responses_error(error, 7)) as client:
         (event,) = list(client.responses.create(model="m", input="hi", stream=True))
-    assert (event.type, event.code, event.message, event.sequence_number) == (
-        "error",
-        "upstream_truncated",
-        "the provider broke off",
-        7,
-    )
+    assert isinstance(event, ResponseErrorEvent)
+    assert (event.code, event.message, event.sequence_number) == ("upstream_truncated", "the provider broke off", 7)

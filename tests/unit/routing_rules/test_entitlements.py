@@ -126,5 +126,5 @@ def test_an_exact_name_comes_before_a_glob(rules_with: Callable[..., RuleSet]) -
         apps="apps: []",
         routes="routes: [{id: any, owner: o, reason: r, then: {tier: fast, set: none, budget: default}}]",
     )
-    assert capabilities_of(rules, ToolAsk("send_note", "function", "")) == {Capability.PURE}
-    assert capabilities_of(rules, ToolAsk("send_mail", "function", "")) == {Capability.EGRESS}
+    assert capabilities_of(rules, ToolAsk("send_note", "function", "")) == frozenset({Capability.PURE})
+    assert capabilities_of(rules, ToolAsk("send_mail", "function", "")) == frozenset({Capability.EGRESS})

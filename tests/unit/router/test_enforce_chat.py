@@ -279,7 +279,7 @@ class TestStream:
         (choice,) = accumulated(passed + end.tail).choices
         assert choice.finish_reason == "tool_calls"
         (call,) = choice.message.model_dump()["tool_calls"]
-        assert (call["id"], call["function"]) == ("call_1", {"name": "search", "arguments": '{"q":"x"}'})
+        assert (call["id"], call["function"]["name"], call["function"]["arguments"]) == ("call_1", "search", '{"q":"x"}')
         assert passed.count(b'"tool_calls":[') == 1
         assert (end.released, end.issued_ids) == (("search",), ("call_1",))
         assert end.assistant == (chat_message(choice.message.model_dump()),)

@@ -23,6 +23,7 @@ Behaviours:
   barrier              waits until `release()` (or until `barrier_size` requests wait)
   no_usage             reports no usage         length      ends by `length`
   strict               400 `unknown_parameter` for `temperature`, `stop` or `max_tokens`, as reasoning models do
+  exact                the bytes of `exact`, as JSON or as a stream, whatever was asked
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from aiohttp import web
 Json = dict[str, Any]
 
 NAMED = frozenset(
-    "ok tools two_tools hang silent stall half disconnect garbage empty error_event barrier no_usage length strict".split()
+    "ok tools two_tools hang silent stall half disconnect garbage empty error_event barrier no_usage length strict exact".split()
 )
 MARKER = re.compile(rb"\[\[stub:([^\]]+)\]\]")
 CREATED = 1_750_000_000
@@ -81,6 +82,7 @@ class StubProvider:
     chunks: int = 20
     usage: tuple[int, int, int, int] = (120, 64, 20, 8)  # input, cached of it, output, reasoning of it
     barrier_size: int | None = None
+    exact: bytes = b""
     requests: list[Received] = field(default_factory=list)
     scripts: dict[str, list[str]] = field(default_factory=dict)
     waiting: int = 0
@@ -234,6 +236,9 @@ class StubProvider:
             return _error(400, code="unsupported_parameter", param=refused[0], message=f"Unsupported parameter: '{refused[0]}'")
         if name == "garbage":
             return web.Response(body=b"<html>not what you asked for</html>", content_type="text/html")
+        if name == "exact":
+            kind = "text/event-stream" if received.body.get("stream") else "application/json"
+            return web.Response(body=self.exact, content_type=kind, headers=HEADERS)
         self._answers += 1
         answer = Answer(
             number=self._answers,

@@ -801,6 +801,7 @@ class FunctionCallItem(Item, tag="function_call", kw_only=True):
     arguments: str
     namespace: str | None = None
     caller: Caller | None = None
+    parsed_arguments: Any = None  # added by the official client's helpers; its async form sends it back
 
 
 class FunctionCallOutput(Item, tag="function_call_output", kw_only=True):

@@ -150,13 +150,19 @@ def _check_approval(item: JsonObject, _: Granted) -> JsonObject | None:
     return item
 
 
+def _drop_parsed(item: JsonObject, _: Granted) -> JsonObject | None:
+    """What the client made of the arguments says nothing that they do not, and OpenAI refuses it."""
+    return {name: value for name, value in item.items() if name != "parsed_arguments"} if "parsed_arguments" in item else item
+
+
 _ITEM_RULES: dict[Any, Any] = {
+    "function_call": _drop_parsed,
     "additional_tools": _cut_loaded_tools,
     "tool_search_output": _cut_loaded_tools,
     "mcp_list_tools": _cut_server_tools,
     "mcp_approval_response": _check_approval,
 }
-"""Input items that bring tools or approvals with them."""
+"""Input items that bring tools or approvals with them, or what only the client knows."""
 
 
 def _cut_item(item: JsonObject, granted: Granted) -> JsonObject | None:

@@ -209,7 +209,7 @@ def response_stream(*names: str) -> bytes:
     """A responses stream with these calls, each argument given thrice, as the format does."""
     events: list[dict[str, Any]] = [{"type": "response.created", "response": {**response(), "status": "in_progress"}}]
     for index, item in enumerate(items(*names)):
-        where = {"output_index": index, "item_id": item["id"]}
+        where: dict[str, Any] = {"output_index": index, "item_id": item["id"]}
         events += [
             {"type": "response.output_item.added", "output_index": index, "item": {**item, "arguments": ""}},
             {"type": "response.function_call_arguments.delta", **where, "delta": item["arguments"]},
@@ -315,6 +315,14 @@ def test_content_of_every_kind_goes_out_as_it_came_in(world: World) -> None:
         "messages": messages, "n": 2, "logprobs": True, "top_logprobs": 3, "seed": 7, "stop": ["END"], "parallel_tool_calls": False,
         "tools": [WEATHER], "tool_choice": "auto", "presence_penalty": 0.5, "logit_bias": {"50256": -100}, "user": "someone",
     }  # fmt: skip
+
+
+def test_what_the_clients_helpers_add_to_a_call_comes_in_and_does_not_go_out(world: World) -> None:
+    (call,) = items("get_weather")
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "{}"}
+    given = [{"role": "user", "content": "What is the weather?"}, {**call, "parsed_arguments": {"city": "Lisbon"}}, result]
+    assert world.post("responses", {"input": given}).status_code == 200
+    assert world.received.body["input"] == [given[0], call, result]
 
 
 def test_only_known_headers_go_out(world: World) -> None:

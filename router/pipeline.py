@@ -93,7 +93,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 raise
             await services.directory.refresh()  # the key may have been made a moment ago
             caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
-        running_as = (caller.app, digest_of(services.secret, caller.app, incoming.raw))
+        body_digest = digest_of(services.secret, caller.app, incoming.raw)
+        running_as = (caller.app, asked_as(incoming.endpoint, caller, headers, body_digest))
         if headers.retry_count and await _joined(services, running_as, client):
             return
         services.running[running_as] = broadcast
@@ -104,7 +105,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             headers=incoming.headers,
             authorization=None,
             received=now,
-            body_digest=running_as[1],
+            body_digest=body_digest,
             body_bytes=len(incoming.raw),
         )
         x = Exchange(request)
@@ -207,6 +208,13 @@ def counted(assessment: Assessment) -> dict[str, int]:
         name = f"{finding.category}/{finding.kind}"
         counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def asked_as(endpoint: Endpoint, caller: Caller, headers: RouterHeaders, body_digest: str) -> str:
+    """What makes two requests of an app the same one: besides the body, all that the decision may turn on. An answer that one key
+    was given is no answer for another, which may be cleared for less."""
+    told = (headers.label or "", headers.session_id or "", headers.approval or "", body_digest)
+    return "|".join((endpoint.value, caller.key_id, caller.purpose, *told))
 
 
 async def _joined(services: Services, running_as: tuple[str, str], client: Client) -> bool:

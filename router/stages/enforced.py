@@ -16,6 +16,10 @@ UNREADABLE = (ValueError, RecursionError)
 """What decoding raises on bytes that are not what they should be: not UTF-8, not JSON, another shape, or nested too deeply."""
 
 
+MOST_TOKENS = 10**9
+"""A count above it is no count of one answer's tokens: its cost would leave the numbers that the stores hold."""
+
+
 class Enforced(msgspec.Struct, frozen=True):
     """An answer as the app may have it, and what must be recorded of it.
 
@@ -127,4 +131,4 @@ def _detail(details: Any, name: str) -> int:
 def _count(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None

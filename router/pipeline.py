@@ -269,6 +269,7 @@ class Answering:
             raise
         except BaseException as failure:
             # Budget refused before a further attempt, a mistake of ours, or the process is told to end: closed all the same.
+            self._book_under_way()
             await self._settle("failed", failure.code if isinstance(failure, RouterError) else "internal_error", None, None)
             if self._begun and isinstance(failure, Exception):
                 # An answer that has begun ends with an error event, never as if it were complete.
@@ -321,10 +322,20 @@ class Answering:
     async def _extend(self, deployment: ClearedDeployment, failures: tuple[AttemptFailure, ...]) -> None:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
         self._book_failures(failures, "retried")
+        self._asked = None
         fixed, each = worst_case(self._admission.task, deployment)
         spent = sum(line.cost_nano for line in self._booked)
         amount = fixed + each * self._reservation.output_tokens
         self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)
+
+    def _book_under_way(self) -> None:
+        """Book an attempt whose end is not known: its input and the longest answer allowed, as the reaper would. A budget may
+        then refuse too early, never too late."""
+        if self._asked is not None and not self._settled:
+            task = self._admission.task
+            longest = self._reservation.output_tokens * task.choices
+            usage = msgspec.structs.replace(estimated_usage(task, 0), output=longest)
+            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "failed"))
 
     def _book_failures(self, failures: tuple[AttemptFailure, ...], outcome: str) -> None:
         """Lines for attempts that failed: their input is charged as an estimate where the provider may have worked on it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,24 @@ def wait_for_request(stub: StubProvider) -> None:
 
     assert stub._loop is not None
     asyncio.run_coroutine_threadsafe(arrived(), stub._loop).result(20)
+
+
+def test_a_request_cut_when_the_service_stops_costs_what_it_may_have_cost(data_dir: Path, stub: StubProvider) -> None:
+    async def begin(service: Running, key: str) -> None:
+        with contextlib.suppress(aiohttp.ClientError):
+            await post(service, key, BODY)
+
+    async def scenario(service: Running, key: str) -> None:
+        under_way = asyncio.ensure_future(begin(service, key))
+        await asyncio.to_thread(wait_for_request, stub)
+        await asyncio.to_thread(service.stop)
+        await under_way
+
+    stub.script("m", "hang")
+    rules = rule_files([deployment("m", stub.url)])
+    with running(data_dir, rules=rules, environment={"ROUTER_DRAIN_SECONDS": "1"}) as service:
+        asyncio.run(scenario(service, service.key()))
+        service.start()
+        total = service.settled()["total"]
+    assert total["requests"] == 1
+    assert float(total["cost_usd"]) >= 256 * 7.00 / 1_000_000  # the longest answer that was allowed

@@ -19,7 +19,7 @@ from router.ports import Client, UpstreamRequest
 from router.services import Services
 from router.sse import chat_error, responses_error
 from router.stages.attach import attach
-from router.stages.authenticate import authenticate
+from router.stages.authenticate import PurposeNotHeld, authenticate
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
@@ -35,6 +35,7 @@ from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, capabilities_of
 from routing_rules.facts import Caller, Facts
+from routing_rules.rules import AUTO_WISHES
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment
 
@@ -130,9 +131,12 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 pinned=opened.pinned,
             )
             x.session = opened.session
-            x.facts = facts
             decision = decide(rules, facts)
-            x.decision = decision
+            x.facts, x.decision = facts, decision
+            if not wish_known and task.wish not in AUTO_WISHES:
+                # A name that nobody knows may be anything that was pasted there: the app is told it again, no record holds it.
+                x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
+                x.decision = decide(rules, x.facts)
             permit = permitted(decision)
             grant = authorise(rules, facts, permit)
             x.grant = grant
@@ -180,6 +184,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         admission = Admission(request, task, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
         await Answering(services, admission, broadcast, watch).run()
     except RouterError as error:
+        if isinstance(error, PurposeNotHeld):
+            caller = error.caller
         await _refuse(services, error, caller, x, request_id, watch, broadcast, incoming.endpoint)
     except Exception as error:  # the last resort: nothing private is told, and nothing was sent
         await _refuse(services, broken(error, request_id), caller, x, request_id, watch, broadcast, incoming.endpoint)
@@ -474,6 +480,9 @@ class Answering:
         telemetry.REQUESTS.labels(admission.task.endpoint.value, admission.facts.caller.app, admission.permit.tier, code).inc()
 
 
+UNKNOWN_WISH = "(unknown)"
+"""What records hold in place of a model name that neither the catalogue nor the price map knows."""
+
 MAY_BE_BILLED = frozenset({"upstream_timeout", "upstream_truncated"})
 """Failures after which a provider may bill what it worked on; one that answers with an error status does not."""
 
@@ -582,7 +591,7 @@ async def _refuse(
             owner=caller.owner,
             code=error.code,
             rule=error.rule,
-            message=error.message if x is not None and x.facts is not None else error.code,  # a parser's words may name content
+            message=_recorded_message(error, x),
             findings=counted(assessment) if assessment else {},
             classifier_versions=assessment.versions if assessment else {},
             governance=services.governance,
@@ -596,6 +605,13 @@ async def _refuse(
     body = msgspec.json.encode(error.body())
     await client.start(error.row.status, [CONTENT_JSON, length_of(body), *retry_headers(error), *headers])
     await client.finish(body)
+
+
+def _recorded_message(error: RouterError, x: Exchange | None) -> str:
+    """The words of a refusal as evidence may hold them: a parser's may name content, a decision's are those of its recorded facts."""
+    if x is None or x.facts is None:
+        return error.code
+    return x.decision.message if isinstance(x.decision, Refuse) else error.message
 
 
 def retry_headers(error: RouterError) -> list[tuple[bytes, bytes]]:

@@ -13,6 +13,14 @@ from routing_rules.facts import Caller
 from routing_rules.vocabulary import Sensitivity
 
 
+class PurposeNotHeld(Refused):
+    """Refused `purpose_not_permitted`; `caller` is who asked, for the evidence."""
+
+    def __init__(self, message: str, caller: Caller) -> None:
+        super().__init__("purpose_not_permitted", message, param="x-router-purpose")
+        self.caller = caller
+
+
 def authenticate(directory: Directory, authorization: str | None, purpose: str | None, now: datetime) -> Caller:
     """The caller behind an Authorization header. Raises Refused `invalid_api_key`, `key_expired` or `purpose_not_permitted`."""
     key = key_behind(directory, authorization, now)
@@ -48,18 +56,8 @@ def key_behind(directory: Directory, authorization: str | None, now: datetime) -
 def narrowed(app: App, key: Key, purpose: str | None) -> Caller:
     """What the app allows, narrowed by the key. Raises Refused `purpose_not_permitted` for a purpose that is not held."""
     held = tuple(name for name in key.purposes if name in app.purposes) if key.purposes else app.purposes
-    if purpose is None:
-        if not held:
-            raise Refused("purpose_not_permitted", f"the app `{app.id}` holds no purpose with this key", param="x-router-purpose")
-        purpose = held[0]
-    elif purpose not in held:
-        raise Refused(
-            "purpose_not_permitted",
-            f"the app `{app.id}` does not hold the purpose it named with this key: it holds {', '.join(f'`{name}`' for name in held)}",
-            param="x-router-purpose",
-        )
     clearance: Sensitivity = app.clearance if key.clearance is None else min(app.clearance, key.clearance)
-    return Caller(
+    caller = Caller(
         app=app.id,
         owner=app.owner,
         team=app.team,
@@ -67,7 +65,13 @@ def narrowed(app: App, key: Key, purpose: str | None) -> Caller:
         key_id=key.id,
         clearance=clearance,
         ceiling=app.ceiling,
-        purpose=purpose,
+        purpose=(held[0] if held else "") if purpose is None else purpose,
         mode=app.mode,
         key_ceiling=key.ceiling,
     )
+    if caller.purpose in held:
+        return caller
+    if purpose is None:
+        raise PurposeNotHeld(f"the app `{app.id}` holds no purpose with this key", caller)
+    named = ", ".join(f"`{name}`" for name in held)
+    raise PurposeNotHeld(f"the app `{app.id}` does not hold the purpose it named with this key: it holds {named}", caller)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,32 @@ def test_a_request_cut_when_the_service_stops_costs_what_it_may_have_cost(data_d
         total = service.settled()["total"]
     assert total["requests"] == 1
     assert float(total["cost_usd"]) >= 256 * 7.00 / 1_000_000  # the longest answer that was allowed
+
+
+def test_a_secret_in_place_of_a_model_name_is_in_no_record(data_dir: Path, stub: StubProvider) -> None:
+    secret = "sk-live-9tQ2vZ7nXc4LbR8wKd1"
+    with running(data_dir, rules=rule_files([deployment("m", stub.url)])) as service:
+        status, body = asyncio.run(post(service, service.key(), {**BODY, "model": secret}))
+        service.settled()
+        records = evidence(data_dir)
+        service.stop()
+    assert (status, body["error"]["code"]) == (404, "model_not_found")
+    assert '"code":"model_not_found"' in records
+    assert not [path for path in data_dir.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert secret not in service.log.read_text()
+
+
+def test_a_purpose_that_is_not_held_is_refused_with_evidence(data_dir: Path, stub: StubProvider) -> None:
+    with running(data_dir, rules=rule_files([deployment("m", stub.url)])) as service:
+        status, _ = asyncio.run(post(service, service.key(), BODY, {"x-router-purpose": "payroll"}))
+        service.settled()
+        records = evidence(data_dir)
+    assert status == 403
+    assert '"code":"purpose_not_permitted"' in records
+    assert "payroll" not in records
+
+
+def evidence(data_dir: Path) -> str:
+    """All records of the evidence, as text."""
+    with contextlib.closing(sqlite3.connect(data_dir / "router.db")) as connection:
+        return "\n".join(record for (record,) in connection.execute("SELECT record FROM evidence"))

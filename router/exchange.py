@@ -65,7 +65,8 @@ class HoldRequest(msgspec.Struct, frozen=True):
     """What `reserve` must hold, all in one atomic step. Money in nano-USD, tokens and counts as integers.
 
     The hold is `fixed_nano + output_tokens * output_nano`; where the rest of the budget is smaller, `output_tokens` is
-    lowered, but not below `min_output_tokens` (then it is refused). `labels` is what the session will carry.
+    lowered, but not below `min_output_tokens` (then it is refused). `output_nano` is for all `choices` together, `output_tokens`
+    for each of them. `labels` is what the session will carry.
     """
 
     request_id: str
@@ -92,6 +93,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     owner_hard_nano: int | None
     new_session_limit: int | None  # session rotations per app and hour; counted only for a new session
     session_is_new: bool
+    choices: int = 1
 
 
 class Reservation(msgspec.Struct, frozen=True):

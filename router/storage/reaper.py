@@ -57,7 +57,7 @@ async def _lost(client: RedisClient, now: float) -> list[_Open]:
 
 
 async def _settle(client: RedisClient, one: _Open, now: datetime) -> int:
-    fields = ("amount", "input", "output", "session", "owner", "month", "deployment")
+    fields = ("amount", "input", "spoken", "session", "owner", "month", "deployment")
     found: Sequence[bytes | None] = await client.call("HMGET", keys.reservation(one.shard, one.request_id), *fields)
     if found[0] is None:
         return 0  # settled meanwhile

@@ -94,6 +94,7 @@ class RedisBudgets:
                     ENCODER.encode(record),
                     SESSION_SECONDS * 1000,
                     lease_ends,
+                    hold.choices,
                 ),
             )
         except (Unavailable, asyncio.CancelledError):

@@ -168,6 +168,22 @@ async def test_output_tokens_of_open_holds_and_of_settled_answers_both_count(sto
         assert (await budgets.reserve(third, requests.admitted(third))).output_tokens == 50
 
 
+async def test_each_of_several_choices_takes_its_share_of_the_output_tokens(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        first = requests.hold("r1", budget_output_tokens=450, choices=4, output_tokens=90)
+        reservation = await budgets.reserve(first, requests.admitted(first))
+        assert reservation.output_tokens == 90
+        second = requests.hold("r2", budget_output_tokens=450, choices=4)
+        assert (await budgets.reserve(second, requests.admitted(second))).output_tokens == 22
+        third = requests.hold("r3", budget_output_tokens=450, choices=2)
+        with pytest.raises(Refused, match="0 are used, 448 are held for requests under way, and this request needs 32"):
+            await budgets.reserve(third, requests.admitted(third))
+        await budgets.settle(reservation, requests.outcome("r1", 1, spoken=360))
+        with pytest.raises(Refused, match="360 are used, 88 are held"):
+            await budgets.reserve(third, requests.admitted(third))
+
+
 async def test_input_tokens_beyond_the_budget_are_refused(store: Store, requests: Requests) -> None:
     async with store.client() as client:
         hold = requests.hold("r1", budget_input_tokens=499)

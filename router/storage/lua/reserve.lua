@@ -8,6 +8,7 @@
 local request, now, member, integrity, confidentiality = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local fixed, per_token, wanted, least, input = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_cost, max_requests, max_input, max_output = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local choices = tonumber(ARGV[27])
 local max_idle, max_total, owner_limit, max_new = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
 
 local before = redis.call('HMGET', KEYS[2], 'amount', 'output', 'left')
@@ -46,12 +47,12 @@ if max_input >= 0 and number(10) + number(12) + input > max_input then
   return {'input_tokens', max_input, number(10), number(12), input}
 end
 
--- The output shrinks to what the tightest limit leaves, but not below `least`.
+-- The output of each choice shrinks to what the tightest limit leaves, but not below `least`.
 local output = wanted
-if max_output >= 0 and number(11) + number(13) + output > max_output then
-  output = max_output - number(11) - number(13)
+if max_output >= 0 and number(11) + number(13) + output * choices > max_output then
+  output = math.floor((max_output - number(11) - number(13)) / choices)
   if output < least then
-    return {'output_tokens', max_output, number(11), number(13), least}
+    return {'output_tokens', max_output, number(11), number(13), least * choices}
   end
 end
 local function affordable(room)
@@ -95,9 +96,9 @@ if not s[8] or number(2) < integrity or number(3) < confidentiality then
   version = version + 1
 end
 redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
-  'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output))
+  'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output * choices))
 redis.call('PEXPIRE', KEYS[1], ARGV[25])
-redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'left', whole(left), 'input', ARGV[10], 'member', member,
+redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'spoken', whole(output * choices), 'left', whole(left), 'input', ARGV[10], 'member', member,
   'cost', ARGV[11], 'session', ARGV[20], 'owner', ARGV[21], 'month', ARGV[22], 'deployment', ARGV[23], 'hard', ARGV[17])
 redis.call('ZADD', KEYS[4], now, member)
 if output == wanted then

@@ -32,7 +32,7 @@ local function change(max_cost, spent, held, taken, spoken, thought, held_input,
   return max_cost < 0 and -1 or math.max(0, math.min(max_cost, LARGEST) - spent - held)
 end
 
-local r = redis.call('HMGET', KEYS[2], 'amount', 'input', 'output', 'member', 'cost')
+local r = redis.call('HMGET', KEYS[2], 'amount', 'input', 'spoken', 'member', 'cost')
 if not r[1] then
   local mark = redis.call('GET', KEYS[3])
   if mark then

@@ -26,7 +26,7 @@ from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import gather
 from router.stages.open_session import ConversationChain, Opened, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
-from router.stages.reserve import hold_request, worst_case
+from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.streaming import Broadcast
 from router.usage import Line, Usage
@@ -143,6 +143,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
             candidates = cleared(rules, permit)
+            task = with_hosted(task, grant)
             watch.lap("decide")
             hold = hold_request(
                 request_id=request_id,
@@ -580,6 +581,7 @@ async def _refuse(
         headers.append((b"x-router-sensitivity", x.facts.labels.confidentiality.value.encode()))
     if x is not None and x.session is not None:
         headers.append((b"x-router-session", x.session.id.encode()))
+    record: Turned | None = None
     if caller is not None and (x is None or x.reservation is None):
         record = Turned(
             request_id=request_id,
@@ -598,13 +600,23 @@ async def _refuse(
             body_digest=x.request.body_digest if x else "",
             timings_us=watch.laps,
         )
-        try:
-            await services.budgets.report(x.session.shard if x and x.session else shard_of(request_id), record)
-        except Unavailable:
-            telemetry.logger().error("evidence_not_recorded", request_id=request_id, code=error.code)
+    shard = x.session.shard if x and x.session else shard_of(request_id)
+    # A store that has just failed may fail again only after its whole time limit: the app shall not wait for that, too.
+    told_first = error.code == "store_unavailable"
+    if record is not None and not told_first:
+        await _report(services, shard, record)
     body = msgspec.json.encode(error.body())
     await client.start(error.row.status, [CONTENT_JSON, length_of(body), *retry_headers(error), *headers])
     await client.finish(body)
+    if record is not None and told_first:
+        await _report(services, shard, record)
+
+
+async def _report(services: Services, shard: int, record: Turned) -> None:
+    try:
+        await services.budgets.report(shard, record)
+    except Unavailable:
+        telemetry.logger().error("evidence_not_recorded", request_id=record.request_id, code=record.code)
 
 
 def _recorded_message(error: RouterError, x: Exchange | None) -> str:

@@ -161,7 +161,9 @@ _CACHE_RETENTION = Field(
     "how long the provider caches the prefix; its terms are the clearance's concern",
 )
 _SERVICE_TIER = Field(
-    Literal["auto", "default", "flex", "scale", "priority", "fast"], PASS, "how fast the provider works, at its own price"
+    Literal["auto", "default", "flex", "scale", "priority", "fast"],
+    PASS,
+    "how fast the provider works; a tier dearer than the price that the deployment has is dropped",
 )
 _PARALLEL = Field(bool, READ, "filters deployments that call tools in parallel")
 _MODERATION = Field(Moderation, PASS, "the provider's own moderation, beside ours")

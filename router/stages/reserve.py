@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
+
 from router.errors import Refused
 from router.exchange import HoldRequest, SessionState
 from router.money import per_token_ceiling
 from routing_rules.budgets import OwnerBudget
 from routing_rules.catalogue import Deployment
-from routing_rules.decisions import Permit
+from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
 from routing_rules.task import Endpoint, Task
 
@@ -62,6 +64,7 @@ def hold_request(
         owner_hard_nano=owner_budget.hard_nano,
         new_session_limit=new_sessions_per_hour,
         session_is_new=session.new,
+        choices=task.choices,
     )
 
 
@@ -80,6 +83,13 @@ def output_limit(task: Task, permit: Permit, deployment: Deployment) -> int:
 def input_bound(task: Task, deployment: Deployment) -> int:
     """Tokens that the input cannot exceed: its bytes; the whole context window where the provider adds what is not in the body."""
     return max(task.input_bytes, deployment.context_window) if task.input_unbounded else task.input_bytes
+
+
+def with_hosted(task: Task, grant: ToolGrant) -> Task:
+    """The task as its provider will charge it: what a hosted tool finds becomes input, and no byte of it is in the body."""
+    if task.input_unbounded or all(kind in ("function", "custom") for kind, _ in grant.granted):
+        return task
+    return msgspec.structs.replace(task, input_unbounded=True)
 
 
 def worst_case(task: Task, deployment: Deployment) -> tuple[int, int]:

@@ -20,6 +20,9 @@ _NOT_FOR_REASONING: dict[str, tuple[Any, ...]] = {
 }
 """What reasoning models refuse, with the values that ask for nothing: leaving those out changes no answer and is not reported."""
 
+_DEARER_TIERS = ("priority", "fast")
+"""What providers bill above the price that a deployment has here, and so above what was held for the request."""
+
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _OURS = frozenset({"model", "stream", "stream_options", "store", "tools", "tool_choice", "functions", "function_call"})
 
@@ -52,6 +55,9 @@ def adapt(deployment: Deployment, endpoint: Endpoint, body: JsonObject) -> Adapt
         field = "reasoning" if endpoint is Endpoint.RESPONSES else "reasoning_effort"
         if field in sent and field not in deployment.allowed_fields and sent.pop(field) is not None:
             dropped.append(field)
+    if sent.get("service_tier") in _DEARER_TIERS and "service_tier" not in deployment.allowed_fields:
+        del sent["service_tier"]
+        dropped.append("service_tier")
     if deployment.params.get("developer_role") == "system":
         _speak_as_system(sent, "input" if endpoint is Endpoint.RESPONSES else "messages")
     if deployment.fixed_params:

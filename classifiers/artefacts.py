@@ -86,7 +86,8 @@ class Matrix:
         """`weights` (keys × classes) are multiplied by each key's `scale` once; row 0 stands for keys without a weight."""
         body = np.concatenate([weights * scale[:, None], (scale * scale)[:, None]], axis=1)
         # Rows must lie together in memory: from any other layout `take` copies the whole matrix on every call.
-        self._rows = np.ascontiguousarray(np.concatenate([np.zeros((1, body.shape[1]), dtype=np.float32), body]))
+        # Kept in double precision, in which they are added up: to convert them on every call would take as long again.
+        self._rows = np.ascontiguousarray(np.concatenate([np.zeros((1, body.shape[1])), body]))
         self._bias: list[float] = bias.tolist()
         self._unknown = unknown_weight
 
@@ -97,7 +98,7 @@ class Matrix:
             return self._bias
         # Sorted, so that the same text gives the same sum to the last bit whatever the hash seed.
         # Added up in double precision: in single, the scores of long texts stray from the fitted ones by more than a millionth.
-        *sums, square = self._rows.take(sorted(known), axis=0).sum(axis=0, dtype=np.float64).tolist()
+        *sums, square = self._rows.take(sorted(known), axis=0).sum(axis=0).tolist()
         norm = (square + unknown * self._unknown) ** -0.5
         return [total * norm + bias for total, bias in zip(sums, self._bias, strict=True)]
 

@@ -1,0 +1,78 @@
+"""The keys of a text, and which words of a task are its current ask."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers.ask.current import current_ask
+from classifiers.ask.features import HEAD_CHARACTERS, TAIL_CHARACTERS, Key, excerpt, keys, rows, words
+from routing_rules.task import Endpoint, Part, Provenance, Role, Task
+
+
+def asked(*turns: str, system: str = "") -> Task:
+    parts = [Part(Role.USER, Provenance.USER, text, f"messages[{turn}].content", turn) for turn, text in enumerate(turns)]
+    if system:
+        parts.insert(0, Part(Role.SYSTEM, Provenance.APP, system, "instructions"))
+    return Task(Endpoint.CHAT, "auto", tuple(parts))
+
+
+@given(st.text(max_size=300), st.integers(min_value=2, max_value=5))
+def test_the_rows_of_a_text_are_those_of_its_keys(text: str, keep: int) -> None:
+    distinct, others = keys(text)
+    found: list[Key] = [*sorted(distinct), *sorted(others, key=str)]
+    row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
+    known, unknown = rows(row_of.get, text)
+    assert known == set(row_of.values())
+    assert unknown == sum(word not in row_of for word in distinct)
+
+
+@given(st.text(max_size=300))
+def test_no_word_can_be_taken_for_a_measure_or_break_the_file_of_words(text: str) -> None:
+    for word in words(text):
+        assert word
+        assert not set(word) & set(" \t\n\r")
+        assert word == ">" or ">" not in word
+
+
+def test_numbers_count_by_their_length_and_signs_stand_alone() -> None:
+    assert words("Pay 1,250 to f(x)!") == ["pay", "0", "000", "to", "f", "(", "x", ")", "!"]
+
+
+def test_scripts_that_do_not_part_words_are_read_by_character() -> None:
+    assert words("你好") == ["你", "好"]
+
+
+def test_one_more_character_moves_at_most_one_measure() -> None:
+    for length in range(1, 400):
+        _, shorter = keys("a" * length)
+        _, longer = keys("a" * (length + 1))
+        moved = {key for key in shorter ^ longer if isinstance(key, str)}
+        assert len({key for key in moved if str(key).startswith("characters")}) <= 1
+
+
+def test_of_a_long_ask_the_start_and_the_end_are_read() -> None:
+    text = "Summarise this. " + "material " * 2_000 + "In French, please."
+    read = excerpt(text)
+    assert read.startswith("Summarise this.")
+    assert read.endswith("In French, please.")
+    assert len(read) == HEAD_CHARACTERS + TAIL_CHARACTERS + 1
+
+
+def test_the_ask_is_the_last_turn_of_the_user_and_not_the_system_text() -> None:
+    task = asked(
+        "What is the capital of France and how many people live there?",
+        "Now write a poem about the river that flows there.",
+        system="Be brief.",
+    )
+    assert current_ask(task) == "Now write a poem about the river that flows there."
+
+
+def test_a_very_short_turn_is_read_with_the_turn_before_it() -> None:
+    task = asked("Translate 'good morning' into German.", "And in French?")
+    assert current_ask(task) == "Translate 'good morning' into German.\nAnd in French?"
+
+
+def test_without_a_user_the_words_of_the_system_are_the_ask() -> None:
+    task = Task(Endpoint.CHAT, "auto", (Part(Role.SYSTEM, Provenance.APP, "Write a haiku.", "messages[0].content", 0),))
+    assert current_ask(task) == "Write a haiku."

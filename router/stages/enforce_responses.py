@@ -299,7 +299,10 @@ class ResponsesStream:
 
 
 def _rebuilt(raw: bytes, body: JsonObject) -> bytes:
-    return sse.event(_encode(body), body["type"] if raw.startswith(b"event:") else None)
+    kind = body.get("type")
+    # A name with a line break in it would end its line, and begin one that nobody has judged.
+    named = raw.startswith(b"event:") and isinstance(kind, str) and kind.replace(".", "_").isidentifier()
+    return sse.event(_encode(body), kind if named else None)
 
 
 def _needs_note(kept: Iterable[JsonObject], refused: Iterable[JsonObject]) -> bool:
@@ -336,7 +339,8 @@ def _issued(response_id: Any, kept: Iterable[JsonObject]) -> tuple[str, ...]:
 
 def _chars(item: JsonObject) -> int:
     chars = 0
-    for part in item.get("content") or ():
+    content = item.get("content")
+    for part in content if isinstance(content, list) else ():
         if isinstance(part, dict):
             chars += sum(len(part[key]) for key in ("text", "refusal") if isinstance(part.get(key), str))
     return chars + sum(len(item[key]) for key in ("arguments", "input", "code") if isinstance(item.get(key), str))

@@ -114,7 +114,7 @@ class Running:
     def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> str:
         """Standard output of a `router` command on this data directory."""
         done = subprocess.run(
-            [sys.executable, "-m", "router", *arguments], env=self.environment, input=stdin, capture_output=True, timeout=120
+            [sys.executable, "-m", "router", *arguments], env=self.environment, input=stdin, capture_output=True, timeout=300
         )
         if check and done.returncode:
             raise AssertionError(f"router {' '.join(arguments)}: exit {done.returncode}\n{done.stderr.decode()}")

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     redis_vouched: bool = Field(
         False, description="The operator vouches that a managed Redis persists and does not evict; its own settings are not read."
     )
-    redis_timeout: float = Field(1.0, gt=0, le=30, description="Time limit of one batch of Redis commands.")
+    redis_timeout: float = Field(0.8, gt=0, le=30, description="Time limit of one batch of Redis commands.")
     database_url: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("ROUTER_DATABASE_URL", "DATABASE_URL"),

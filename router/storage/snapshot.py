@@ -42,6 +42,7 @@ class Snapshot:
         self._sql_fault: str | None = "not read yet"
         self._rules_fault: str | None = "no rules have been read yet"
         self._refreshing = asyncio.Lock()
+        self._looks = 0  # how many were begun
         self.epoch: str | None = None
 
     def key(self, sha256: str) -> Key | None:
@@ -65,7 +66,11 @@ class Snapshot:
 
     async def refresh(self) -> None:
         """See Directory. What cannot be read now is read at the next call."""
+        asked_at = self._looks
         async with self._refreshing:
+            if self._looks > asked_at:
+                return  # another who waited has looked since: where the stores hang, many who ask wait for one look, not each for its own
+            self._looks += 1
             await self._refresh()
 
     async def _refresh(self) -> None:

@@ -141,6 +141,9 @@ class ResponsesStream:
         if type(event.delta) is str and kind != "response.audio.delta":
             self._chars += len(event.delta)
         index = event.output_index
+        if event.response is not None and event.item is not None:  # no event has both, and only one of them would be judged
+            self._fail(not_understood("a stream of response events"))
+            return
         if event.response is not None:
             self._last = event.response
             if kind in _TERMINAL:

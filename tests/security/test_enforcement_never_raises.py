@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.stages.enforce import StreamEnforcer, enforce_json
@@ -67,6 +67,9 @@ def streamed(endpoint: Endpoint, events: list[dict[str, Any]], named: bool) -> b
 
 
 @given(st.lists(EVENTS, max_size=5), st.booleans())
+@example(
+    [{"output_index": 0, "type": "response.created", "item": {"type": "function_call", "name": REFUSED}, "response": {}}], True
+)
 def test_a_responses_stream_of_any_shape(events: list[dict[str, Any]], named: bool) -> None:
     assert not calls_the_refused(streamed(Endpoint.RESPONSES, events, named))
 

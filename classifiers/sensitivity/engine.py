@@ -11,17 +11,16 @@ from typing import NamedTuple
 import msgspec
 import re2
 
-from classifiers.sensitivity import normalise, prefilter
+from classifiers.sensitivity import decode, normalise, prefilter, seams
 from classifiers.sensitivity.kinds.rule import Rule
 from classifiers.sensitivity.kinds.shipped import RULES
+from classifiers.sensitivity.seams import SEPARATOR, Seams
 from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
 from routing_rules.task import Part
 from routing_rules.vocabulary import Finding, ScanState
 
-_SEPARATOR = "\n\x00\n"  # stands between parts; no pattern matches across it
 _MOST_CANDIDATES = 20_000
 _DISTINCTIVE = 4  # literals at least so long are their own trigger: they compile and scan faster than a pattern
-_BORDER = 300  # characters of each of two neighbouring parts that are read together
 _DOCUMENTED = frozenset(
     {
         "078051120", "219099999", "123456789", "gb82west12345698765432", "de89370400440532013000", "gb29nwbk60161331926819",
@@ -56,14 +55,17 @@ class _Compiled(NamedTuple):
 class _Plan(NamedTuple):
     """Which detectors the ids of the prefilter call for.
 
-    Ids below `first_words` are triggers, ids from there groups of context words; `encoded` is the last id. A detector with
-    context runs only where its trigger and its words are both present.
+    Ids below `first_words` are triggers, ids from there groups of context words; `coded`, `disguised` and `broken` stand for
+    texts that say something else than they show. A detector with context runs only where its trigger and its words are
+    both present.
     """
 
     by_trigger: list[list[_Compiled]]
     by_words: list[list[tuple[int, _Compiled]]]
     first_words: int
-    encoded: int
+    coded: int
+    disguised: int
+    broken: int
 
 
 class _Candidate(NamedTuple):
@@ -97,7 +99,9 @@ class Detector:
             by_trigger=[[] for _ in triggers],
             by_words=[[] for _ in words],
             first_words=len(triggers),
-            encoded=len(triggers) + len(words),
+            coded=len(triggers) + len(words),
+            disguised=len(triggers) + len(words) + 1,
+            broken=len(triggers) + len(words) + 2,
         )
         for rule in rules:
             regex = _compile(rule)
@@ -112,7 +116,9 @@ class Detector:
             prefilter.Watched(self._plan.first_words + number, prefilter.words_pattern(group), group)
             for group, number in words.items()
         ]
-        watched.append(prefilter.Watched(self._plan.encoded, normalise.ENCODED_TRIGGER))
+        watched.append(prefilter.Watched(self._plan.coded, decode.TRIGGER))
+        watched.append(prefilter.Watched(self._plan.disguised, normalise.TRIGGER, exact=False))
+        watched.append(prefilter.Watched(self._plan.broken, seams.TRIGGER))
         self._prefilter = prefilter.prefilter(watched, engine)
         described = "\n".join(f"{rule.id} {rule.pattern} {rule.context}" for rule in rules)
         self.engine = self._prefilter.name
@@ -125,17 +131,22 @@ class Detector:
         position = 0
         for index in readable:
             starts.append(position)
-            position += len(parts[index].text) + len(_SEPARATOR)
-        text = parts[readable[0]].text if len(readable) == 1 else _SEPARATOR.join([parts[index].text for index in readable])
+            position += len(parts[index].text) + len(SEPARATOR)
+        text = parts[readable[0]].text if len(readable) == 1 else SEPARATOR.join([parts[index].text for index in readable])
         plain = text.isascii()
         data = text.encode("utf-8", "replace")  # a lone surrogate becomes one `?`, so characters keep their places
-        scanned_bytes = len(data) - len(_SEPARATOR) * max(len(readable) - 1, 0)
+        scanned_bytes = len(data) - len(SEPARATOR) * max(len(readable) - 1, 0)
         run = _Run(self._plan, self._prefilter)
         try:
             candidates = run.read(text, data, plain)
-            joined = _borders(parts, readable, starts) if len(readable) > 1 else None
-            if run.encoded or joined or not plain:
-                candidates += run.read_disguised(text, plain, starts, joined)
+            candidates += run.read_again(text, data, plain)
+            joined = Seams()
+            if len(readable) > 1:
+                seams.between_parts(joined, parts, readable, starts)
+            if run.broken:
+                seams.between_lines(joined, text)
+            if joined:
+                candidates += _new(run.read_joined(joined), candidates)
             findings = self._findings(candidates, parts, readable, starts) if candidates else ()
         except Exception:  # a failure here must neither fail the request nor pass for a clean scan
             return Scan((), ScanState.UNSCANNED, scanned_bytes, self.version)
@@ -168,23 +179,51 @@ class _Run:
         self._plan = plan
         self._prefilter = filter_
         self._left = _MOST_CANDIDATES
-        self.encoded = False
+        self.coded = self.disguised = self.broken = False
         self.complete = True
 
     def read(self, text: str, data: bytes, plain: bool) -> list[_Candidate]:
-        """The candidates in a text, with character offsets in it."""
-        hits = self._prefilter.hits(text, data)
-        if not hits:
+        """The candidates in a text as it stands; notes what should be looked at again."""
+        present = set(self._prefilter.hits(text, data))
+        self.coded = self._plan.coded in present
+        self.disguised = not plain and self._plan.disguised in present
+        self.broken = self._plan.broken in present
+        return self._candidates(present, data, plain) if present else []
+
+    def read_again(self, text: str, data: bytes, plain: bool) -> list[_Candidate]:
+        """The candidates in the text with its disguises taken off and its codes read, at their original places."""
+        found = normalise.undisguised(text, data) if self.disguised else []
+        if self.coded:
+            replaced, complete = decode.decoded(data, ascii_only=plain)
+            found += replaced
+            self.complete = self.complete and complete
+        view = normalise.view_of(text, found)
+        if view is None:
             return []
-        present = set(hits)
+        return [_at(candidate, *view.origin(candidate.start, candidate.end)) for candidate in self._in_view(view)]
+
+    def read_joined(self, joined: Seams) -> list[_Candidate]:
+        """The candidates that run from one text into the next."""
+        view = joined.view
+        return [
+            _at(candidate, *view.origin(candidate.start, candidate.end))
+            for candidate in self._in_view(view)
+            if joined.crossed(candidate.start, candidate.end)
+        ]
+
+    def _in_view(self, view: normalise.View) -> list[_Candidate]:
+        text = view.text
+        data = text.encode("utf-8", "replace")
+        return self._candidates(set(self._prefilter.hits(text, data)), data, text.isascii())
+
+    def _candidates(self, present: set[int], data: bytes, plain: bool) -> list[_Candidate]:
         plan = self._plan
-        self.encoded = self.encoded or plan.encoded in present
         found: list[_Candidate] = []
         for number in present:
             if number < plan.first_words:
                 for compiled in plan.by_trigger[number]:
                     self._try(compiled, data, found)
-            elif number < plan.encoded:
+            elif number < plan.coded:
                 for trigger, compiled in plan.by_words[number - plan.first_words]:
                     if trigger in present:
                         self._try(compiled, data, found)
@@ -221,63 +260,25 @@ class _Run:
             elif rule.check is None or rule.check(value):
                 found.append(_Candidate(rule, start, end, value))
 
-    def read_disguised(self, text: str, plain: bool, starts: list[int], joined: normalise.View | None) -> list[_Candidate]:
-        """The candidates in the text without its disguises and across the borders of parts, at their original places."""
-        found: list[_Candidate] = []
-        if self.encoded or not plain:
-            view, complete = normalise.reveal(text, encoded=self.encoded, ascii_only=plain)
-            self.complete = self.complete and complete
-            if view is not None:
-                found += self._read_view(view)
-        if joined is not None:
-            for candidate in self._read_view(joined):
-                if bisect_right(starts, candidate.start) != bisect_right(starts, candidate.end - 1):
-                    found.append(candidate)
-        return found
 
-    def _read_view(self, view: normalise.View) -> list[_Candidate]:
-        text = view.text
-        found = self.read(text, text.encode("utf-8", "replace"), text.isascii())
-        return [
-            candidate._replace(start=span[0], end=span[1])
-            for candidate in found
-            for span in (view.origin(candidate.start, candidate.end),)
-        ]
+def _at(candidate: _Candidate, start: int, end: int) -> _Candidate:
+    return candidate._replace(start=start, end=end)
 
 
-def _borders(parts: Sequence[Part], readable: list[int], starts: list[int]) -> normalise.View | None:
-    """The ends and beginnings of neighbouring parts, where a value may run from one into the next.
-
-    Neighbours are parts in a row and parts in a row of the same role: an answer may stand between two halves.
-    """
-    view: normalise.View | None = None
-    latest: dict[str, int] = {}
-    for place, index in enumerate(readable):
-        part = parts[index]
-        if part.turn < 0:
-            continue
-        before = {latest[name] for name in (part.role.value, "any") if name in latest}
-        latest[part.role.value] = latest["any"] = place
-        head = part.text[:_BORDER]
-        first = head.split(None, 1)[0] if head and not head[0].isspace() else ""
-        if not first:
-            continue
-        for earlier in before:
-            left = parts[readable[earlier]].text
-            tail = left[-_BORDER:]
-            last = tail.rsplit(None, 1)[-1] if tail and not tail[-1].isspace() else ""
-            if not last or not (_could_run_on(last) and _could_run_on(first) and any(map(str.isdigit, last + first))):
-                continue
-            view = view or normalise.View()
-            at = starts[earlier] + len(left) - len(tail)
-            view.copy(tail, 0, len(tail), at)
-            view.copy(head, 0, len(head), starts[place])
-            view.separate(_SEPARATOR)
-    return view
-
-
-def _could_run_on(word: str) -> bool:
-    return word[0].isalnum() and word[-1].isalnum()
+def _new(more: list[_Candidate], known: list[_Candidate]) -> list[_Candidate]:
+    """Those that do not reach into a known one of the same detector: what is whole where it stands does not run on."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for candidate in known:
+        places.setdefault(candidate.rule.id, []).append((candidate.start, candidate.end))
+    for spans in places.values():
+        spans.sort()
+    new: list[_Candidate] = []
+    for candidate in more:
+        spans = places.get(candidate.rule.id, [])
+        before = bisect_left(spans, (candidate.end, 0)) - 1
+        if before < 0 or spans[before][1] <= candidate.start:
+            new.append(candidate)
+    return new
 
 
 def _near(pattern: re.Pattern[bytes], data: bytes, start: int, end: int) -> bool:

@@ -78,7 +78,19 @@ def luhn_number(digits: str) -> bool:
 
 _TOKEN = re.compile(r"\d+")
 _CARD_GROUPS = frozenset(
-    {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (4, 4, 5), (6, 10), (8, 8), (6, 13), (4, 4, 8)}
+    {
+        (4, 4, 4, 4),
+        (4, 6, 5),
+        (4, 6, 4),
+        (4, 4, 4, 3),
+        (4, 4, 4, 4, 3),
+        (4, 4, 4, 1),
+        (4, 4, 5),
+        (6, 10),
+        (8, 8),
+        (6, 13),
+        (4, 4, 8),
+    }
 )
 _LONGEST_CLUSTER = 200
 
@@ -264,7 +276,7 @@ _ORDINARY_WORD = re.compile(r"^[A-Za-z]+(?:[_-][A-Za-z]+)*[.,;:!?)]*$")
 
 def password_value(value: str) -> bool:
     """Whether an assigned value can be a real password: not code, not a variable, not a placeholder."""
-    return len(value) >= 4 and not _CODE_VALUE.search(value) and not placeholder(value)
+    return 4 <= len(value) <= 80 and not _CODE_VALUE.search(value) and not placeholder(value)
 
 
 def spoken_password(value: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from classifiers.sensitivity.kinds.rule import SOME_DIGITS, Rule
 from classifiers.sensitivity.validators import Check, digits_of, fictitious_us_telephone, mail_address, telephone
 
@@ -11,6 +13,13 @@ TELEPHONE_WORDS = (
     "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka",
     "電話", "电话", "手机", "电话号码", "फ़ोन", "फोन", "मोबाइल", "телефон", "هاتف", "전화", "โทร",
 )  # fmt: skip
+
+
+_AT, _DOT = re.compile(r" ?[\[({]at[\])}] ?", re.IGNORECASE), re.compile(r" ?[\[({]?\bdot\b[\])}]? ?| ?\. ?", re.IGNORECASE)
+
+
+def _spelled_address(value: str) -> bool:
+    return mail_address(_DOT.sub(".", _AT.sub("@", value)))
 
 
 def _american(value: str) -> bool:
@@ -34,11 +43,24 @@ RULES = (
         id="contacts.email",
         category="pii",
         kind="email_address",
-        pattern=r"[\pL\d][\pL\d._%+\-]*@(?:[\pL\d\-]+\.)+\pL{2,24}",
+        pattern=r"[\pL\d][\pL\d._%+\-]*@(?:[\pL\d\-]+\.)+\pL{2,}",
         trigger=r"[^\s]@[^\s]",
         keywords=("@",),
         check=mail_address,
         score=0.95,
+        specific=1,
+    ),
+    Rule(
+        id="contacts.email_spelled",
+        category="pii",
+        kind="email_address",
+        pattern=(
+            r"(?i)\b[a-z0-9][a-z0-9._%+\-]*(?: ?[\[({]?\bdot\b[\])}]? ?[a-z0-9_\-]+)* ?[\[({]at[\])}] ?"
+            r"[a-z0-9\-]+(?:(?: ?[\[({]?\bdot\b[\])}]? ?| ?\. ?)[a-z0-9\-]+)+\b"
+        ),
+        keywords=("[at]", "(at)", "{at}"),
+        check=_spelled_address,
+        score=0.85,
         specific=1,
     ),
     Rule(

@@ -70,8 +70,8 @@ RULES = (
         id="secrets.url_password",
         category="credentials",
         kind="connection_string",
-        pattern=r"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s:/?#\"'@<>]{0,80}:([^\s/\"'@<>]{3,120})@[A-Za-z0-9\[$%{]",
-        trigger=r"://[^\s:/?#\"'@<>]{0,80}:[^\s/\"'@<>]{3,120}@",
+        pattern=r"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s:/?#\"'@<>]{0,80}:([^\s/\"'@<>]{3,})@[A-Za-z0-9\[$%{]",
+        trigger=r"://[^\s:/?#\"'@<>]{0,80}:[^\s/\"'@<>]{3,}@",
         keywords=("://",),
         check=_url_password,
         score=0.92,
@@ -81,7 +81,7 @@ RULES = (
         id="secrets.connection_string",
         category="credentials",
         kind="connection_string",
-        pattern=r"(?i)(?:server|data source|host|user id|uid|username|driver|endpoint)\s{0,2}=[^\n]{1,200}?;\s{0,2}(?:password|pwd)\s{0,2}=\s{0,2}([^;\s\"']{3,120})",
+        pattern=r"(?i)(?:server|data source|host|user id|uid|username|driver|endpoint)\s{0,2}=[^\n]+?;\s{0,2}(?:password|pwd)\s{0,2}=\s{0,2}([^;\s\"']{3,})",
         trigger=r"(?i)(?:password|pwd)\s{0,2}=",
         keywords=("password", "pwd"),
         check=_url_password,
@@ -94,7 +94,7 @@ RULES = (
         kind="password",
         pattern=(
             r"(?i)(?:password|passwd|passwort|passphrase|passcode|contraseña|mot de passe|pwd|pass|_pw)(?:[_\-]?(?:hash|db|prod|dev|test|admin|root|user))?"
-            r"[\"'`\\\])]{0,3}\s{0,3}(?::=|=>|=|:|,)\s{0,3}\\?(?:\"([^\"\n]{4,80})\"|'([^'\n]{4,80})'|([^\s\"'`,;()<>]{4,80}))"
+            r"[\"'`\\\])]{0,3}\s{0,3}(?::=|=>|=|:|,)\s{0,3}\\?(?:\"([^\"\n]{4,})\"|'([^'\n]{4,})'|([^\s\"'`,;()<>]{4,}))"
         ),
         trigger=r"(?i)(?:pass(?:word|wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\\\])]{0,3}\s{0,3}[:=,]",
         keywords=("pass", "contraseña", "pwd", "_pw"),
@@ -106,7 +106,7 @@ RULES = (
         id="secrets.password_spoken",
         category="credentials",
         kind="password",
-        pattern=r"(?i)\b(?:password|passwort|passphrase|passcode|pwd|contraseña|mot de passe|login)(?: (?:for|to|of|on) (?:\S{1,30} ){1,4}?)?\s{0,2}(?:is|ist|est|es|was|=|:|to)?[ :\"'`]{1,3}([^\s\"'`<>]{6,64})",
+        pattern=r"(?i)\b(?:password|passwort|passphrase|passcode|pwd|contraseña|mot de passe|login)(?: (?:for|to|of|on) (?:\S+ ){1,4}?)?\s{0,2}(?:is|ist|est|es|was|=|:|to)?[ :\"'`]{1,3}([^\s\"'`<>]{6,})",
         trigger=r"(?i)password|passwort|passphrase|passcode|\bpwd\b|contraseña|mot de passe|\blogin\b",
         keywords=("password", "passwort", "passphrase", "passcode", "pwd", "contraseña", "mot de passe", "login"),
         check=spoken_password,
@@ -121,7 +121,7 @@ RULES = (
             r"(?i)(?:key|token|tkn|secret|credential|apikey|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)s?"
             r"(?:[_\-. ]?(?:id|key|token|value|string|base|data|sid))?[\"'`\\\])]{0,3}"
             r"(?:\s{0,3}(?::{0,3}\??=|=>|:|,|\|\||>)\s{0,3}|\s{1,3}(?:is\s|=\s)?|[\-.])(?:(?:bearer|basic|token)\s{1,2})?[\"'`\\\[({]{0,3}"
-            r"([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,400})"
+            r"([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,})"
         ),
         trigger=r"(?i)(?:key|token|tkn|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)[^\n]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
         keywords=("key", "token", "tkn", "secret", "cred", "auth", "passw", "access", "signature", "bearer", "salt", "pat", "private", "login"),
@@ -144,7 +144,7 @@ RULES = (
         id="secrets.authorization_basic",
         category="credentials",
         kind="basic_auth",
-        pattern=r"(?i)\bbasic\s{1,3}([A-Za-z0-9+/]{8,400}={0,2})",
+        pattern=r"(?i)\bbasic\s{1,3}([A-Za-z0-9+/]{8,}={0,2})",
         keywords=("basic",),
         check=basic_auth,
         score=0.9,
@@ -153,7 +153,7 @@ RULES = (
         id="secrets.curl_user",
         category="credentials",
         kind="basic_auth",
-        pattern=r"\bcurl\b[^|;]{0,300}?\s(?:-u|--user)[ =]{1,3}[\"']?[^\s\"':$]{0,80}[\"']?:[\"']?([^\s\"'$]{3,120})",
+        pattern=r"\bcurl\b[^|;]*?\s(?:-u|--user)[ =]{1,3}[\"']?[^\s\"':$]{0,80}[\"']?:[\"']?([^\s\"'$]{3,})",
         trigger=r"\s(?:-u|--user)[ =]",
         keywords=("curl",),
         check=_url_password,
@@ -164,7 +164,7 @@ RULES = (
         id="secrets.password_hash",
         category="credentials",
         kind="password_hash",
-        pattern=r"(?:^|[^\w$])(\$(?:1|2[abxy]?|5|6|y|argon2(?:id|i|d)|pbkdf2-sha\d{3}|apr1)\$[A-Za-z0-9./$=,+]{16,200}|\$krb5(?:asrep|tgs|pa)\$[^\s]{20,})",
+        pattern=r"(?:^|[^\w$])(\$(?:1|2[abxy]?|5|6|y|argon2(?:id|i|d)|pbkdf2-sha\d{3}|apr1)\$[A-Za-z0-9./$=,+]{16,}|\$krb5(?:asrep|tgs|pa)\$[^\s]{20,})",
         trigger=r"\$(?:1|2[abxy]?|5|6|y|argon2|pbkdf2|apr1|krb5)",
         keywords=("$1$", "$2", "$5$", "$6$", "$y$", "$argon2", "$pbkdf2", "$apr1$", "$krb5"),
         score=0.85,

@@ -13,12 +13,29 @@ from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Task
 from routing_rules.vocabulary import Assessment, Capability
 
+SHORT_TEXT = 4_000
+"""Characters below which a text is assessed at once, whatever stands in it."""
+
 LONG_TEXT = 16_000
-"""Characters from which a text leaves the event loop: the engines hold the interpreter's lock while they scan, and texts made to
-be slow take up to 7 µs a character."""
+"""Characters from which a text leaves the event loop: the engines hold the interpreter's lock while they scan."""
 
 PART_WEIGHT = 40
 """Characters that each part counts for besides its text: twenty thousand parts of one letter are no short text."""
+
+DEAR_WEIGHT = 4
+"""What every byte that is no letter counts for besides: digits and signs may be the beginning of a number, and texts made of them
+take ten times as long as prose."""
+
+_CHEAP = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \n"
+
+
+def is_long(task: Task) -> bool:
+    """Whether assessing this task could keep other requests waiting."""
+    size = sum(len(part.text) + PART_WEIGHT for part in task.parts)
+    if size < SHORT_TEXT or size >= LONG_TEXT:
+        return size >= LONG_TEXT
+    dear = sum(len(part.text.encode().translate(None, _CHEAP)) for part in task.parts)
+    return size + DEAR_WEIGHT * dear >= LONG_TEXT
 
 
 class Classifiers:
@@ -37,7 +54,7 @@ class Classifiers:
 
     async def assess(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
         """The assessment of everything that the task sends."""
-        if sum(len(part.text) + PART_WEIGHT for part in task.parts) < LONG_TEXT:
+        if not is_long(task):
             return self._assessor.assess(task, capabilities)
         # One at a time, so that a text which takes too long takes only itself down, not those that wait behind it.
         try:

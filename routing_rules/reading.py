@@ -54,7 +54,9 @@ def open_file(file: str, text: str, faults: list[Fault]) -> Entry:
 def _composed(text: str) -> Any:
     """The node graph of a text, kept because a new revision repeats most files; a Fault where it is no YAML."""
     try:
-        return YAML(typ="safe", pure=True).compose(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False  # YAML allows an anchor to be set anew, and a warning has no place to go
+        return yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)

@@ -26,12 +26,6 @@ _ALIKE = "".join(_LOOKALIKES)
 _IS_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
 _IS_DASH = re.compile(f"[{_DASHES}]")
 
-TRIGGER = (
-    f"[{_INVISIBLE}{_STYLED}{_OTHER_DIGITS}{_SPACES}{_TAGS}{_TURN}]"
-    f"|[A-Za-z0-9][{_ALIKE}]|[{_ALIKE}][A-Za-z0-9]|[0-9][{_DASHES}][0-9]"
-)
-"""Stands in every text in which `undisguised` finds something, for the prefilter, over characters."""
-
 _DISGUISED = re2.compile(
     f"[{_INVISIBLE}]+|[{_STYLED}{_OTHER_DIGITS}{_SPACES}{_TAGS}]+|{_TURN}"
     f"|[A-Za-z0-9][{_ALIKE}]+|[{_ALIKE}]+[A-Za-z0-9]|[0-9](?:[{_DASHES}][0-9]+)+"

@@ -62,7 +62,7 @@ class HyperscanPrefilter:
                 self._always.append(watch.id)
             else:
                 usable.append(watch)
-        self._database = self._compile(usable, [single if watch.exact else foreign for watch in usable])
+        self._database = self._compile(usable, [single if watch.exact else foreign for watch in usable]) if usable else None
         self._scratch = threading.local()
 
     @staticmethod
@@ -79,6 +79,8 @@ class HyperscanPrefilter:
     def hits(self, text: str, data: bytes) -> list[int]:
         """The ids that can match in a text, given also as UTF-8."""
         found = self._always.copy()
+        if self._database is None:
+            return found
         try:
             scratch = self._scratch.value
         except AttributeError:  # scratch space must not be shared between threads

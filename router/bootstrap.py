@@ -33,20 +33,22 @@ class BootstrapError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What the start found and made. Keys are there at the first start only: they are stored as hashes."""
+    """What the start found and made. Keys are there when they were made just now only: they are stored as hashes."""
 
     revision: str
     governance: str
     notes: tuple[str, ...]
-    demo_key: str | None
+    app: str | None  # whose key `app_key` is
+    app_key: str | None
     admin_key: str | None
     simulated: bool
 
     def greeting(self, address: str) -> list[str]:
         """Lines for the person who started the service."""
         lines = [f"  base URL    {address}/v1"]
-        if self.demo_key and self.admin_key:
-            lines += [f"  app key     {self.demo_key}   (app `{DEMO_APP}`; shown this once)"]
+        if self.app_key:
+            lines += [f"  app key     {self.app_key}   (app `{self.app}`; shown this once)"]
+        if self.admin_key:
             lines += [f"  admin key   {self.admin_key}   (shown this once)"]
         lines += [f"  rules       revision {self.revision}, governance {self.governance}"]
         if self.simulated:
@@ -68,11 +70,11 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
         notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
         mode = settings.governance_mode
         notes += _rules(engine, settings, mode, now)
-        demo_key, admin_key = _first_keys(engine, now)
+        app, app_key, admin_key = _first_keys(engine, now)
         asyncio.run(_announce(settings, redis_url))
         active = governance.in_force(RuleStore(engine))
         simulated = any(deployment.provider == "simulated" for deployment in load(active.files).deployments.values())
-        return Prepared(active.revision, mode, tuple(notes), demo_key, admin_key, simulated)
+        return Prepared(active.revision, mode, tuple(notes), app, app_key, admin_key, simulated)
     except RuleFaults as faults:
         raise BootstrapError(f"the rules cannot be used:\n{faults}") from None
     except StoreIsNewer as error:
@@ -138,11 +140,12 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
     return notes
 
 
-def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None]:
+def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None, str | None]:
+    """An app, a key of it, and an admin key; each key only where none of its kind was ever made."""
     keys = SqlKeys(engine)
-    if keys.all():
-        return None, None
-    active = governance.in_force(RuleStore(engine))
-    app = DEMO_APP if DEMO_APP in load(active.files).apps else next(iter(load(active.files).apps), None)
-    demo = keys.create(app, actor=governance.AT_START, at=now).secret if app is not None else None
-    return demo, keys.create("", actor=governance.AT_START, at=now, admin=True).secret
+    made = {key.admin for key in keys.all()}
+    apps = load(governance.in_force(RuleStore(engine)).files).apps
+    app = DEMO_APP if DEMO_APP in apps else next(iter(apps), None)
+    app_key = keys.create(app, actor=governance.AT_START, at=now).secret if app is not None and False not in made else None
+    admin_key = keys.create("", actor=governance.AT_START, at=now, admin=True).secret if True not in made else None
+    return app, app_key, admin_key

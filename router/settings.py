@@ -77,9 +77,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are set together or not at all")
+            raise ValueError("ROUTER_TLS_CERT and ROUTER_TLS_KEY are set together or not at all")
         if self.upstream_url and not (self.fast_model or self.reasoning_model):
-            raise ValueError("upstream_url needs fast_model or reasoning_model (one may serve both tiers)")
+            raise ValueError("ROUTER_UPSTREAM_URL needs ROUTER_FAST_MODEL or ROUTER_REASONING_MODEL (one may serve both tiers)")
         return self
 
     @classmethod
@@ -160,6 +160,7 @@ NOT_SETTINGS = frozenset(
 
 def _sentence(fault: object) -> str:
     location = fault["loc"]  # type: ignore[index]
-    name = "ROUTER_" + str(location[0]).removeprefix("ROUTER_").upper() if location else "settings"
     message = str(fault["msg"]).removeprefix("Value error, ")  # type: ignore[index]
-    return f"{name}: {message}"
+    if not location:  # about several settings, which the message names
+        return message
+    return f"ROUTER_{str(location[0]).removeprefix('ROUTER_').upper()}: {message}"

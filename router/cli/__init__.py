@@ -52,9 +52,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line. What an operator can put right is one sentence on standard error and exit status 2."""
+    """Run the command line. What an operator can put right is one sentence on standard error; exit status 2 for settings and
+    arguments, 1 for the rest."""
     try:
         cli.main(standalone_mode=True)
-    except (SettingsError, click.ClickException) as error:
+    except SettingsError as error:
         sys.stderr.write(f"router: {error}\n")
         sys.exit(2)

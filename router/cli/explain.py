@@ -22,7 +22,7 @@ from routing_rules.task import Endpoint
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
 @click.option("--app", default="demo", show_default=True, help="The app that would ask.")
 @click.option("--purpose", help="The purpose it would name; default: its first.")
 @click.option("--endpoint", type=click.Choice([endpoint.value for endpoint in Endpoint]), help="Default: told from the body.")

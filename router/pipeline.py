@@ -167,7 +167,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 grant=grant,
                 findings=counted(assessment),
                 classifier_versions=assessment.versions,
-                held_nano=0,  # the store writes what was really held
+                held_nano=hold.fixed_nano + hold.output_nano * hold.output_tokens,  # the store lowers both where it holds less
                 output_tokens=hold.output_tokens,
                 deployment=candidates[0].id,
                 governance=services.governance,

@@ -64,6 +64,9 @@ class RedisBudgets:
         try:
             if not joint:
                 output = await self._enter_apart(hold, month, output, least)
+            if isinstance(record, Admitted) and output != record.output_tokens:
+                amount = hold.fixed_nano + output * hold.output_nano
+                record = msgspec.structs.replace(record, held_nano=amount, output_tokens=output)
             reply = await self._client.run(
                 RESERVE,
                 names,

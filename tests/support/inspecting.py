@@ -40,10 +40,36 @@ def admitted(data_dir: Path) -> list[str]:
     return [row["request_id"] for row in rows(data_dir, "SELECT request_id FROM evidence WHERE kind = 'admitted'")]
 
 
+def reservations(data_dir: Path) -> dict[str, str]:
+    """The open reservations: request id → the worker that holds it."""
+    with private_redis(data_dir) as redis:
+        members = [member.decode().split("|") for name in keys.OPEN for member in redis.zrange(name, 0, -1)]
+    return {request: worker for worker, _, request in members}
+
+
 def under_way(data_dir: Path) -> int:
     """How many reservations are open now."""
+    return len(reservations(data_dir))
+
+
+def redis_clients(data_dir: Path) -> dict[str, int]:
+    """Connections to the private Redis beside our own: id → bytes that were sent on it and are not carried out."""
     with private_redis(data_dir) as redis:
-        return sum(redis.zcard(name) for name in keys.OPEN)
+        mine = str(redis.client_id())
+        clients = redis.client_list()
+    return {one["id"]: int(one["qbuf"]) + int(one["argv-mem"]) for one in clients if one["id"] != mine}
+
+
+def worker_id(pid: int) -> str:
+    """The name under which a worker process holds money."""
+    told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next(word.removeprefix(b"ROUTER_WORKER_ID=").decode() for word in told if word.startswith(b"ROUTER_WORKER_ID="))
+
+
+def listening(port: int) -> int:
+    """How many processes accept connections on a port of 127.0.0.1: each worker has a socket of its own."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(local == f"0100007F:{port:04X}" and state == "0A" for _, local, _, state, *_ in sockets)
 
 
 def held(data_dir: Path) -> dict[str, int]:

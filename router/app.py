@@ -180,12 +180,12 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @app.get("/v1/models")
     async def list_models(request: Request) -> JSONResponse:
-        _authenticated(worker, request)
+        await _authenticated(worker, request)
         return JSONResponse(models.listed(worker.snapshot.rules()))
 
     @app.get("/v1/models/{name:path}")
     async def show_model(request: Request, name: str) -> JSONResponse:
-        _authenticated(worker, request)
+        await _authenticated(worker, request)
         return JSONResponse(models.one(worker.snapshot.rules(), name))
 
     @app.get("/healthz")
@@ -217,8 +217,15 @@ def create_app(settings: Settings) -> ASGIApp:
     return TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
 
 
-def _authenticated(worker: Worker, request: Request) -> None:
-    key_behind(worker.snapshot, request.headers.get("authorization"), utc_now())
+async def _authenticated(worker: Worker, request: Request) -> None:
+    authorization = request.headers.get("authorization")
+    try:
+        key_behind(worker.snapshot, authorization, utc_now())
+    except Refused as refusal:
+        if refusal.code != "invalid_api_key":
+            raise
+        await worker.snapshot.refresh()  # the key may have been made a moment ago
+        key_behind(worker.snapshot, authorization, utc_now())
 
 
 def _error(error: RouterError) -> JSONResponse:

@@ -74,6 +74,20 @@ class Settings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_a_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql", "sqlite:")):
+            raise ValueError("must start with postgresql:// or postgresql+psycopg://")
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -23,6 +23,7 @@ COMMANDS = {
     "backup": ("router.cli.backup", "backup"),
     "restore": ("router.cli.backup", "restore"),
     "session": ("router.cli.session", "session"),
+    "eval": ("router.cli.evaluate", "evaluate"),
     "train": ("router.cli.train", "train"),
     "demo": ("router.cli.demo", "demo"),
     "settings": ("router.cli.settings", "settings"),

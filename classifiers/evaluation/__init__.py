@@ -1,0 +1,1 @@
+"""Measures the classifiers on labelled data, mark by mark."""

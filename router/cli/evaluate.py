@@ -1,0 +1,63 @@
+"""`router eval`: the classifiers measured on labelled data, with intervals, marks and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from router.cli.data import CLASSIFYING_KEY, rules_for
+from router.settings import load_settings
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Directory of the labelled data.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+
+
+@click.group(name="eval")
+def evaluate() -> None:
+    """Measure the classifiers on labelled data. Exit status 0 whether or not the marks hold: read `holds`."""
+
+
+def _command(name: str, summary: str, measured: Callable[[Path], Any]) -> None:
+    @evaluate.command(name, help=summary)
+    @DATA
+    @JSON
+    def run(data: Path, as_json: bool) -> None:
+        from classifiers.evaluation.marks import document, table
+
+        try:
+            marks = measured(data)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from None
+        click.echo(msgspec.json.encode(document(marks)).decode() if as_json else table(marks))
+
+
+def _sensitivity(data: Path) -> Any:
+    from classifiers.evaluation.sensitivity import measure
+
+    return measure(data, rules_for(load_settings()).sensitivity, CLASSIFYING_KEY)
+
+
+def _routing(data: Path) -> Any:
+    from classifiers.evaluation.routing import measure
+
+    return measure(data)
+
+
+def _intent(data: Path) -> Any:
+    from classifiers.evaluation.intent import measure
+
+    return measure(data)
+
+
+_command("sensitivity", "Detectors, topics, levels, evasions, latency.", _sensitivity)
+_command("routing", "Whether complex asks are found: APGR, CPT80, stability.", _routing)
+_command("intent", "Task, intent and complexity of asks.", _intent)

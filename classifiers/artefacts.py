@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.ask.features import Key, Rows, rows
+from classifiers.ask.thesaurus import Thesaurus
+from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 
 FORMAT = 1
 """Raised whenever the arrays or the keys of `features` change their meaning: an older file is then refused."""
@@ -54,7 +56,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a fitted model is: where it came from, how it was measured, how its scores are read.
 
     `heads` names the columns of the weight matrix, head by head, in order. `thresholds` are on probabilities or on the
-    complexity score. `metrics` are on the blind tenth. `sha256` is of the array file, `corpus` of the training corpus.
+    complexity score. `metrics` are on the blind tenth. `sha256` is of the array file, `corpus` of the training corpus,
+    `thesaurus` of the concepts that the keys hold (empty: they hold none).
     """
 
     format: int
@@ -72,6 +75,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heads: dict[str, list[str]]
     thresholds: dict[str, float]
     metrics: dict[str, float]
+    thesaurus: str = ""
 
     @property
     def version(self) -> str:
@@ -115,10 +119,11 @@ class Fitted:
             self._columns[head] = slice(start, start + len(classes))
             start += len(classes)
         self._arrays = weights, scale, bias
+        self._thesaurus = shipped_thesaurus() if manifest.thesaurus else Thesaurus("")
 
     def rows(self, text: str, length: int | None = None) -> Rows:
         """What a text switches on. `length` in characters, where `text` is an excerpt."""
-        return rows(self._row_of.get, text, length)
+        return rows(self._row_of.get, self._thesaurus, text, length)
 
     def matrix(self, *heads: str) -> Matrix:
         """The weights of these heads side by side, for `Matrix.logits`."""
@@ -160,6 +165,8 @@ def load(name: str = "ask", directory: Path = FITTED) -> Fitted:
         raise ManifestInvalid(f"manifest `{name}.toml`: {wrong}") from wrong
     if manifest.format != FORMAT:
         raise FormatUnsupported(f"fitted model `{name}` has format {manifest.format}, this version reads {FORMAT}")
+    if manifest.thesaurus not in ("", shipped_thesaurus().digest):
+        raise ArtefactAltered(f"fitted model `{name}` was fitted with another thesaurus than the one in this version")
     if hashlib.sha256(packed).hexdigest() != manifest.sha256:
         raise ArtefactAltered(f"`{name}.npz` is not the file that `{name}.toml` was written for: its sha256 differs")
     return _unpack(directory / f"{name}.npz", manifest)

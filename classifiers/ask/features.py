@@ -7,11 +7,14 @@ from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise, repeat
 
+from classifiers.ask.thesaurus import Thesaurus
+
 Rows = tuple[set[int], int]
 """The rows of a weight matrix that a text switches on, and how many of its distinct words have none."""
 
 Key = str | tuple[str, str]
-"""A word or a measure (`lines>3`), or two neighbouring words; `("^^", word)` and `("$$", word)` stand near the start and the end."""
+"""A word, a measure (`lines>3`) or a concept (`~delete`), or two that are neighbours (concepts: with whatever lies between);
+`("^^", word)` and `("$$", word)` stand near the start and the end, `("^~", concept)` is among the first concepts."""
 
 HEAD_CHARACTERS = 1_200
 TAIL_CHARACTERS = 800
@@ -19,10 +22,11 @@ TAIL_CHARACTERS = 800
 
 _NEAR_START = 10
 _NEAR_END = 8
+_FIRST_CONCEPTS = 4
 _NAMES_WITHIN = 500  # characters: names further on tell nothing new
 _NAME = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]+ (?:[A-ZÀ-Þ]\. )?[A-ZÀ-Þ][a-zß-ÿ]+")
 _DIGITS = "123456789"
-_BLANKS = ",.'\"-_"
+_BLANKS = ",.'\"-_~"  # also the sign of concepts, which no word may look like
 _OTHER_BLANKS = "’‘“”„«»–—…¿¡·，。、"
 _WITHOUT_BLANKS = "\u2e80"  # from here on scripts that do not part words: each character counts as one
 _CHARACTER = re.compile(r"[\u2e80-\uffff]")
@@ -86,17 +90,21 @@ def measures(text: str, found: list[str], length: int | None = None) -> list[str
     return keys
 
 
-def keys(text: str, length: int | None = None) -> tuple[set[str], set[Key]]:
+def keys(thesaurus: Thesaurus, text: str, length: int | None = None) -> tuple[set[str], set[Key]]:
     """The distinct words of a text, and all its other keys."""
     found = words(text)
+    concepts = thesaurus.sequence(found)
     others: set[Key] = set(pairwise(found))
     others.update(zip(repeat("^^"), found[:_NEAR_START], strict=False))
     others.update(zip(repeat("$$"), found[-_NEAR_END:], strict=False))
+    others.update(concepts)
+    others.update(pairwise(concepts))
+    others.update(zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False))
     others.update(measures(text, found, length))
     return set(found), others
 
 
-def rows(row_of: Callable[[Key, int], int], text: str, length: int | None = None) -> Rows:
+def rows(row_of: Callable[[Key, int], int], thesaurus: Thesaurus, text: str, length: int | None = None) -> Rows:
     """What `keys` finds, as row numbers of a weight matrix, and how many distinct words have no row.
 
     `row_of(key, 0)` is a vocabulary's `get`; row 0 stands for every key without a row. No set of keys is built on the
@@ -110,6 +118,10 @@ def rows(row_of: Callable[[Key, int], int], text: str, length: int | None = None
     known.update(map(row_of, pairwise(found), none))
     known.update(map(row_of, zip(repeat("^^"), found[:_NEAR_START], strict=False), none))
     known.update(map(row_of, zip(repeat("$$"), found[-_NEAR_END:], strict=False), none))
+    concepts = thesaurus.sequence(found)
+    known.update(map(row_of, concepts, none))
+    known.update(map(row_of, pairwise(concepts), none))
+    known.update(map(row_of, zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False), none))
     known.update(map(row_of, measures(text, found, length), none))
     known.discard(0)
     return known, unknown

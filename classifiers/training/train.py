@@ -21,6 +21,7 @@ from classifiers.artefacts import FORMAT, Manifest, save
 from classifiers.ask.complexity import COMPLEX_FROM, MODERATE_FROM
 from classifiers.ask.features import Key, excerpt, keys
 from classifiers.ask.intent import OBJECTS
+from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 from classifiers.sensitivity.topics import SHORT_CHARACTERS, TOPICS
 from classifiers.training.corpus import Example, digest, examples
 from classifiers.training.evaluate import measure
@@ -59,7 +60,7 @@ class KeyVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         found = Counter[Key]()
         in_groups: defaultdict[Key, set[str]] = defaultdict(set)
         for text, group in zip(texts, groups, strict=True):
-            distinct, others = keys(excerpt(text), len(text))
+            distinct, others = keys(shipped_thesaurus(), excerpt(text), len(text))
             for key in (*distinct, *others):
                 found[key] += 1
                 if len(in_groups[key]) < _LEAST_GROUPS_OF_A_PAIR:
@@ -81,7 +82,7 @@ class KeyVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         columns: list[int] = []
         starts = [0]
         for text in texts:
-            distinct, others = keys(excerpt(text), len(text))
+            distinct, others = keys(shipped_thesaurus(), excerpt(text), len(text))
             known = sorted(column for key in (*distinct, *others) if (column := self._column.get(key)) is not None)
             unknown = sum(word not in self._column for word in distinct)
             weights = self.idf_[known].astype(np.float64)
@@ -127,6 +128,7 @@ def train(out_dir: Path, seed: int = 7, fitted_on: date | None = None, share: fl
             "topics": _LABEL_THRESHOLD,
         },
         metrics={},
+        thesaurus=shipped_thesaurus().digest,
     )
     arrays = weights.T.astype(np.float16), vectorizer.idf_, bias.astype(np.float32)
     saved = save(out_dir, manifest, vectorizer.vocabulary_, *arrays)

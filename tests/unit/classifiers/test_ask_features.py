@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.ask.current import current_ask
 from classifiers.ask.features import HEAD_CHARACTERS, TAIL_CHARACTERS, Key, excerpt, keys, rows, words
+from classifiers.ask.thesaurus import Thesaurus, shipped
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
 
@@ -19,10 +21,10 @@ def asked(*turns: str, system: str = "") -> Task:
 
 @given(st.text(max_size=300), st.integers(min_value=2, max_value=5))
 def test_the_rows_of_a_text_are_those_of_its_keys(text: str, keep: int) -> None:
-    distinct, others = keys(text)
+    distinct, others = keys(shipped(), text)
     found: list[Key] = [*sorted(distinct), *sorted(others, key=str)]
     row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
-    known, unknown = rows(row_of.get, text)
+    known, unknown = rows(row_of.get, shipped(), text)
     assert known == set(row_of.values())
     assert unknown == sum(word not in row_of for word in distinct)
 
@@ -31,7 +33,7 @@ def test_the_rows_of_a_text_are_those_of_its_keys(text: str, keep: int) -> None:
 def test_no_word_can_be_taken_for_a_measure_or_break_the_file_of_words(text: str) -> None:
     for word in words(text):
         assert word
-        assert not set(word) & set(" \t\n\r")
+        assert not set(word) & set(" \t\n\r~")
         assert word == ">" or ">" not in word
 
 
@@ -43,10 +45,27 @@ def test_scripts_that_do_not_part_words_are_read_by_character() -> None:
     assert words("你好") == ["你", "好"]
 
 
+def test_words_of_many_languages_have_one_concept() -> None:
+    thesaurus = Thesaurus("remove: delete* lösch* 删除 get_rid erase\nmail: e_mail* mail*\n  邮件 posta*")
+    for text in ("Delete the e-mails!", "lösche meine Mails", "删除邮件", "get rid of my mail"):
+        assert thesaurus.sequence(words(text)) == ["~remove", "~mail"]
+
+
+def test_the_longest_stem_and_the_whole_word_win() -> None:
+    thesaurus = Thesaurus("a: acc*\nb: account*\nc: accountant")
+    assert [thesaurus.of(word) for word in ("accept", "accounts", "accountant", "ac")] == [("~a",), ("~b",), ("~c",), ()]
+
+
+@pytest.mark.parametrize("text", ["no concept here", "a b: c", "x: ab*"])
+def test_a_thesaurus_with_a_broken_line_names_it(text: str) -> None:
+    with pytest.raises(ValueError, match="line 2"):
+        Thesaurus("ok: word\n" + text)
+
+
 def test_one_more_character_moves_at_most_one_measure() -> None:
     for length in range(1, 400):
-        _, shorter = keys("a" * length)
-        _, longer = keys("a" * (length + 1))
+        _, shorter = keys(shipped(), "a" * length)
+        _, longer = keys(shipped(), "a" * (length + 1))
         moved = {key for key in shorter ^ longer if isinstance(key, str)}
         assert len({key for key in moved if str(key).startswith("characters")}) <= 1
 

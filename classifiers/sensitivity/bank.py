@@ -12,6 +12,7 @@ import re2
 from classifiers.sensitivity import decode, prefilter, seams
 from classifiers.sensitivity.kinds.rule import Rule
 
+_MOST_CHECKED = 4_000  # characters of a value that a check looks at: no value of a known form is longer
 _DISTINCTIVE = 4  # literals at least so long are their own trigger: they compile and scan faster than a pattern
 
 
@@ -133,7 +134,7 @@ def _find(compiled: _Compiled, data: bytes, budget: Budget, found: list[Candidat
         if rule.locate is not None:
             for begin, finish in rule.locate(value):
                 found.append(Candidate(rule, start + begin, start + finish, value[begin:finish]))
-        elif rule.check is None or rule.check(value):
+        elif rule.check is None or rule.check(value[:_MOST_CHECKED]):
             found.append(Candidate(rule, start, end, value))
 
 

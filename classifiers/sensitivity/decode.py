@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
-from classifiers.sensitivity.normalise import Replaced
+from classifiers.sensitivity.normalise import Replaced, most_pieces
 
 _DIGIT_WORDS = {"zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}  # fmt: skip
 _WORD = f"(?:{'|'.join(_DIGIT_WORDS)})"
@@ -47,7 +47,7 @@ _AFTER_EMPHASIS = _BEFORE_EMPHASIS - frozenset(b"_")
 _DIGITS = frozenset(b"0123456789")
 
 _MOST_DECODED = 4_000_000  # bytes looked into per text
-_MOST_INFLATED = 200_000
+_MOST_INFLATED = 500_000  # the same of what comes out of compressed data
 _DEPTH = 3
 
 
@@ -57,14 +57,42 @@ def decoded(data: bytes, *, ascii_only: bool) -> tuple[list[Replaced], bool]:
     Spans count characters. Marks of emphasis inside a word stand for nothing.
     """
     found: list[tuple[int, int, str]] = []
-    left = _MOST_DECODED
+    budget = _Budget(len(data))
     for match in _CODED.finditer(data):
         start, end = match.span()
-        left -= end - start
-        if left < 0:
-            return _replaced(found, data, ascii_only), False
-        found.extend(_texts(data, start, end))
-    return _replaced(found, data, ascii_only), True
+        if not budget.take(end - start):
+            break
+        found.extend(_texts(data, start, end, budget))
+    return _replaced(found, data, ascii_only), budget.complete
+
+
+class _Budget:
+    """How much may still be looked into, and whether that was enough."""
+
+    def __init__(self, size: int) -> None:
+        self.complete = True
+        self._bytes = _MOST_DECODED
+        self._pieces = most_pieces(size)
+        self._inflated = _MOST_INFLATED
+
+    def take(self, size: int) -> bool:
+        """Whether one more piece of so many bytes may be looked into."""
+        self._bytes -= size
+        self._pieces -= 1
+        self.complete = self.complete and self._bytes >= 0 and self._pieces >= 0
+        return self.complete
+
+    def inflate(self, raw: bytes) -> bytes | None:
+        """The beginning of what was compressed by gzip, as much as may still be read; None for what is none."""
+        inflater = zlib.decompressobj(31)
+        try:
+            plain = inflater.decompress(raw, self._inflated) if self._inflated else b""
+        except zlib.error:
+            return None
+        self._inflated -= len(plain)
+        if not self._inflated or inflater.unconsumed_tail:
+            self.complete = False
+        return plain
 
 
 def _replaced(found: list[tuple[int, int, str]], data: bytes, ascii_only: bool) -> list[Replaced]:
@@ -79,7 +107,7 @@ def _replaced(found: list[tuple[int, int, str]], data: bytes, ascii_only: bool) 
     return answer
 
 
-def _texts(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple[int, int, str]]:
     value = data[start:end]
     first = value[:1]
     if first == b"*":
@@ -100,24 +128,24 @@ def _texts(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]]:
         if words and words[0].lower() in _DIGIT_WORDS and len(words) > 1:
             yield start, end, "".join(_DIGIT_WORDS.get(word.lower(), "") for word in _LETTERS.findall(value.decode()))
         else:
-            yield from _runs(value, start)
+            yield from _runs(value, start, budget)
 
 
-def _runs(value: bytes, start: int) -> Iterator[tuple[int, int, str]]:
+def _runs(value: bytes, start: int, budget: _Budget) -> Iterator[tuple[int, int, str]]:
     """A run as a whole, or else the pieces between its slashes, as in an address."""
-    plain = _run(value, _DEPTH)
+    plain = _run(value, _DEPTH, budget)
     if plain:
         yield start, start + len(value), plain
     elif b"/" in value:
         place = start
         for piece in value.split(b"/"):
-            plain = _run(piece, _DEPTH) if len(piece) >= _SHORTEST_RUN else None
+            plain = _run(piece, _DEPTH, budget) if len(piece) >= _SHORTEST_RUN else None
             if plain:
                 yield place, place + len(piece), plain
             place += len(piece) + 1
 
 
-def _run(value: bytes, depth: int) -> str | None:
+def _run(value: bytes, depth: int, budget: _Budget) -> str | None:
     """The text that a run of base64 or hexadecimal stands for, if it is text."""
     if _HEXADECIMAL.fullmatch(value):
         plain = _readable(bytes.fromhex(value.decode()))
@@ -133,16 +161,16 @@ def _run(value: bytes, depth: int) -> str | None:
     except binascii.Error:
         return None
     if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = zlib.decompressobj(31).decompress(raw, _MOST_INFLATED)
-        except zlib.error:
+        inflated = budget.inflate(raw)
+        if inflated is None:
             return None
+        raw = inflated
     plain = _readable(raw)
     if plain is None or len(plain) < 6:
         return None
     inner = raw.strip()
     if depth > 1 and len(inner) >= _SHORTEST_RUN and _RUN.fullmatch(inner):
-        return _run(inner, depth - 1) or plain
+        return _run(inner, depth - 1, budget) or plain
     return plain
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from functools import lru_cache
 
 import re2
 
@@ -27,7 +28,7 @@ _IS_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
 _IS_DASH = re.compile(f"[{_DASHES}]")
 
 _DISGUISED = re2.compile(
-    f"[{_INVISIBLE}]+|[{_STYLED}{_OTHER_DIGITS}{_SPACES}{_TAGS}]+|{_TURN}"
+    f"[{_INVISIBLE}]+|[{_STYLED}{_OTHER_DIGITS}{_SPACES}{_TAGS}]+|{_TURN}+"
     f"|[A-Za-z0-9][{_ALIKE}]+|[{_ALIKE}]+[A-Za-z0-9]|[0-9](?:[{_DASHES}][0-9]+)+"
 )
 
@@ -105,24 +106,37 @@ def view_of(text: str, found: list[Replaced]) -> View | None:
     return view
 
 
-def undisguised(text: str, data: bytes) -> list[Replaced]:
-    """Characters that hide or imitate others, with what they stand for. `data` is the text in UTF-8."""
+def undisguised(text: str, data: bytes) -> tuple[list[Replaced], bool]:
+    """Characters that hide or imitate others, with what they stand for, and whether there was time to look at all of them.
+
+    `data` is the text in UTF-8.
+    """
     found: list[Replaced] = []
+    left = most_pieces(len(data))
     byte = start = 0
     for match in _DISGUISED.finditer(data):
+        left -= 1
+        if left < 0:
+            return found, False
         first, last = match.span()
         start += len(data[byte:first].decode("utf-8", "replace"))  # in order, so one pass turns bytes into characters
         byte = first
+        end = start + len(data[first:last].decode("utf-8", "replace"))
         if text[start] == _TURN:
-            turned = _TURNED.match(text, start + 1)
-            end = turned.end() if turned else start + 1
-            found.append((start, end, [(text[index], index, index + 1) for index in range(end - 1, start, -1)]))
+            turned = _TURNED.match(text, end)
+            finish = turned.end() if turned else end
+            found.append((start, finish, [(text[index], index, index + 1) for index in range(finish - 1, end - 1, -1)]))
         else:
-            end = start + len(data[first:last].decode("utf-8", "replace"))
             found.append((start, end, [(_plain(text[index]), index, index + 1) for index in range(start, end)]))
-    return found
+    return found, True
 
 
+def most_pieces(size: int) -> int:
+    """How many spans of a text of so many bytes may be replaced: more than any writing has, fewer than would take long."""
+    return max(20_000, size // 16)
+
+
+@lru_cache(maxsize=20_000)
 def _plain(character: str) -> str:
     if character.isascii():
         return character

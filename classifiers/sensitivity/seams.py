@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
 
 from classifiers.sensitivity.normalise import View
-from routing_rules.task import Part
 
 SEPARATOR = "\n\x00\n"
 """Stands between texts that are read together; no pattern matches across it."""
@@ -18,6 +16,8 @@ TRIGGER = r"[A-Za-z0-9@+/=_\-.]\r?\n[A-Za-z0-9@+/=_\-.]|[0-9]\r?\n [0-9]"
 _BORDER = 300  # characters of each of two neighbouring parts that are read as one
 _LINE = 100  # the same for two lines
 _CARRIES_ON = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_@.+/=")
+_MARK = re.compile(r"[\d@]")
+_OPEN, _MARKED, _NUMBER = 1, 2, 4
 _TOKEN = re.compile(r"[A-Za-z0-9@+/=_.\-]+[,;:!?)\"']*")
 
 
@@ -35,6 +35,11 @@ class Seams:
         self.view.copy(right, 0, len(right), right_start)
         self.view.separate(SEPARATOR)
 
+    def meet(self, left: str, left_start: int, right: str, right_start: int) -> None:
+        """Put the end of one text and the beginning of another together, given with their places in the original."""
+        tail = left[-_BORDER:]
+        self.join(tail, left_start + len(left) - len(tail), right[:_BORDER], right_start)
+
     def crossed(self, start: int, end: int) -> bool:
         """Whether a seam lies inside the span of the view."""
         place = bisect_right(self._places, start)
@@ -44,50 +49,52 @@ class Seams:
         return bool(self._places)
 
 
-def between_parts(seams: Seams, parts: Sequence[Part], readable: Sequence[int], starts: Sequence[int]) -> None:
-    """Join the ends and beginnings of neighbouring parts of the conversation.
+def edges(text: str) -> tuple[int, int]:
+    """How a text (not empty) begins and ends, for `meet`: whether a value may go on before its first or after its last word."""
+    head = tail = 0
+    if text[0] in _CARRIES_ON:
+        head = _OPEN | (_MARKED if _MARK.search(_first_word(text, 0)) else 0)
+    elif text[0] == " " and text[1:2].isdigit():
+        head = _NUMBER
+    if text[-1] in _CARRIES_ON:
+        tail = _NUMBER if text[-1].isdigit() else 0
+        last = _last_word(text, len(text))
+        if "." not in last.partition("@")[2]:  # an address that is whole already does not go on
+            tail |= _OPEN | (_MARKED if _MARK.search(last) else 0)
+    return head, tail
 
-    Neighbours are parts in a row and parts in a row of the same role: an answer may stand between two halves.
-    `readable` are the indices of parts with text, `starts` their places in the joined text.
-    """
-    latest: dict[str, int] = {}
-    for place, index in enumerate(readable):
-        part = parts[index]
-        if part.turn < 0:
-            continue
-        role = part.role.value
-        for earlier in {latest.get(role, -1), latest.get("", -1)} - {-1}:
-            left = parts[readable[earlier]].text
-            if _runs_on(left, len(left), part.text, 0):
-                tail = left[-_BORDER:]
-                seams.join(tail, starts[earlier] + len(left) - len(tail), part.text[:_BORDER], starts[place])
-        latest[role] = latest[""] = place
+
+def meet(tail: int, head: int) -> bool:
+    """Whether the last word of one text and the first of the next can be one value: a digit or an `@` is in them."""
+    return bool((tail & head & _OPEN and (tail | head) & _MARKED) or tail & head & _NUMBER)
 
 
 def between_lines(seams: Seams, text: str) -> None:
     """Join lines where a value may have been broken: not where both sides are alone on their lines, as in a column."""
-    end = text.find("\n")
-    while end > 0:
-        start = end + 1
-        if text[end - 1] == "\r":
-            end -= 1
-        if end and _runs_on(text, end, text, start) and not _column(text, end, start):
-            left = text[max(end - _LINE, 0) : end]
-            seams.join(left, end - len(left), text[start : start + _LINE], start)
-        end = text.find("\n", start)
+    start = 0
+    left, left_words = "", True
+    for line in text.split("\n"):
+        right = line[:-1] if line[-1:] == "\r" else line
+        right_words = len(right) > _LINE or " " in right or "\t" in right
+        # Two short lines of one word each stand in a column.
+        if left and right and (left_words or right_words) and _runs_on(left, right):
+            end = start - 1 - (text[start - 2] == "\r")
+            tail = left[-_LINE:]
+            seams.join(tail, end - len(tail), right[:_LINE], start)
+        start += len(line) + 1
+        left, left_words = right, right_words
 
 
-def _runs_on(left: str, end: int, right: str, start: int) -> bool:
-    """Whether the last word of `left[:end]` and the first of `right[start:]` can be one value: a digit or an `@` is in them."""
-    if left[end - 1] not in _CARRIES_ON:
+def _runs_on(left: str, right: str) -> bool:
+    """Whether the last word of a line and the first of the next can be one value, both sides being single words."""
+    if left[-1] not in _CARRIES_ON:
         return False
-    following = right[start : start + 1]
-    if following not in _CARRIES_ON:
-        return following == " " and left[end - 1].isdigit() and right[start + 1 : start + 2].isdigit()
-    last, first = _last_word(left, end), _first_word(right, start)
-    if "." in last.partition("@")[2]:
-        return False  # an address that is whole already
-    return "@" in last or "@" in first or any(map(str.isdigit, last + first))
+    if right[0] not in _CARRIES_ON:
+        return right[0] == " " and left[-1].isdigit() and right[1:2].isdigit()
+    last, first = _last_word(left, len(left)), _first_word(right, 0)
+    if not (_MARK.search(last) or _MARK.search(first)) or "." in last.partition("@")[2]:
+        return False
+    return bool(_TOKEN.fullmatch(last) and _TOKEN.fullmatch(first))
 
 
 def _last_word(text: str, end: int) -> str:
@@ -98,13 +105,3 @@ def _last_word(text: str, end: int) -> str:
 def _first_word(text: str, start: int) -> str:
     words = text[start : start + _LINE].split(None, 1)
     return words[0] if words else ""
-
-
-def _column(text: str, end: int, start: int) -> bool:
-    """Whether the words on both sides of a line's end stand alone on their lines, or are not single words at all."""
-    last, first = _last_word(text, end), _first_word(text, start)
-    if not _TOKEN.fullmatch(last) or not _TOKEN.fullmatch(first):
-        return True
-    alone = end == len(last) or text[end - len(last) - 1] == "\n"
-    after = start + len(first)
-    return alone and (after >= len(text) or text[after] in "\r\n")

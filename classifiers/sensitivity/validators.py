@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import msgspec
@@ -76,22 +76,13 @@ def luhn_number(digits: str) -> bool:
     return 12 <= len(digits) <= 19 and len(set(digits)) > 1 and digits[0] != "0" and luhn(digits)
 
 
-_TOKEN = re.compile(r"\d+")
-_CARD_GROUPS = frozenset(
-    {
-        (4, 4, 4, 4),
-        (4, 6, 5),
-        (4, 6, 4),
-        (4, 4, 4, 3),
-        (4, 4, 4, 4, 3),
-        (4, 4, 4, 1),
-        (4, 4, 5),
-        (6, 10),
-        (8, 8),
-        (6, 13),
-        (4, 4, 8),
-    }
-)
+_GROUP = re.compile(r"\d+")
+_CARD_GROUPS = (
+    (6, 10), (8, 8), (4, 4, 5), (4, 6, 5), (4, 6, 4), (4, 4, 8), (6, 13), (4, 4, 4, 1), (4, 4, 4, 3), (4, 4, 4, 4), (4, 4, 4, 4, 3),
+)  # fmt: skip
+_SHAPES: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+for _groups in _CARD_GROUPS:
+    _SHAPES.setdefault(_groups[:2], []).append(_groups)
 _LONGEST_CLUSTER = 200
 
 
@@ -108,36 +99,44 @@ def named_cards_in(cluster: str) -> Iterator[tuple[int, int]]:
 def _spans(cluster: str, is_card: Check) -> Iterator[tuple[int, int]]:
     """Spans of numbers in a run of digit groups.
 
-    A card is one group, a usual grouping (4-4-4-4, 4-6-5, …), or single digits set apart one by one.
+    A card is one group, a usual grouping (4-4-4-4, 4-6-5, …), or digits set apart one by one or two by two to the end of such
+    a series: in the middle of one they may be a longer number, or just a series.
     """
-    groups = [match.span() for match in _TOKEN.finditer(cluster[:_LONGEST_CLUSTER])]
+    cluster = cluster[:_LONGEST_CLUSTER]
+    groups = _GROUP.findall(cluster)
+    sizes = [*map(len, groups)]
+    digits = "".join(groups)
+    places = [0, *accumulate(sizes)]  # of the groups in the digits
+    spans: list[tuple[int, int]] = []
     first = 0
     while first < len(groups):
-        taken = _card_from(cluster, groups, first, is_card)
+        size = sizes[first]
+        last = first + 1
+        taken = 0
+        if size <= 2:
+            while last < len(sizes) and sizes[last] == size:
+                last += 1
+            first = max(first, last - 19 // size)
+            while not taken and (last - first) * size >= 12:
+                if is_card(digits[places[first] : places[last]]):
+                    taken = last
+                else:
+                    first += 1
+            first = first if taken else last - 1
+        elif 12 <= size <= 19:
+            taken = last if is_card(digits[places[first] : places[last]]) else 0
+        else:
+            for shape in _SHAPES.get((size, sizes[first + 1]), ()) if first + 1 < len(sizes) else ():
+                last = first + len(shape)
+                if tuple(sizes[first:last]) == shape and is_card(digits[places[first] : places[last]]):
+                    taken = last
+                    break
         if taken:
-            yield groups[first][0], groups[taken - 1][1]
+            spans = spans or [match.span() for match in _GROUP.finditer(cluster)]
+            yield spans[first][0], spans[taken - 1][1]
             first = taken
         else:
             first += 1
-
-
-def _card_from(cluster: str, groups: list[tuple[int, int]], first: int, is_card: Check) -> int:
-    sizes: list[int] = []
-    digits = ""
-    for index in range(first, len(groups)):
-        start, end = groups[index]
-        sizes.append(end - start)
-        digits += cluster[start:end]
-        if len(digits) > 19:
-            return 0
-        if len(digits) < 12:
-            continue
-        one_by_one = sizes.count(1) == len(sizes) or sizes.count(2) == len(sizes)
-        if (len(sizes) == 1 or one_by_one or tuple(sizes) in _CARD_GROUPS) and is_card(digits):
-            if one_by_one and index + 1 < len(groups) and groups[index + 1][1] - groups[index + 1][0] == sizes[0]:
-                continue  # a longer run of single digits may be a longer number, or just a series
-            return index + 1
-    return 0
 
 
 def iban(value: str) -> bool:

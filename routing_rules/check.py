@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import islice
 from typing import NamedTuple
 
 from routing_rules.catalogue import Review
-from routing_rules.faults import Fault, Severity
+from routing_rules.faults import Fault, Severity, did_you_mean
 from routing_rules.rules import DIMENSIONS, MANY_VALUED_DIMENSIONS, UNDECLARED, Effect, Rule, RuleSet
+from routing_rules.sensitivity import LEAST_RECALL
 from routing_rules.task import Feature
 
 SOON = timedelta(days=30)
@@ -50,8 +51,10 @@ class Axis(NamedTuple):
         return 1 << (self.offset + self.words.index(word))
 
 
-def check(rules: RuleSet, today: date) -> list[Fault]:
-    """Everything that is worth a look in a rule set that loads. All are warnings: none of them lets anything through."""
+def check(rules: RuleSet, today: date, recalls: Mapping[str, float] = {}) -> list[Fault]:
+    """Everything that is worth a look in a rule set that loads. All are warnings, as none of them lets anything through, but one:
+    a rule that relies on masking what is not found surely enough. `recalls`: published recall by category or kind of finding.
+    """
     faults: list[Fault] = []
     try:
         space = _Space(rules)
@@ -69,6 +72,7 @@ def check(rules: RuleSet, today: date) -> list[Fault]:
         faults.append(Fault(Severity.WARNING, "too_many_overlaps", "routes.yaml", 0, 0, message))
     for rule in rules.rules:
         faults.extend(_about_rule(rules, rule, today))
+        faults.extend(_about_masking(rule, recalls))
     faults.extend(_about_deployments(rules, today))
     faults.extend(_about_sets(rules, today))
     return faults
@@ -230,7 +234,7 @@ def _shadows(space: _Space, rule: Rule) -> str:
 def _uncleared(rules: RuleSet, rule: Rule, ranks: Sequence[int], today: date) -> list[Fault]:
     """Sensitivities that a route permits and that none of its deployments is cleared for."""
     route = rules.index.routes.get(rule.id)
-    if route is None:
+    if route is None or route.then.mask:  # what is masked is decided anew
         return []
     slots = [slot for slot in route.slots if slot.features & {Feature.CHAT_API, Feature.RESPONSES_API}]
     alone = [f"`{DIMENSIONS['sensitivity'][rank]}`" for rank in ranks if not any(slot.cleared_for(rank, today) for slot in slots)]
@@ -253,6 +257,21 @@ def _about_rule(rules: RuleSet, rule: Rule, today: date) -> list[Fault]:
                 f"rule `{rule.id}` orders `{obligation}`, which no stage carries out: whatever it admits is refused",
             )
         )
+    return found
+
+
+def _about_masking(rule: Rule, recalls: Mapping[str, float]) -> list[Fault]:
+    """What a rule orders to be masked although nobody has shown that it is found."""
+    found = []
+    for name in rule.then.mask if rule.then is not None else ():
+        recall = recalls.get(name)
+        if recall is not None and recall >= LEAST_RECALL:
+            continue
+        known = [each for each, share in recalls.items() if share >= LEAST_RECALL]
+        measured = "no model card publishes its recall" if recall is None else f"its published recall is {recall:.3f}"
+        hint = did_you_mean(name, known) or (f"expected one of {', '.join(f'`{each}`' for each in known)}" if known else "")
+        message = f"rule `{rule.id}` masks `{name}`, and {measured}: masking takes at least {LEAST_RECALL:g}"
+        found.append(Fault(Severity.ERROR, "not_maskable", rule.file, rule.line, rule.column, message, hint))
     return found
 
 

@@ -144,7 +144,7 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
     found = _suitable(facts, pool, facts.features, priced)
     if not found and facts.tools:
         found = _suitable(facts, pool, _features_granted(rules, facts, route), priced)
-    if not found:
+    if not found and not (then.mask and not facts.masked):
         return _nobody(rules, facts, verdict, route, pool)
     if facts.unavailable and len(found) > 1:
         resting = facts.unavailable
@@ -152,15 +152,16 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
     return Permit(
         rule=rule.id,
         revision=rules.revision,
-        tier=found[0].tier,
+        tier=found[0].tier if found else then.tiers[0],
         candidates=tuple([slot.id for slot in found]),
         entitlement_set=then.entitlement_set,
         budget=route.budget,
         limits=then.limits,
         obligations=then.obligations,
         matched=verdict.matched,
-        wish_honoured=found[0].id in asked_for,
+        wish_honoured=bool(found) and found[0].id in asked_for,
         sensitivity=facts.labels.confidentiality,
+        mask=then.mask,
     )
 
 

@@ -31,6 +31,8 @@ class Permit(msgspec.Struct, frozen=True, tag="permit"):
     """The task may be forwarded, to these deployments only, in this order.
 
     `sensitivity` is what the candidates were found cleared for; a permit that does not say reaches only those cleared for the highest level.
+    `mask` names the categories and kinds of finding that are replaced before anything is forwarded. What is left is then decided
+    once more, and only that decision's candidates count; so a permit that orders masking may have none.
     """
 
     rule: str
@@ -44,6 +46,7 @@ class Permit(msgspec.Struct, frozen=True, tag="permit"):
     matched: tuple[str, ...] = ()
     wish_honoured: bool = False
     sensitivity: Sensitivity = Sensitivity.RESTRICTED
+    mask: tuple[str, ...] = ()
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):

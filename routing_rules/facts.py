@@ -50,7 +50,8 @@ class Facts(msgspec.Struct, frozen=True):
     `wish` is the model name the app sent, `wish_known` whether it is a name of the catalogue or of the price map.
     `detected` is what the classifiers found in this request; `labels` are the session's, already joined with what this
     request carries, so `labels.confidentiality` is the effective sensitivity. `unavailable` are deployments in
-    cool-down, `pinned` the deployment that holds provider-side state this request refers to.
+    cool-down, `pinned` the deployment that holds provider-side state this request refers to. `masked`: these are the facts of
+    what is left after masking, so that what is decided on them is final; `labels` then leave out what was masked.
     """
 
     now: datetime
@@ -78,3 +79,4 @@ class Facts(msgspec.Struct, frozen=True):
     unavailable: frozenset[str] = frozenset()
     pinned: str | None = None
     session_ended: str | None = None
+    masked: bool = False

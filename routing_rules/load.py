@@ -73,6 +73,7 @@ TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
 }
 """The same for a provider whose format is translated."""
 
+FINDING_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 RELATIVE_DAY = re.compile(r": \+(\d+)d\b")
 """In the shipped files a date is written as days after the first run: `: +180d`."""
@@ -552,6 +553,23 @@ def _then(
     if limits.min_output_tokens > limits.max_output_tokens:
         entry.fault("limits", "wrong_type", "`min_output_tokens` is above `max_output_tokens`")
     obligations = frozenset(_member(Obligation, word) for word in entry.words("obligations", tuple(Obligation), ()))
+    mask = entry.words("mask", default=())
+    if mask:
+        obligations |= {Obligation.MASK}
+    elif entry.has("mask"):
+        entry.fault("mask", "wrong_type", "an empty `mask` orders nothing", "leave the key out to mask nothing")
+    elif Obligation.MASK in obligations:
+        entry.fault(
+            "obligations",
+            "missing_key",
+            "`mask` does not say what is masked",
+            "add a line such as `mask: [email_address, payment_card]`",
+        )
+    for word in mask:
+        if not FINDING_NAME.fullmatch(word):
+            entry.fault(
+                "mask", "unknown_word", "a kind of finding is named by small letters, digits and `_`, such as `email_address`"
+            )
     if obligations >= {Obligation.DRAIN, Obligation.CANCEL}:
         entry.fault("obligations", "wrong_type", "`drain` and `cancel` contradict each other")
     then = Then(
@@ -564,6 +582,7 @@ def _then(
         internal_only=entry.boolean("internal_only", False),
         wish=entry.word("wish", WISHES, WISHES[0]),
         hints=entry.boolean("hints", False),
+        mask=tuple(sorted(mask)),
     )
     entry.close()
     return then

@@ -72,7 +72,7 @@ class Effect(StrEnum):
 
 
 class Then(msgspec.Struct, frozen=True):
-    """What a route gives. `tiers` are tried in this order; `regions` empty means any.
+    """What a route gives. `tiers` are tried in this order; `regions` empty means any; `mask` are categories and kinds of finding.
 
     `wish` says what becomes of a model the app names: `override`, `honour` or `refuse`. With `hints`, `auto-fast` and
     `auto-reasoning` put that tier first, if it is one of `tiers`.
@@ -87,6 +87,7 @@ class Then(msgspec.Struct, frozen=True):
     internal_only: bool = False
     wish: str = "override"
     hints: bool = False
+    mask: tuple[str, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -6,6 +6,9 @@ import msgspec
 
 from routing_rules.vocabulary import Sensitivity
 
+LEAST_RECALL = 0.97
+"""What a rule masks must be found so surely, measured: what is missed is forwarded as if it were harmless."""
+
 
 class CustomPattern(msgspec.Struct, frozen=True):
     """A detector of the organisation's own: an RE2 pattern or a list of terms, with category, kind and level."""

@@ -58,6 +58,25 @@ def _intent(data: Path) -> Any:
     return measure(data)
 
 
+@evaluate.command()
+@DATA
+@JSON
+@click.option("--toml", is_flag=True, help="The text of classifiers/fitted/recalls.toml.")
+def masking(data: Path, as_json: bool, toml: bool) -> None:
+    """How surely each kind of finding is found that a rule may order to be masked."""
+    from classifiers.evaluation.marks import document, table
+    from classifiers.evaluation.masking import as_toml, marks, recalls
+
+    try:
+        measured = recalls(data, rules_for(load_settings()).sensitivity, CLASSIFYING_KEY)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    if toml:
+        click.echo(as_toml(measured), nl=False)
+    else:
+        click.echo(msgspec.json.encode(document(marks(measured))).decode() if as_json else table(marks(measured)))
+
+
 _command("sensitivity", "Detectors, topics, levels, evasions, latency.", _sensitivity)
 _command("routing", "Whether complex asks are found: APGR, CPT80, stability.", _routing)
 _command("intent", "Task, intent and complexity of asks.", _intent)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from classifiers.recalls import published
 from router.cli.data import actor, announce, store
 from router.clock import utc_now
 from router.governance import rules as governance
@@ -42,7 +43,7 @@ def check(directory: Path | None, as_json: bool) -> None:
                 active = RuleStore(engine).current()
             files = dict(active.files) if active is not None else complete({}, today)
         loaded = load(files)
-        faults = [*check_rules(loaded, today), *run_cases(loaded)]
+        faults = [*check_rules(loaded, today, published()), *run_cases(loaded)]
     except RuleFaults as error:
         faults = error.faults
     if as_json:

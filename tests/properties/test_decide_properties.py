@@ -105,7 +105,7 @@ thens = st.builds(
     entitlement_set=st.sampled_from(list(SHIPPED.sets)),
     budget=st.sampled_from(list(SHIPPED.session_budgets)),
     limits=st.just(CallLimits()),
-    obligations=st.frozensets(st.sampled_from((Obligation.DRAIN, Obligation.MASK)), max_size=1),
+    obligations=st.frozensets(st.sampled_from((Obligation.DRAIN, Obligation.NOTIFY)), max_size=1),
     regions=st.sampled_from((frozenset[str](), frozenset({"eu"}))),
     wish=st.sampled_from(("override", "honour", "refuse")),
     hints=st.booleans(),

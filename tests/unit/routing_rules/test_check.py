@@ -114,7 +114,7 @@ def test_a_deployment_without_reviews_or_price_is_told_with_its_line(rules_with:
 
 
 def test_an_obligation_without_a_stage_and_an_expired_rule_are_told(rules_with: Rules) -> None:
-    table = f"routes: [{route('old', extra='until: 2020-01-01, ')}, {{id: masks, owner: o, reason: r, then: {{tier: fast, set: none, budget: default, obligations: [mask]}}}}]"
+    table = f"routes: [{route('old', extra='until: 2020-01-01, ')}, {{id: masks, owner: o, reason: r, then: {{tier: fast, set: none, budget: default, obligations: [notify]}}}}]"
     assert {fault.code for fault in check(rules_with(routes=table), TODAY)} >= {"expired_rule", "obligation_not_carried_out"}
 
 

@@ -301,10 +301,10 @@ def test_a_rule_is_in_force_from_its_first_to_its_last_day(rules_with: Rules, fa
 
 def test_an_obligation_that_no_stage_carries_out_refuses(rules_with: Rules, facts: Build) -> None:
     rules = rules_with(
-        routes=routes("routes: [{id: all, @, then: {tier: fast, set: none, budget: default, obligations: [no_store, mask]}}]")
+        routes=routes("routes: [{id: all, @, then: {tier: fast, set: none, budget: default, obligations: [no_store, notify]}}]")
     )
     refusal = refused(decide(rules, facts()))
-    assert (refusal.code, "`mask`" in refusal.message) == ("not_permitted_by_rule", True)
+    assert (refusal.code, "`notify`" in refusal.message) == ("not_permitted_by_rule", True)
 
 
 @pytest.mark.parametrize(

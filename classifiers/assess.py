@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from classifiers.artefacts import Fitted, shipped
 from classifiers.ask.access import access
 from classifiers.ask.complexity import complexity
@@ -11,6 +13,7 @@ from classifiers.ask.current import current_ask
 from classifiers.ask.features import Rows, excerpt
 from classifiers.ask.intent import intent
 from classifiers.ask.task import task_kind
+from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.combine import Level, level
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.topics import Topics
@@ -29,6 +32,13 @@ from routing_rules.vocabulary import (
 )
 
 _INTENT_HEADS = ("intent", "objects", "delegates")
+
+
+def readable(task: Task) -> Task:
+    """The task with the text of its files in place of what was sent."""
+    if not any(part.payload for part in task.parts):
+        return task
+    return msgspec.structs.replace(task, parts=read_attachments(task.parts))
 
 
 class Assessor:
@@ -54,7 +64,11 @@ class Assessor:
         self._model_versions = dict.fromkeys(("task", "complexity", "intent", "topics"), self.version)
 
     def assess(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
-        """What the task sends, how far its tools reach, what it asks for. `capabilities`: of `task.tools`; None: unregistered."""
+        """What the task sends, how far its tools reach, what it asks for. `capabilities`: of `task.tools`; None: unregistered.
+
+        With files in the task this takes up to a second; their text counts as that of the part that holds the file.
+        """
+        task = readable(task)
         findings, state, scanned, detectors = self._scan(task)
         read: dict[str, Rows] = {}
         kind, kind_sure, score, band, band_sure, implied, implied_sure = self._read_ask(task, read)
@@ -69,7 +83,7 @@ class Assessor:
             complexity_score=score,
             complexity=band,
             confidence=Confidence(found.confidence, kind_sure, band_sure, implied_sure),
-            state=state,
+            state=ScanState.UNSCANNED if any(part.unreadable for part in task.parts) else state,
             scanned_bytes=scanned,
             versions={**self._model_versions, "detectors": detectors},
         )

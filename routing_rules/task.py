@@ -68,7 +68,8 @@ class Part(msgspec.Struct, frozen=True):
     `path` names where it stands in the body (`messages[2].content[0].text`), `turn` counts messages or items from 0
     (-1 for what belongs to no turn). A path that ends in `#json` is the same text with the escapes of its JSON resolved. A
     part that cannot be read has `unreadable` set to what it is (`image`, `audio`, `file`, `remote`, `encrypted`, `tokens`)
-    and an empty text.
+    and an empty text. `payload` is a file as it was sent (base64 or a data URI), of which nobody has tried to read the text yet;
+    a file that was read in part has both a text and `unreadable`. `labels` are the ids of the labels that a file carries.
     """
 
     role: Role
@@ -78,6 +79,8 @@ class Part(msgspec.Struct, frozen=True):
     turn: int = -1
     call_id: str | None = None
     unreadable: str | None = None
+    payload: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class ToolAsk(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Assess a task: short texts at once, long ones in a process of their own, so that no other request waits for them."""
+"""Assess a task: short texts at once, long ones and files in a process of their own, so that no other request waits for them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _CHEAP = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \n"
 
 def is_long(task: Task) -> bool:
     """Whether assessing this task could keep other requests waiting."""
-    size = sum(len(part.text) + PART_WEIGHT for part in task.parts)
+    size = 0
+    for part in task.parts:
+        if part.payload:  # how much text a file holds is not known before it is read, and reading it takes time
+            return True
+        size += len(part.text) + PART_WEIGHT
     if size < SHORT_TEXT or size >= LONG_TEXT:
         return size >= LONG_TEXT
     dear = sum(len(part.text.encode().translate(None, _CHEAP)) for part in task.parts)

@@ -127,6 +127,7 @@ _NESTED = {"code_interpreter": "container", "shell": "environment", "image_gener
 """Hosted tool → its field whose shape the specification fixes, where files may be named."""
 
 _LONG_TEXT = 262_144  # characters
+_LONG_FILE = 65_536  # characters; decoding more would hold up every other request
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/x-", "application/javascript")
@@ -269,15 +270,21 @@ class _Reading:
             if plain:
                 self.parts.append(Part(role, provenance, plain, f"{path}#json", turn, call_id))
 
-    def unreadable(self, kind: str, role: Role, path: str, turn: int = -1, call_id: str | None = None) -> None:
-        self.parts.append(Part(role, Provenance.ATTACHMENT, "", path, turn, call_id, kind))
+    def unreadable(self, kind: str, role: Role, path: str, turn: int = -1, call_id: str | None = None, payload: str = "") -> None:
+        """What is not read here. `payload`: a file, for whoever can read its text away from the event loop."""
+        self.parts.append(Part(role, Provenance.ATTACHMENT, "", path, turn, call_id, kind, payload))
 
     def image(self, url: str | None, detail: str | None, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
         self.features.add(Feature.VISION)
-        self.unreadable("image", role, path, turn, call_id)
-        if url and not _is_picture(url):
-            text = _decoded(url) if url.startswith("data:") else None
+        if url and url.startswith("data:") and not _is_picture(url):
+            text = _decoded(url)
+            # What stands there for a picture is one only for its sender: it may be a file with a text.
+            self.unreadable("image", role, path, turn, call_id, "" if text is not None else url)
             self.text(url if text is None else text, role, Provenance.ATTACHMENT, path, turn, call_id)
+        else:
+            self.unreadable("image", role, path, turn, call_id)
+            if url and not url.startswith("data:"):
+                self.text(url, role, Provenance.ATTACHMENT, path, turn, call_id)
         self.bound += _IMAGE_ORIGINAL if detail == "original" else _IMAGE
 
     def audio(self, data: str | None, role: Role, path: str, turn: int) -> None:
@@ -302,7 +309,7 @@ class _Reading:
         if data := file.get("file_data"):
             text = _decoded(data)
             if text is None:
-                self.unreadable("file", role, f"{path}.file_data", turn, call_id)
+                self.unreadable("file", role, f"{path}.file_data", turn, call_id, data)
                 self.undecodable(data, role, f"{path}.file_data", turn, call_id)
                 self.unbounded = True  # a page of a few bytes may unfold to any number of tokens
             else:
@@ -751,7 +758,9 @@ def _definition(tool: JsonObject) -> str:
 
 
 def _decoded(data: str) -> str | None:
-    """The text of a file sent as base64 or as a data URI; None where it is not text."""
+    """The text of a short file sent as base64 or as a data URI; None where it is not text, or too long to be decoded here."""
+    if len(data) > _LONG_FILE:
+        return None
     if data.startswith("data:"):
         head = _DATA_HEAD.match(data)
         if head is None or not (head["media"].startswith(_TEXT_TYPES) or head["media"].endswith(("+json", "+xml"))):
@@ -825,7 +834,7 @@ def _file_leaf(reading: _Reading, file_id: str, role: Role, path: str, turn: int
 
 
 def _data_leaf(reading: _Reading, data: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
-    reading.unreadable("file", role, path, turn, call_id)
+    reading.unreadable("file", role, path, turn, call_id, data)
     reading.undecodable(data, role, path, turn, call_id)
     reading.unbounded = True
 

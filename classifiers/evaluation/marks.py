@@ -43,6 +43,11 @@ def at_most(
     return Mark(name, value, ci, n, f"<= {bound:g}", n > 0 and value <= bound, dict(beside or {}))
 
 
+def reported(name: str, value: float, ci: tuple[float, float] | None, n: int) -> Mark:
+    """A figure without a bound."""
+    return Mark(name, value, ci, n, "reported", True)
+
+
 def share(hits: int, n: int) -> tuple[float, tuple[float, float]]:
     """A proportion and its 95 % interval, by E. B. Wilson (Probable inference, JASA 22, 1927). Of nothing: nan, (0, 1)."""
     if n == 0:

@@ -1,4 +1,4 @@
-"""Makes labelled examples out of the templates in `corpus/`: the same ones for the same seed."""
+"""Makes labelled examples out of the batches in `classifiers/corpus` and the templates beside this: the same ones for the same seed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from classifiers.ask.current import current_ask
+from routing_rules.task import Endpoint, Part, Provenance, Role, Task
+
 CORPUS = Path(__file__).parent / "corpus"
+BATCHES = Path(__file__).parents[1] / "corpus"
+COMPLEXITY_OF_BAND = {"simple": 0.15, "moderate": 0.5, "complex": 0.85}
 BLIND_SHARE = 10  # one template in ten is never trained on
 
 _SLOT = re.compile(r"\{([a-z]+)\}")
@@ -38,7 +44,10 @@ _HANDS = 4
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A text and what is known of it; None where nobody says. `blind` examples are for measuring only."""
+    """A text and what is known of it; None where nobody says. `blind` examples are for measuring only.
+
+    Examples of one `group` differ in values only; those of one `batch` were written by the same hand.
+    """
 
     text: str
     group: str
@@ -49,6 +58,8 @@ class Example(msgspec.Struct, frozen=True):
     objects: frozenset[str] | None = None
     delegates: bool | None = None
     topics: frozenset[str] | None = None
+    batch: str = "templates"
+    language: str = ""
 
 
 class _Pool(msgspec.Struct, frozen=True):
@@ -61,7 +72,7 @@ class _Pool(msgspec.Struct, frozen=True):
 def digest() -> str:
     """Hash of everything that the examples are made from."""
     total = hashlib.sha256()
-    for path in [Path(__file__), *sorted(CORPUS.glob("*.txt"))]:
+    for path in [Path(__file__), *sorted(CORPUS.glob("*.txt")), *sorted(BATCHES.glob("**/*.jsonl"))]:
         total.update(path.read_bytes())
     return total.hexdigest()
 
@@ -69,7 +80,8 @@ def digest() -> str:
 def examples(seed: int, share: float = 1.0) -> list[Example]:
     """All examples, in a fixed order. `share` in (0, 1] thins the templates out, for quick checks of the machinery."""
     made = _Maker(seed)
-    return [*made.asks(share), *made.graded(share), *made.short_topics(share), *made.documents(share)]
+    templates = [*made.asks(share), *made.graded(share), *made.short_topics(share), *made.documents(share)]
+    return [*templates, *made.batch_asks(share), *made.batch_topics(share)]
 
 
 def is_blind(template: str) -> bool:
@@ -152,6 +164,52 @@ class _Maker:
         slot = self._random.choice(("animal", "food", "thing", "job", "product", "topic", "small", "city"))
         pick = self._made.get(slot) or (lambda: self._pick(slot))
         return ", ".join(pick() for _ in range(self._between(3, 6)))
+
+    # Rows of the batches
+
+    def batch_asks(self, share: float) -> Iterator[Example]:
+        """Asks that were written one by one, and their blind part."""
+        for row, text, blind in self._rows("asks*.jsonl", share):
+            yield Example(
+                text=text,
+                group=f"{row['batch']} {text[:200]}",
+                blind=blind,
+                task=row["task"],
+                complexity=COMPLEXITY_OF_BAND[row["complexity"]],
+                capabilities=frozenset(row.get("intent", ())),
+                objects=frozenset(row.get("objects", ())),
+                delegates=row.get("delegates", False),
+                batch=row["batch"],
+                language=row["language"],
+            )
+
+    def batch_topics(self, share: float) -> Iterator[Example]:
+        """Sensitive texts and their harmless twins; a sensitive one counts for its own topic only."""
+        for row, text, blind in self._rows("topics*.jsonl", share):
+            yield Example(
+                text=text,
+                group=f"{row['batch']} {row['topic']} {row['pair']}",
+                blind=blind,
+                topics=frozenset({row["topic"]} if row["sensitive"] else ()),
+                batch=row["batch"],
+                language=row["language"],
+            )
+
+    def _rows(self, pattern: str, share: float) -> Iterator[tuple[dict[str, Any], str, bool]]:
+        for path in sorted(BATCHES.glob(f"**/{pattern}")):
+            blind = path.parent.name == "blind"
+            for line in path.read_bytes().splitlines():
+                if line.strip() and self._random.random() < share:
+                    row = msgspec.json.decode(line)
+                    yield row, self._values(row["text"] if "text" in row else asked(row["messages"])), blind
+
+    def _values(self, text: str) -> str:
+        return _SLOT.sub(
+            lambda slot: (
+                self._made[slot[1]]() if slot[1] in self._made else self._pick(slot[1]) if slot[1] in self._slots else slot[0]
+            ),
+            text,
+        )
 
     # Texts
 
@@ -287,6 +345,31 @@ class _Maker:
     def _with_task(self, text: str, group: str, topics: set[str], *, blind: bool) -> Example:
         text = (self._random.choice(_TASKS_ON_DOCUMENTS) + text)[:_MOST_CHARACTERS]
         return Example(text=text, group=group, blind=blind, topics=frozenset(topics - {"none"}))
+
+
+def asked(messages: list[dict[str, Any]]) -> str:
+    """The current ask of an OpenAI message list, as the service reads it."""
+    return current_ask(as_task(messages))
+
+
+def as_task(messages: list[dict[str, Any]]) -> Task:
+    """The spoken parts of an OpenAI message list: no calls, no results of tools."""
+    parts = [
+        Part(Role(message["role"]), _SPOKEN[message["role"]], text, f"messages[{turn}].content", turn)
+        for turn, message in enumerate(messages)
+        for text in _texts(message.get("content"))
+        if message["role"] in _SPOKEN
+    ]
+    return Task(Endpoint.CHAT, "auto", tuple(parts))
+
+
+_SPOKEN = {"system": Provenance.APP, "user": Provenance.USER, "assistant": Provenance.MODEL}
+
+
+def _texts(content: Any) -> list[str]:
+    if isinstance(content, list):
+        return [part["text"] for part in content if part.get("type") == "text"]
+    return [content] if content else []
 
 
 def _variants(template: str) -> int:

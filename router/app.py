@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from router import telemetry
 from router.api import health, models
+from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
 from router.clock import utc_now
@@ -214,7 +215,8 @@ def create_app(settings: Settings) -> ASGIApp:
         return _error(Refused("unknown_path", f"there is no `{path}` here: see the README for the paths that are served"))
 
     limit = settings.max_body_bytes
-    return TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
+    served = TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
+    return AccessLog(served) if settings.access_log else served
 
 
 async def _authenticated(worker: Worker, request: Request) -> None:

@@ -76,7 +76,7 @@ class Bank:
             for group, number in words.items()
         ]
         if disguises:
-            watched.append(prefilter.Watched(self.coded, decode.TRIGGER))
+            watched += [prefilter.Watched(self.coded, pattern) for pattern in decode.TRIGGERS]
             watched.append(prefilter.Watched(self.broken, seams.TRIGGER))
         self._prefilter = prefilter.prefilter(watched, engine)
         self.engine = self._prefilter.name

@@ -19,14 +19,19 @@ _WORD = f"(?:{'|'.join(_DIGIT_WORDS)})"
 _SPELLED = rf"\b{_WORD}(?:[ ,\-]{{1,3}}{_WORD}){{6,}}\b"
 _SHORTEST_RUN = 14
 
-TRIGGER = (
+TRIGGERS = (
     # Base64 of a text changes from lower to upper case sooner or later; a long word does not.
-    r"[a-z0-9+/][A-Z][A-Za-z0-9+/_\-]{6}|[A-Za-z0-9+/_\-]{6}[a-z0-9+/][A-Z]"
-    r"|[0-9a-f]{16}|[0-9A-F]{16}|%[0-9A-Fa-f]{2}|&#[0-9xXa-fA-F]{2,6};&#|\\u[0-9a-fA-F]{4}\\u[0-9a-fA-F]{4}"
-    r"|[A-Za-z0-9@._\-]\*\*[A-Za-z0-9@.\-]|[A-Za-z0-9]\*\* [0-9]"
-    rf"|(?i:{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-])"
+    r"[a-z0-9+/][A-Z][A-Za-z0-9+/_\-]{6}",
+    r"[A-Za-z0-9+/_\-]{6}[a-z0-9+/][A-Z]",
+    r"[0-9a-f]{16}|[0-9A-F]{16}",
+    r"%[0-9A-Fa-f]{2}",
+    r"&#[0-9xXa-fA-F]{2,6};&#",
+    r"\\u[0-9a-fA-F]{4}\\u[0-9a-fA-F]{4}",
+    r"[A-Za-z0-9@._\-]\*\*[A-Za-z0-9@.\-]|[A-Za-z0-9]\*\* [0-9]",
+    rf"(?i:{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-])",
 )
-"""Stands in every text in which `decoded` looks for something, for the prefilter."""
+"""One of them matches every text in which `decoded` looks for something, for the prefilter: as one pattern they take long to
+compile."""
 
 _CODED = re2.compile(
     (

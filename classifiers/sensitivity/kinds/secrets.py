@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from classifiers.sensitivity.kinds.rule import Rule
 from classifiers.sensitivity.validators import (
     basic_auth,
@@ -13,15 +15,37 @@ from classifiers.sensitivity.validators import (
     spoken_password,
 )
 
-
-def _hexadecimal_or_random(value: str) -> bool:
-    return random_token(value) and not value.startswith(("http:", "https:", "/", "./", "arn:"))
+_PATH = re.compile(r"\w+(?:/\w+)+(?:#\w+)?")
 
 
-_STANDING_FOR_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "token", "yyy", "pw", "p4ssw0rd"})
+def _assigned_password(value: str) -> bool:
+    return password_value(value) and not _PATH.fullmatch(value)
+
+
+_NO_TOKEN = re.compile(r"^(?:https?:|arn:|\.?/|[a-z]+=\w)|\.\.|[\-.]\d+\.\d+(?:\.\d+)?$", re.IGNORECASE)
+"""Addresses, paths, assignments, what is cut short, what ends in a version."""
+
+_UUID_SHAPE = re.compile(r"(?:^|-)([0-9a-z]{8}-[0-9a-z]{4}-([0-9a-z])[0-9a-z]{3}-[0-9a-z]{4}-[0-9a-z]{12})$", re.IGNORECASE)
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F-]+")
+
+
+def _named_token(value: str) -> bool:
+    return len(value) >= 20 and random_token(value) and not _NO_TOKEN.search(value) and not _typed(value)
+
+
+def _typed(value: str) -> bool:
+    """Whether the value has a form that only hands give it: a UUID that is none, or hexadecimal in both cases."""
+    uuid = _UUID_SHAPE.search(value)
+    if uuid:  # versions 1 to 3 and 5 are made of a time or a name, not at random (RFC 9562)
+        return uuid[2] in "1235" or not _HEXADECIMAL.fullmatch(uuid[1])
+    return bool(_HEXADECIMAL.fullmatch(value)) and value.lower() != value != value.upper()
+
+
+_STANDING_FOR_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "token", "yyy", "pw", "p4ssw0rd", "test"})
 
 
 def _url_password(value: str) -> bool:
+    value = value.rstrip(">)}]\"'")
     return (
         len(value) >= 3
         and not placeholder(value)
@@ -94,11 +118,11 @@ RULES = (
         kind="password",
         pattern=(
             r"(?i)(?:password|passwd|passwort|passphrase|passcode|contraseña|mot de passe|pwd|pass|_pw)(?:[_\-]?(?:hash|db|prod|dev|test|admin|root|user))?"
-            r"[\"'`\\\])]{0,3}\s{0,3}(?::=|=>|=|:|,)\s{0,3}\\?(?:\"([^\"\n]{4,})\"|'([^'\n]{4,})'|([^\s\"'`,;()<>]{4,}))"
+            r"[\"'`\\\])]{0,3}[ \t]{0,3}(?::=|=>|=|:|,)[ \t]{0,3}\\?(?:\"([^\"\n]{4,})\"|'([^'\n]{4,})'|([^\s\"'`,;()<>]{4,}))"
         ),
         trigger=r"(?i)(?:pass(?:word|wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\\\])]{0,3}\s{0,3}[:=,]",
         keywords=("pass", "contraseña", "pwd", "_pw"),
-        check=password_value,
+        check=_assigned_password,
         score=0.75,
         specific=1,
     ),
@@ -119,13 +143,13 @@ RULES = (
         kind="api_key",
         pattern=(
             r"(?i)(?:key|token|tkn|secret|credential|apikey|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)s?"
-            r"(?:[_\-. ]?(?:id|key|token|value|string|base|data|sid))?[\"'`\\\])]{0,3}"
+            r"(?:[_\-. ]?(?:key|token|value|string|base|data))?[\"'`\\\])]{0,3}"
             r"(?:\s{0,3}(?::{0,3}\??=|=>|:|,|\|\||>)\s{0,3}|\s{1,3}(?:is\s|=\s)?|[\-.])(?:(?:bearer|basic|token)\s{1,2})?[\"'`\\\[({]{0,3}"
             r"([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,})"
         ),
         trigger=r"(?i)(?:key|token|tkn|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)[^\n]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
         keywords=("key", "token", "tkn", "secret", "cred", "auth", "passw", "access", "signature", "bearer", "salt", "pat", "private", "login"),
-        check=_hexadecimal_or_random,
+        check=_named_token,
         unless=("public", "csrf", "xsrf", "kms", "credentialsid", "access_id", "sha256-", "sha512-", "commit", "checksum"),
         score=0.7,
         specific=0,

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from classifiers.sensitivity.engine import Scan
+from classifiers.sensitivity.kinds import national, vendors
 from classifiers.sensitivity.kinds.shipped import KINDS
 from routing_rules.vocabulary import CATEGORIES, ScanState
 
@@ -102,8 +103,9 @@ SECRETS = [
     ("basic_auth", base64.b64encode(b"admin:" + b"pa55word9").decode(), "Authorization: Basic {}"),
     ("bearer_token", drawn(40), "Authorization: Bearer {}"),
     ("password_hash", "$2b$12$" + drawn(53), "shadow has {}"),
-    ("openai_key", "sk-" + "proj-" + drawn(48), "key {}"),
-    ("anthropic_key", "sk-" + "ant-api03-" + drawn(60), "key {}"),
+    ("openai_key", "sk-" + "proj-" + drawn(58) + "T3Blbk" + "FJ" + drawn(58), "key {}"),
+    ("openai_key", "s" + "k-" + drawn(48), "key {}"),
+    ("anthropic_key", "sk-" + "ant-api03-" + drawn(93) + "AA", "key {}"),
     ("huggingface_token", "hf" + "_" + drawn(34, string.ascii_letters), "login {}"),
     ("groq_key", "gsk" + "_" + drawn(52), "export K={}"),
     ("aws_access_key", "AK" + "IA" + drawn(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), "id {}"),
@@ -127,7 +129,64 @@ SECRETS = [
     ("telegram_token", drawn(10, "123456789") + ":A" + "A" + drawn(33), "bot {} there"),
 ]  # fmt: skip
 
-ALL = PERSONS + MONEY + SECRETS
+UPPER_CASE = string.ascii_uppercase + string.digits
+LOWER_CASE = string.ascii_lowercase + string.digits
+UUID = "-".join(drawn(length, HEXADECIMAL) for length in (8, 4, 4, 4, 12))
+
+SERVICES = [
+    ("tailscale_key", "tskey" + "-auth-" + drawn(11) + "CNTRL-" + drawn(32)),
+    ("youtrack_token", "perm" + ":cm9vdA==.dG9rZW4=." + drawn(30)),
+    ("paddle_key", "pdl" + "_live_apikey_" + drawn(26, LOWER_CASE) + "_" + drawn(22) + "_" + drawn(3)),
+    ("polar_token", "polar" + "_oat_" + drawn(43)),
+    ("woocommerce_key", "c" + "s_" + drawn(40, HEXADECIMAL)),
+    ("mailersend_token", "ml" + "sn." + drawn(64, HEXADECIMAL)),
+    ("resend_key", "r" + "e_" + drawn(8) + "_" + drawn(24)),
+    ("brevo_smtp_key", "xsmtp" + "sib-" + drawn(64, HEXADECIMAL) + "-" + drawn(16)),
+    ("telnyx_key", "KEY" + drawn(32, "0123456789ABCDEF") + "_" + drawn(22)),
+    ("intercom_token", "dG9" + "rO" + drawn(60)),
+    ("zoho_token", "1000" + "." + drawn(32, HEXADECIMAL) + "." + drawn(32, HEXADECIMAL)),
+    ("voiceflow_key", "VF" + ".DM." + drawn(24, HEXADECIMAL) + "." + drawn(16)),
+    ("clickup_token", "pk" + "_4753994_" + drawn(32, UPPER_CASE)),
+    ("posthog_key", "ph" + "x_" + drawn(43)),
+    ("honeycomb_key", "hca" + "ik_" + drawn(58, LOWER_CASE)),
+    ("dbt_token", "dbt" + "c_" + drawn(40)),
+    ("harness_token", "pat" + "." + drawn(22) + "." + drawn(24, HEXADECIMAL) + "." + drawn(20)),
+    ("bitwarden_token", "0." + UUID + "." + drawn(30) + ":" + drawn(22) + "=="),
+    ("netbird_token", "nb" + "p_" + drawn(36)),
+    ("elevenlabs_key", "s" + "k_" + drawn(48, HEXADECIMAL)),
+    ("jina_key", "ji" + "na_" + drawn(60)),
+    ("e2b_key", "e2" + "b_" + drawn(40, HEXADECIMAL)),
+    ("firecrawl_key", "f" + "c-" + drawn(32, HEXADECIMAL)),
+    ("langfuse_key", "sk" + "-lf-" + UUID),
+    ("cerebras_key", "cs" + "k-" + drawn(48, LOWER_CASE)),
+    ("together_key", "tgp" + "_v1_" + drawn(43)),
+    ("runpod_key", "rp" + "a_" + drawn(40, UPPER_CASE)),
+    ("render_key", "rn" + "d_" + drawn(28)),
+    ("neon_key", "na" + "pi_" + drawn(64, LOWER_CASE)),
+    ("cockroach_key", "CCDB" + "1_" + drawn(22) + "_" + drawn(40)),
+    ("mongodb_atlas_secret", "mdb" + "_sa_sk_" + drawn(40)),
+    ("confluent_secret", "cf" + "lt" + drawn(60)),
+    ("vercel_token", "vc" + "p_" + drawn(56)),
+    ("deno_token", "dd" + "p_" + drawn(36)),
+    ("scaleway_key", "SC" + "W" + drawn(17, UPPER_CASE)),
+    ("digitalocean_spaces_key", "DO" + "00" + drawn(16, UPPER_CASE)),
+    ("azure_identifiable_key", drawn(76) + "+A" + "St" + drawn(5) + "A=="),
+    ("azure_identifiable_key", drawn(52) + "JQ" + "QJ99" + drawn(26)),
+    ("azure_identifiable_key", drawn(76) + "AZ" + "DO" + drawn(4)),
+    ("amazon_login_secret", "amzn1" + ".oa2-cs.v1." + drawn(64, HEXADECIMAL)),
+    ("amazon_login_token", "Atz" + "r|" + drawn(120)),
+    ("canva_secret", "cnv" + "ca" + drawn(50)),
+    ("pinterest_token", "pin" + "a_" + drawn(60, UPPER_CASE)),
+    ("zapier_webhook", "hooks.zapier" + ".com/hooks/catch/1234567/" + drawn(7, LOWER_CASE)),
+    ("make_webhook", "hook.eu2" + ".make.com/" + drawn(32, LOWER_CASE)),
+]  # fmt: skip
+
+ALL = PERSONS + MONEY + SECRETS + [(kind, value, "it is {} now") for kind, value in SERVICES]
+
+
+def test_many_issuers_credentials_and_identity_numbers_of_many_countries_are_known() -> None:
+    assert len({rule.kind for rule in vendors.RULES}) >= 150
+    assert len({rule.kind[:2] for rule in national.RULES}) >= 25
 
 
 @pytest.mark.parametrize(("kind", "value", "sentence"), ALL, ids=[f"{kind}-{number}" for number, (kind, _, _) in enumerate(ALL)])

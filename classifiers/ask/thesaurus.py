@@ -21,11 +21,72 @@ class Thesaurus:
     """Concepts by word. Read from lines `concept: word stem* two_words …`; a line that begins with a blank goes on the line before.
 
     A stem with `*` stands for every word that begins so, the longest stem first; words that are joined by `_` are
-    neighbours. Raises ValueError, naming the line, for a line without a concept and for a stem of fewer than three letters.
+    neighbours. In each of the texts the whole word goes before its stems; what several texts say of a word is joined.
+    Raises ValueError, naming the line, for a line without a concept and for a stem of fewer than three letters.
     """
 
+    def __init__(self, *texts: str) -> None:
+        self.digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        self._lists = [_List(text) for text in texts]
+        exact = {word for each in self._lists for word in each.exact}
+        self._firsts = frozenset(word.partition(_JOIN)[0] for word in exact if _JOIN in word)
+        self._joined = {
+            word: tuple(concept for each in self._lists for concept in each.exact.get(word, ()))
+            for word in exact
+            if _JOIN in word or word >= _WITHOUT_BLANKS
+        }
+        self._remembered: dict[str, tuple[str, ...]] = {}
+
+    def of(self, word: str) -> tuple[str, ...]:
+        """The concepts of one word in lower case, each as `~name`; empty where it has none."""
+        found = self._remembered.get(word)
+        if found is None:
+            found = tuple(dict.fromkeys(concept for each in self._lists for concept in each.of(word)))
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[word] = found
+        return found
+
+    def sequence(self, words: Sequence[str]) -> list[str]:
+        """The concepts of words (as `features.words` gives them), in their order."""
+        found: list[str] = []
+        remembered = self._remembered
+        skip = 0
+        for place, word in enumerate(words):
+            if skip:
+                skip -= 1
+                continue
+            if word >= _WITHOUT_BLANKS and len(word) == 1:
+                skip = self._run(words, place, found)
+                continue
+            if word in self._firsts and place + 1 < len(words):
+                joined = self._joined.get(f"{word}{_JOIN}{words[place + 1]}")
+                if joined is not None:
+                    found += joined
+                    skip = 1
+                    continue
+            known = remembered.get(word)
+            if known is None:
+                known = self.of(word)
+            if known:
+                found += known
+        return found
+
+    def _run(self, words: Sequence[str], place: int, found: list[str]) -> int:
+        """Looks up characters that were parted for want of blanks, the longest run first; how many further ones it took."""
+        run = "".join(word for word in words[place : place + _LONGEST_RUN] if len(word) == 1 and word >= _WITHOUT_BLANKS)
+        for length in range(len(run), 0, -1):
+            known = self._joined.get(run[:length])
+            if known is not None:
+                found += known
+                return length - 1
+        return 0
+
+
+class _List:
+    """The words and stems of one text."""
+
     def __init__(self, text: str) -> None:
-        self.digest = hashlib.sha256(text.encode()).hexdigest()
         exact: dict[str, list[str]] = {}
         stems: dict[str, list[str]] = {}
         concept = ""
@@ -47,65 +108,21 @@ class Thesaurus:
                 known = into.setdefault(stem.lower(), [])
                 if f"~{concept}" not in known:
                     known.append(f"~{concept}")
+        self.exact = {word: tuple(found) for word, found in exact.items()}
         self._stems = {stem: tuple(found) for stem, found in stems.items()}
         self._longest = max(map(len, stems), default=0)
-        self._exact = {word: tuple(found) for word, found in exact.items()}
-        self._firsts = frozenset(word.partition(_JOIN)[0] for word in exact if _JOIN in word)
-        self._remembered: dict[str, tuple[str, ...]] = {}
 
     def of(self, word: str) -> tuple[str, ...]:
-        """The concepts of one word in lower case, each as `~name`; empty where it has none."""
-        found = self._remembered.get(word)
-        if found is None:
-            found = self._exact.get(word)
-            if found is None:
-                found = ()
-                for length in range(min(len(word), self._longest), _SHORTEST_STEM - 1, -1):
-                    if word[:length] in self._stems:
-                        found = self._stems[word[:length]]
-                        break
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[word] = found
-        return found
-
-    def sequence(self, words: Sequence[str]) -> list[str]:
-        """The concepts of words (as `features.words` gives them), in their order."""
-        found: list[str] = []
-        remembered = self._remembered
-        skip = 0
-        for place, word in enumerate(words):
-            if skip:
-                skip -= 1
-                continue
-            if word >= _WITHOUT_BLANKS and len(word) == 1:
-                skip = self._run(words, place, found)
-                continue
-            if word in self._firsts and place + 1 < len(words):
-                joined = self._exact.get(f"{word}{_JOIN}{words[place + 1]}")
-                if joined is not None:
-                    found += joined
-                    skip = 1
-                    continue
-            known = remembered.get(word)
-            if known is None:
-                known = self.of(word)
-            if known:
-                found += known
-        return found
-
-    def _run(self, words: Sequence[str], place: int, found: list[str]) -> int:
-        """Looks up characters that were parted for want of blanks, the longest run first; how many further ones it took."""
-        run = "".join(word for word in words[place : place + _LONGEST_RUN] if len(word) == 1 and word >= _WITHOUT_BLANKS)
-        for length in range(len(run), 0, -1):
-            known = self._exact.get(run[:length])
-            if known is not None:
-                found += known
-                return length - 1
-        return 0
+        found = self.exact.get(word)
+        if found is not None:
+            return found
+        for length in range(min(len(word), self._longest), _SHORTEST_STEM - 1, -1):
+            if word[:length] in self._stems:
+                return self._stems[word[:length]]
+        return ()
 
 
 @lru_cache(maxsize=1)
 def shipped() -> Thesaurus:
     """The thesaurus in the package, read once a process."""
-    return Thesaurus("\n".join(path.read_text(encoding="utf-8") for path in FILES))
+    return Thesaurus(*(path.read_text(encoding="utf-8") for path in FILES))

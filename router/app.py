@@ -34,6 +34,7 @@ from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient, durability_faults
+from router.storage.redis_masks import RedisMasks
 from router.storage.redis_sessions import RedisSessions
 from router.storage.snapshot import Snapshot
 from router.storage.sql.engine import open_engine
@@ -78,6 +79,7 @@ class Worker:
             directory=self.snapshot,
             in_force=self.snapshot.in_force,
             sessions=RedisSessions(self.redis),
+            masks=RedisMasks(self.redis, secret),
             budgets=RedisBudgets(self.redis, outbox_cap=settings.outbox_cap),
             upstream=self.upstream,
             chains=ConversationChain(secret),

@@ -14,7 +14,7 @@ from router.usage import Basis, Line
 from routing_rules.decisions import Decision, ToolGrant
 from routing_rules.facts import Facts, Labels
 from routing_rules.task import Endpoint, Task
-from routing_rules.vocabulary import Assessment
+from routing_rules.vocabulary import Assessment, Sensitivity
 
 JsonObject = dict[str, Any]
 
@@ -45,7 +45,10 @@ class Request:
 
 
 class SessionState(msgspec.Struct, frozen=True):
-    """What a session holds at the moment it was read. Money in nano-USD. `new` where nothing was stored yet."""
+    """What a session holds at the moment it was read. Money in nano-USD. `new` where nothing was stored yet.
+
+    `forwarded` is the highest sensitivity of what left us in it: below `labels.confidentiality` where the rest was masked.
+    """
 
     id: str
     shard: int
@@ -59,6 +62,7 @@ class SessionState(msgspec.Struct, frozen=True):
     last_seen: float = 0.0
     ended: str | None = None
     unavailable: frozenset[str] = frozenset()  # deployments in cool-down
+    forwarded: Sensitivity = Sensitivity.PUBLIC
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
@@ -66,7 +70,8 @@ class HoldRequest(msgspec.Struct, frozen=True):
 
     The hold is `fixed_nano + output_tokens * output_nano`; where the rest of the budget is smaller, `output_tokens` is
     lowered, but not below `min_output_tokens` (then it is refused). `output_nano` is for all `choices` together, `output_tokens`
-    for each of them. `labels` is what the session will carry.
+    for each of them. `labels` is what the session will carry, `forwarded` the sensitivity of what will have left us in it (None: the
+    same as of all that was sent).
     """
 
     request_id: str
@@ -94,6 +99,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     new_session_limit: int | None  # session rotations per app and hour; counted only for a new session
     session_is_new: bool
     choices: int = 1
+    forwarded: Sensitivity | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -119,8 +125,20 @@ class Settlement(msgspec.Struct, frozen=True):
     duplicate: bool = False  # the reaper or an earlier call had closed the entry
 
 
+class Masking(msgspec.Struct, frozen=True):
+    """Evidence of what came before masking: the decision that ordered it, on which facts, and what was masked: `category/kind` → how
+    many values."""
+
+    facts: Facts
+    decision: Decision
+    masked: dict[str, int]
+
+
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
-    """Evidence of a request that was let through, written in the same step as its hold (the intent)."""
+    """Evidence of a request that was let through, written in the same step as its hold (the intent).
+
+    With `masking`, `facts` and `decision` are those of the masked content, and `findings` were found before.
+    """
 
     request_id: str
     at: datetime
@@ -136,6 +154,7 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     governance: str  # single | four_eyes
     body_digest: str
     timings_us: dict[str, int]
+    masking: Masking | None = None
 
 
 class Turned(msgspec.Struct, frozen=True, tag="refused"):
@@ -156,6 +175,7 @@ class Turned(msgspec.Struct, frozen=True, tag="refused"):
     governance: str
     body_digest: str
     timings_us: dict[str, int]
+    masking: Masking | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
@@ -196,5 +216,6 @@ class Exchange:
     session: SessionState | None = None
     facts: Facts | None = None
     decision: Decision | None = None
+    masking: Masking | None = None
     grant: ToolGrant | None = None
     reservation: Reservation | None = None

@@ -13,10 +13,10 @@ import msgspec
 
 from router import telemetry
 from router.errors import Refused, RouterError, Unavailable, UpstreamFailed
-from router.exchange import Admitted, Exchange, JsonObject, Request, Reservation, Settlement, Turned, shard_of
+from router.exchange import Admitted, Exchange, JsonObject, Masking, Request, Reservation, Settlement, Turned, shard_of
 from router.money import NANO_PER_USD, usd
 from router.ports import Client, UpstreamRequest
-from router.services import Services
+from router.services import InForce, Services
 from router.sse import chat_error, responses_error
 from router.stages.attach import attach
 from router.stages.authenticate import PurposeNotHeld, authenticate
@@ -24,10 +24,12 @@ from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import gather
-from router.stages.open_session import ConversationChain, Opened, digest_of, open_session
+from router.stages.mask import mask
+from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
+from router.stages.unmask import Placeholders
 from router.streaming import Broadcast
 from router.usage import Line, Usage
 from routing_rules.catalogue import Deployment
@@ -37,7 +39,7 @@ from routing_rules.entitlements import authorise, capabilities_of
 from routing_rules.facts import Caller, Facts
 from routing_rules.rules import AUTO_WISHES
 from routing_rules.task import Endpoint, Feature, Task
-from routing_rules.vocabulary import Assessment
+from routing_rules.vocabulary import Assessment, Sensitivity
 
 T = TypeVar("T")
 
@@ -54,11 +56,21 @@ class Incoming:
     parse: Callable[[Endpoint, bytes, frozenset[str]], JsonObject]
 
 
+class Sent(NamedTuple):
+    """What is to leave us: the body as received or masked, how it reads, and what the session will have sent with it."""
+
+    body: JsonObject
+    task: Task
+    assessment: Assessment
+    leaves: Sensitivity
+    placeholders: Placeholders | None = None
+
+
 class Admission(NamedTuple):
-    """Everything that `answer` needs: what was decided, and the money that is held for it."""
+    """Everything that `answer` needs: what was decided, and the money that is held for it. `assessment` is of what the app sent."""
 
     request: Request
-    task: Task
+    sent: Sent
     assessment: Assessment
     opened: Opened
     facts: Facts
@@ -72,8 +84,8 @@ class Admission(NamedTuple):
 async def serve(services: Services, incoming: Incoming, client: Client) -> None:
     """Answer one request, whatever happens: with the provider's answer or with an error of the refusal table.
 
-    receive → authenticate → read task → classify → open session → decide → authorise tools → reserve → forward →
-    enforce response → settle. Run it as a task of the app (`Pumps.run`), so that a client that leaves ends nothing.
+    receive → authenticate → read task → classify → open session → decide (→ mask → decide) → authorise tools → reserve →
+    forward → enforce response → settle. Run it as a task of the app (`Pumps.run`), so that a client that leaves ends nothing.
     """
     watch = Stopwatch()
     now = services.clock()
@@ -138,16 +150,36 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
                 x.decision = decide(rules, x.facts)
             permit = permitted(decision)
+            sent = Sent(request.body, task, assessment, opened.leaves)
+            if permit.mask:
+                watch.lap("decide")
+                sent, counts = await masked_as(services, force, headers, caller, opened, sent, permit)
+                watch.lap("mask")
+                x.masking = Masking(facts, decision, counts)
+                facts = gather(
+                    now=now,
+                    caller=caller,
+                    task=sent.task,
+                    wish_known=wish_known,
+                    assessment=sent.assessment,
+                    session=opened.session,
+                    labels=after_masking(opened, sent.task, sent.assessment),
+                    pinned=opened.pinned,
+                    masked=True,
+                )
+                decision = decide(rules, facts)
+                x.facts, x.decision = facts, decision
+                permit = permitted(decision)
             grant = authorise(rules, facts, permit)
             x.grant = grant
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
             candidates = cleared(rules, permit)
-            task = with_hosted(task, grant)
+            sent = sent._replace(task=with_hosted(sent.task, grant))
             watch.lap("decide")
             hold = hold_request(
                 request_id=request_id,
-                task=task,
+                task=sent.task,
                 caller=caller,
                 permit=permit,
                 deployment=candidates[0],
@@ -157,6 +189,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 new_sessions_per_hour=rules.new_sessions_per_hour,
                 worker=services.worker,
                 now=now,
+                leaves=sent.leaves,
             )
             record = Admitted(
                 request_id=request_id,
@@ -173,6 +206,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 governance=services.governance,
                 body_digest=request.body_digest,
                 timings_us=watch.laps,
+                masking=x.masking,
             )
             try:
                 reservation = await services.budgets.reserve(hold, record)
@@ -182,7 +216,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                     raise
         x.reservation = reservation
         watch.lap("reserve")
-        admission = Admission(request, task, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
+        admission = Admission(request, sent, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
         await Answering(services, admission, broadcast, watch).run()
     except RouterError as error:
         if isinstance(error, PurposeNotHeld):
@@ -195,6 +229,20 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         if running_as is not None and services.running.get(running_as) is broadcast:
             del services.running[running_as]
         watch.observe(incoming.endpoint)
+
+
+async def masked_as(
+    services: Services, force: InForce, headers: RouterHeaders, caller: Caller, opened: Opened, sent: Sent, permit: Permit
+) -> tuple[Sent, dict[str, int]]:
+    """What a rule lets leave us: the request masked, read and classified again; and how many values of which kinds were masked."""
+    rules, endpoint = force.rules, sent.task.endpoint
+    body, placeholders, counts = await mask(
+        services.masks, caller.app, opened.session.id, sent.body, sent.task, sent.assessment.findings, permit.mask
+    )
+    task = read_task(endpoint, body, headers, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+    assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
+    leaves = after_masking(opened, task, assessment).confidentiality
+    return Sent(body, task, assessment, leaves, Placeholders(placeholders) if placeholders else None), counts
 
 
 def permitted(decision: Decision) -> Permit:
@@ -281,7 +329,7 @@ class Answering:
             if self._begun and isinstance(failure, Exception):
                 # An answer that has begun ends with an error event, never as if it were complete.
                 ours = failure if isinstance(failure, RouterError) else broken(failure, self._admission.request.id)
-                await self._client.finish(error_event(self._admission.task.endpoint, ours, 0))
+                await self._client.finish(error_event(self._admission.sent.task.endpoint, ours, 0))
                 return
             raise
 
@@ -305,7 +353,7 @@ class Answering:
     async def _cancelled(self) -> None:
         """The client left before the answer began: what was asked of the provider may be billed, and is booked as an estimate."""
         if self._asked is not None:
-            usage = estimated_usage(self._admission.task, 0)
+            usage = estimated_usage(self._admission.sent.task, 0)
             self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "cancelled"))
         await self._settle("cancelled", None, self._asked, None)
         self._count("cancelled")
@@ -313,10 +361,10 @@ class Answering:
 
     def _build(self, deployment: ClearedDeployment) -> UpstreamRequest:
         self._asked = deployment
-        task, permit = self._admission.task, self._admission.permit
+        task, permit = self._admission.sent.task, self._admission.permit
         body, self._strip_usage = attach(
             task.endpoint,
-            self._admission.request.body,
+            self._admission.sent.body,
             grant=self._admission.grant,
             limits=permit.limits,
             output_tokens=self._reservation.output_tokens,
@@ -330,7 +378,7 @@ class Answering:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
         self._book_failures(failures, "retried")
         self._asked = None
-        fixed, each = worst_case(self._admission.task, deployment)
+        fixed, each = worst_case(self._admission.sent.task, deployment)
         spent = sum(line.cost_nano for line in self._booked)
         amount = fixed + each * self._reservation.output_tokens
         self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)
@@ -339,7 +387,7 @@ class Answering:
         """Book an attempt whose end is not known: its input and the longest answer allowed, as the reaper would. A budget may
         then refuse too early, never too late."""
         if self._asked is not None and not self._settled:
-            task = self._admission.task
+            task = self._admission.sent.task
             longest = self._reservation.output_tokens * task.choices
             usage = msgspec.structs.replace(estimated_usage(task, 0), output=longest)
             self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "failed"))
@@ -349,13 +397,18 @@ class Answering:
         for failure in failures[self._counted_failures :]:
             telemetry.UPSTREAM_FAILURES.labels(failure.deployment.id, failure.code).inc()
             may_bill = failure.sent and failure.code in MAY_BE_BILLED
-            usage = estimated_usage(self._admission.task, 0) if may_bill else Usage()
+            usage = estimated_usage(self._admission.sent.task, 0) if may_bill else Usage()
             self._booked.extend(attempt_lines(failure.attempt, failure.deployment, usage, outcome))
         self._counted_failures = len(failures)
 
     async def _whole(self, forwarded: Forwarded, body: bytes) -> None:
+        sent = self._admission.sent
         enforced = enforce_json(
-            self._admission.task.endpoint, body, self._admission.grant, denial_is_error=denial_is_error(self._admission.task)
+            sent.task.endpoint,
+            body,
+            self._admission.grant,
+            denial_is_error=denial_is_error(sent.task),
+            placeholders=sent.placeholders,
         )
         settlement = await self._finish(forwarded, enforced, outcome_in_answer(enforced))
         if enforced.error is not None:
@@ -369,10 +422,11 @@ class Answering:
     async def _stream(self, forwarded: Forwarded) -> None:
         admission = self._admission
         enforcer = StreamEnforcer(
-            admission.task.endpoint,
+            admission.sent.task.endpoint,
             admission.grant,
             strip_usage=self._strip_usage,
-            denial_is_error=denial_is_error(admission.task),
+            denial_is_error=denial_is_error(admission.sent.task),
+            placeholders=admission.sent.placeholders,
         )
         cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
         enforced = enforcer.end()
@@ -390,7 +444,7 @@ class Answering:
         if error is None:
             await self._client.finish(enforced.body + enforced.tail)
         else:
-            await self._client.finish(error_event(admission.task.endpoint, error, enforced.next_number))
+            await self._client.finish(error_event(admission.sent.task.endpoint, error, enforced.next_number))
             _log_refusal(error, admission.request.id, admission.facts.caller)
         self._count("ok" if error is None else error.code)
 
@@ -425,12 +479,12 @@ class Answering:
         admission = self._admission
         deployment = forwarded.deployment
         self._book_failures(forwarded.failures, "retried")
-        usage = enforced.usage or estimated_usage(admission.task, enforced.output_chars)
+        usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]
         if enforced.complete and enforced.error is None:
             chain = admission.opened.chain
-            prefixes = prefixes_after(self._services.chains, chain, admission.task.endpoint, enforced.assistant)
+            prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
             remembering = asyncio.ensure_future(self._remember(enforced.issued_ids, prefixes, deployment.id))
             settlement = await self._settle(outcome, code, deployment, enforced)
             await remembering
@@ -478,7 +532,9 @@ class Answering:
 
     def _count(self, code: str) -> None:
         admission = self._admission
-        telemetry.REQUESTS.labels(admission.task.endpoint.value, admission.facts.caller.app, admission.permit.tier, code).inc()
+        telemetry.REQUESTS.labels(
+            admission.sent.task.endpoint.value, admission.facts.caller.app, admission.permit.tier, code
+        ).inc()
 
 
 UNKNOWN_WISH = "(unknown)"
@@ -599,6 +655,7 @@ async def _refuse(
             governance=services.governance,
             body_digest=x.request.body_digest if x else "",
             timings_us=watch.laps,
+            masking=x.masking if x else None,
         )
     shard = x.session.shard if x and x.session else shard_of(request_id)
     # A store that has just failed may fail again only after its whole time limit: the app shall not wait for that, too.

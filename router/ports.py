@@ -65,6 +65,16 @@ class Sessions(Protocol):
         ...
 
 
+class Masks(Protocol):
+    """What each session's placeholders stand for, encrypted, in Redis; it ends with the session. Down: Unavailable(`store_unavailable`)."""
+
+    async def assign(self, app: str, session_id: str, values: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """Text → placeholder for all that the session has masked, these `(kind, text)` included: the same text always has the same
+        placeholder, however many ask at once. A session that holds too many leaves further ones out. Raises Refused(`session_ended`).
+        """
+        ...
+
+
 class Budgets(Protocol):
     """Holds in Redis: they never exceed a limit, however many run at once. Down: Unavailable(`store_unavailable`)."""
 

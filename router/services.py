@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.ports import Budgets, Directory, Sessions, Upstream
+from router.ports import Budgets, Directory, Masks, Sessions, Upstream
 from router.siblings import Siblings
 from router.stages.classify import Classifiers
 from router.stages.open_session import ConversationChain
@@ -31,6 +31,7 @@ class Services:
     directory: Directory
     in_force: Callable[[], InForce]
     sessions: Sessions
+    masks: Masks
     budgets: Budgets
     upstream: Upstream
     chains: ConversationChain

@@ -23,7 +23,7 @@ class Obligation(StrEnum):
     NOTIFY = "notify"
 
 
-CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STORE})
+CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STORE, Obligation.MASK})
 """The obligations that a stage carries out today; a rule that orders another refuses."""
 
 

@@ -12,6 +12,7 @@ from router.stages.enforce_chat import ChatStream, enforce_chat_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
 from router.stages.tool_keys import Granted
+from router.stages.unmask import Placeholders, StreamPlaceholders
 from routing_rules.decisions import ToolGrant
 from routing_rules.task import Endpoint
 
@@ -36,11 +37,16 @@ class _Embeddings(msgspec.Struct, gc=False):
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
-def enforce_json(endpoint: Endpoint, raw: bytes, grant: ToolGrant, *, denial_is_error: bool) -> Enforced:
+def enforce_json(
+    endpoint: Endpoint, raw: bytes, grant: ToolGrant, *, denial_is_error: bool, placeholders: Placeholders | None = None
+) -> Enforced:
     """What may be given of an answer in one piece. Never raises: what is wrong with the answer is in `error`.
 
-    `denial_is_error`: the app asked for structure, so that a sentence in place of a refused call would be wrong.
+    `denial_is_error`: the app asked for structure, so that a sentence in place of a refused call would be wrong. `placeholders`
+    are replaced by their values before anything is judged, so that all that is known of the answer is what the app sees.
     """
+    if placeholders is not None:
+        raw = placeholders.whole(raw)
     try:
         if endpoint is Endpoint.CHAT:
             return enforce_chat_json(raw, Granted(grant), denial_is_error)
@@ -61,9 +67,18 @@ def _embeddings(raw: bytes) -> Enforced:
 class StreamEnforcer:
     """Enforces a grant on one stream. Feed it the provider's bytes as they come; never raises."""
 
-    def __init__(self, endpoint: Endpoint, grant: ToolGrant, *, strip_usage: bool, denial_is_error: bool) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        grant: ToolGrant,
+        *,
+        strip_usage: bool,
+        denial_is_error: bool,
+        placeholders: Placeholders | None = None,
+    ) -> None:
         granted = Granted(grant)
         self._splitter = SseSplitter()
+        self._unmasking = None if placeholders is None else StreamPlaceholders(endpoint, placeholders)
         self._stream: ChatStream | ResponsesStream
         if endpoint is Endpoint.RESPONSES:
             self._stream = ResponsesStream(granted, denial_is_error=denial_is_error)
@@ -83,10 +98,17 @@ class StreamEnforcer:
         """What is known when the provider's stream has ended, by itself or not."""
         rest = self._splitter.end()
         last = self._take([rest + b"\n\n"]) if _is_whole(rest) else b""
+        if self._unmasking is not None:
+            last += self._pass(self._unmasking.end())
         enforced = self._stream.end()
         return msgspec.structs.replace(enforced, body=last) if last else enforced
 
     def _take(self, events: list[bytes]) -> bytes:
+        if self._unmasking is not None:
+            events = [told for event in events for told in self._unmasking.event(event)]
+        return self._pass(events)
+
+    def _pass(self, events: list[bytes]) -> bytes:
         stream = self._stream
         out: list[bytes] = []
         take = stream.event

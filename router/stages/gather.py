@@ -20,6 +20,7 @@ def gather(
     session: SessionState,
     labels: Labels,
     pinned: str | None,
+    masked: bool = False,
 ) -> Facts:
     """The facts of one request. Nothing is looked up here."""
     return Facts(
@@ -48,4 +49,5 @@ def gather(
         unavailable=session.unavailable,
         pinned=pinned,
         session_ended=session.ended,
+        masked=masked,
     )

@@ -12,7 +12,7 @@ from router.exchange import SessionState
 from router.ports import Linked, Sessions
 from routing_rules.facts import Labels
 from routing_rules.task import Feature, Provenance, Task
-from routing_rules.vocabulary import Assessment, Integrity
+from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
 
 MOST_PREFIXES = 32
 """How many of the latest answers of a conversation are looked up: a fork further back than that is a new session."""
@@ -22,12 +22,17 @@ NOTHING_LINKED = Linked(session_id=None, labels=Labels())
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The session as read, the labels this request gives it, and the chain to which the answer's prefix will be added."""
+    """The session as read, the labels this request gives it, and the chain to which the answer's prefix will be added.
+
+    `left_before` is the sensitivity of what has left us in the session so far, `leaves` the same with this request as it was sent.
+    """
 
     session: SessionState
     labels: Labels
     pinned: str | None
     chain: bytes
+    left_before: Sensitivity
+    leaves: Sensitivity
 
 
 class ConversationChain:
@@ -70,10 +75,12 @@ async def open_session(
         linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:] if task.session_header is None else ())
     session_id = linked.session_id or task.session_header or "s_" + token_hex(12)
     session = await sessions.open(session_id, app, deployments)
-    labels = session.labels.join(linked.labels).join(carried(task, assessment))
+    own = carried(task, assessment)
+    labels = session.labels.join(linked.labels).join(own)
+    left_before = max(session.forwarded, linked.labels.confidentiality)
     if pinned is None and Feature.STORED_STATE in task.features:
         pinned = linked.pinned
-    return Opened(session, labels, pinned, chain)
+    return Opened(session, labels, pinned, chain, left_before, max(left_before, own.confidentiality))
 
 
 async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
@@ -86,6 +93,12 @@ async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
             param="previous_response_id",
         )
     return linked.pinned
+
+
+def after_masking(opened: Opened, task: Task, assessment: Assessment) -> Labels:
+    """The labels to decide on once a request was masked: whatever was masked in the session has not left us, all else has."""
+    own = carried(task, assessment)
+    return Labels(max(opened.labels.integrity, own.integrity), max(opened.left_before, own.confidentiality))
 
 
 def carried(task: Task, assessment: Assessment) -> Labels:

@@ -14,6 +14,7 @@ from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
 from routing_rules.task import Endpoint, Task
+from routing_rules.vocabulary import Sensitivity
 
 HOLD_MARGIN_SECONDS = 60.0
 """How long after its time limit a request's hold is given up, where the process that held it says nothing."""
@@ -32,6 +33,7 @@ def hold_request(
     new_sessions_per_hour: int | None,
     worker: str,
     now: datetime,
+    leaves: Sensitivity | None = None,
 ) -> HoldRequest:
     """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
     where the app asks for less output than the rule's minimum would allow to buy."""
@@ -65,6 +67,7 @@ def hold_request(
         new_session_limit=new_sessions_per_hour,
         session_is_new=session.new,
         choices=task.choices,
+        forwarded=leaves,
     )
 
 

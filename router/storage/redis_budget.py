@@ -98,6 +98,7 @@ class RedisBudgets:
                     SESSION_SECONDS * 1000,
                     lease_ends,
                     hold.choices,
+                    (hold.forwarded or hold.labels.confidentiality).rank,
                 ),
             )
         except (Unavailable, asyncio.CancelledError):

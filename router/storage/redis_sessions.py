@@ -20,7 +20,7 @@ SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further
 
 _INTEGRITIES = tuple(Integrity)
 _SENSITIVITIES = tuple(Sensitivity)
-_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended")
+_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f")
 _REMEMBER = script("remember", "remember.lua")
 _END = script("end", "end.lua")
 
@@ -69,13 +69,14 @@ class RedisSessions:
                 ("ZRANGEBYSCORE", keys.COOL_DOWNS, str(time.time()), "+inf"),
             ]
         )
-        integrity, confidentiality, version, spent, held, requests, created, last, ended = stored
+        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded = stored
         return SessionState(
             id=session_id,
             shard=shard_of(session_id),
             new=created is None,
             labels=_labels(integrity, confidentiality),
             label_version=int(version or 0),
+            forwarded=_SENSITIVITIES[int(forwarded or confidentiality or 0)],
             spent_nano=int(spent or 0),
             held_nano=int(held or 0),
             requests=int(requests or 0),

@@ -23,6 +23,8 @@ Behaviours:
   barrier              waits until `release()` (or until `barrier_size` requests wait)
   no_usage             reports no usage         length      ends by `length`
   strict               400 `unknown_parameter` for `temperature`, `stop` or `max_tokens`, as reasoning models do
+  echo[:SIZE]          repeats the last text it was sent, in fragments of SIZE characters (default: 3)
+  echo_tool:NAME       calls the tool NAME with `{"said": that text}`
   exact                the bytes of `exact`, as JSON or as a stream, whatever was asked
 """
 
@@ -44,7 +46,7 @@ from aiohttp import web
 Json = dict[str, Any]
 
 NAMED = frozenset(
-    "ok tools two_tools hang silent stall half disconnect garbage empty error_event barrier no_usage length strict exact".split()
+    "ok tools two_tools hang silent stall half disconnect garbage empty error_event barrier no_usage length strict exact echo echo_tool".split()
 )
 MARKER = re.compile(rb"\[\[stub:([^\]]+)\]\]")
 CREATED = 1_750_000_000
@@ -242,11 +244,12 @@ class StubProvider:
         self._answers += 1
         answer = Answer(
             number=self._answers,
-            text=self.answer,
+            text=_last_text(received.body) if name == "echo" else self.answer,
             chunks=self.chunks,
             usage=None if name == "no_usage" else self.usage,
             calls=_calls(received.body, name, argument),
             finish="length" if name == "length" else "stop",
+            fragment=int(argument or 3) if name == "echo" else None,
         )
         pause = float(argument) if name == "slow" else 0.0
         if not received.body.get("stream") or events_of is None:
@@ -281,8 +284,11 @@ class Answer:
     usage: tuple[int, int, int, int] | None
     calls: list[tuple[str, str]]
     finish: str
+    fragment: int | None = None
 
     def pieces(self) -> list[str]:
+        if self.fragment is not None:
+            return [self.text[at : at + self.fragment] for at in range(0, len(self.text), self.fragment)]
         return [f"{self.text} "] * self.chunks
 
 
@@ -335,7 +341,16 @@ def _error(
     )
 
 
+def _last_text(body: Json) -> str:
+    """The text of the last message or item."""
+    given = body.get("messages", body.get("input"))
+    last = given if isinstance(given, str) else given[-1].get("content", given[-1].get("output"))
+    return last if isinstance(last, str) else "".join(part.get("text", "") for part in last)
+
+
 def _calls(body: Json, name: str, wanted: str) -> list[tuple[str, str]]:
+    if name == "echo_tool":
+        return [(wanted, json.dumps({"said": _last_text(body)}))]
     functions = [tool.get("function", tool) for tool in body.get("tools", ()) if "name" in tool.get("function", tool)]
     if name == "tools" and wanted:
         known = {function["name"]: function for function in functions}

@@ -1,4 +1,4 @@
--- Ends a session: whatever comes next for it is refused. The first reason stays.
+-- Ends a session: whatever comes next for it is refused. The first reason stays, what it has masked goes.
 -- KEYS  1 session       ARGV  1 reason, 2 how long the end is remembered (ms)
 -- Returns 1, or 0 where there is no such session
 
@@ -6,5 +6,10 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 4) == 'mask' then
+    redis.call('HDEL', KEYS[1], field)
+  end
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

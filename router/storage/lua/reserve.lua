@@ -22,7 +22,7 @@ if redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[19]) then
   return {'full'}
 end
 
-local s = redis.call('HMGET', KEYS[1], 'ended', 'i', 'c', 'v', 'spent', 'held', 'n', 'created', 'last', 'in', 'out', 'hin', 'hout')
+local s = redis.call('HMGET', KEYS[1], 'ended', 'i', 'c', 'v', 'spent', 'held', 'n', 'created', 'last', 'in', 'out', 'hin', 'hout', 'f')
 local function number(field)
   return tonumber(s[field] or 0)
 end
@@ -31,7 +31,9 @@ local created, last = tonumber(s[8] or now), tonumber(s[9] or now)
 if s[1] then
   return {'ended', s[1]}
 end
-if number(2) > integrity or number(3) > confidentiality then
+local forwarded = tonumber(ARGV[28])  -- what has left us, masked; a session without the field has masked nothing
+local forwarded_before = tonumber(s[14] or s[3] or 0)
+if number(2) > integrity or number(3) > confidentiality or forwarded_before > forwarded then
   return {'changed'}
 end
 if max_idle >= 0 and now - last > max_idle * 1000 then
@@ -92,10 +94,10 @@ if owner_limit >= 0 and KEYS[7] then
   take_lease(KEYS[7], KEYS[8], KEYS[9], request, amount, ARGV[26])
 end
 local version = number(4)
-if not s[8] or number(2) < integrity or number(3) < confidentiality then
+if not s[8] or number(2) < integrity or number(3) < confidentiality or forwarded_before < forwarded then
   version = version + 1
 end
-redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
+redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'f', ARGV[28], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
   'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output * choices))
 redis.call('PEXPIRE', KEYS[1], ARGV[25])
 redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'spoken', whole(output * choices), 'left', whole(left), 'input', ARGV[10], 'member', member,

@@ -1,0 +1,245 @@
+"""Mask named findings in a body: each value by a placeholder that is its own for the whole session, everywhere it stands.
+
+What cannot be masked safely stays as it is, everywhere: a value that was read in another form than it is written in (decoded,
+undisguised, across two parts), that also stands in a key, a name, an address or another field that must not be rewritten, or that
+holds a sign which JSON escapes. The task is classified again afterwards, so whatever stayed counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import re2
+
+from classifiers.sensitivity.engine import mask as shown_form
+from router.exchange import JsonObject
+from router.ports import Masks
+from routing_rules.task import Task
+from routing_rules.vocabulary import Finding
+
+PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,63}_[0-9]{1,9}\]")
+"""What a placeholder looks like: `[EMAIL_ADDRESS_1]`. Only those that a session has given out stand for a value."""
+
+LITERAL = "TEXT"
+"""The kind of a placeholder that stands for a text which only looks like one."""
+
+_AS_THEY_ARE = frozenset(
+    """
+    model type role status phase name namespace id call_id caller_id tool_call_id item_id approval_request_id container_id
+    previous_response_id conversation file_id file_ids file_url file_data filename image_url url data fingerprint
+    encrypted_content server_url server_label connector_id authorization headers pattern format encoding_format detail
+    allowed_tools require_approval tool_choice function_call include modalities $ref $schema $id
+    """.split()
+)
+"""Fields that say how a request is to be served, or where something is: nothing under them is replaced but in their objects."""
+
+_WHOLLY = frozenset({"headers", "tool_choice", "allowed_tools", "require_approval"})
+"""Fields nothing below which is replaced, however deep."""
+
+_LONG_NUMBER = 100_000  # a shorter number is no value of any kind that may be masked
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*')
+_NOT_ESSENTIAL = re.compile(r"[\W_]+")
+_MOST_MEMORY = 256 * 1024 * 1024
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Value(NamedTuple):
+    """A text to be replaced, and the kind that its placeholder shows."""
+
+    label: str
+    text: str
+
+
+class Masked(NamedTuple):
+    """A body without the values, what every placeholder of the session stands for, and how many values of each `category/kind`."""
+
+    body: JsonObject
+    placeholders: Mapping[str, str]
+    counts: dict[str, int]
+
+
+async def mask(
+    masks: Masks, app: str, session_id: str, body: JsonObject, task: Task, findings: Sequence[Finding], wanted: Collection[str]
+) -> Masked:
+    """Replace what a rule wants masked, and whatever the session has masked before. The body itself is not changed.
+
+    Raises Unavailable(`store_unavailable`) where the session's mapping cannot be reached, Refused(`session_ended`).
+    """
+    content, fixed = texts_of(body)
+    found = maskable(task, findings, wanted, fixed)
+    known = await masks.assign(app, session_id, tuple(found))
+    alike = lookalikes(content, known.values())
+    if alike:
+        known = await masks.assign(app, session_id, alike)
+    counts: dict[str, int] = {}
+    for value, name in found.items():
+        if value.text in known:
+            counts[name] = counts.get(name, 0) + 1
+    replaced = {text: placeholder for text, placeholder in known.items() if text not in fixed}
+    return Masked(masked(body, replaced), {placeholder: text for text, placeholder in known.items()}, counts)
+
+
+def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], fixed: str) -> dict[Value, str]:
+    """The values that may be replaced, each with the `category/kind` of its finding, in the order in which they stand.
+
+    `fixed` is every text of the body in which nothing may be replaced.
+    """
+    values: dict[Value, str] = {}
+    texts: set[str] = set()
+    for finding in findings:
+        if finding.kind not in wanted and finding.category not in wanted:
+            continue
+        text = _written(task, finding)
+        if text in texts or not text or _UNSAFE.search(text) or text in fixed or _runs_on(task, finding, text, findings):
+            continue
+        if shown_form(text, secret=finding.category == "credentials") != finding.masked:
+            continue
+        texts.add(text)
+        values[Value(label_of(finding.kind), text)] = f"{finding.category}/{finding.kind}"
+    return values
+
+
+def label_of(kind: str) -> str:
+    """How a kind of finding is written in its placeholders."""
+    return kind.upper()
+
+
+def lookalikes(content: Sequence[str], placeholders: Collection[str]) -> tuple[Value, ...]:
+    """The placeholders of the session that somebody wrote into the content: they stand for themselves there."""
+    given = frozenset(placeholders)
+    written = {match for text in content if "[" in text for match in PLACEHOLDER.findall(text)} if given else set()
+    return tuple(Value(LITERAL, text) for text in sorted(written & given))
+
+
+def masked(body: JsonObject, placeholders: Mapping[str, str]) -> JsonObject:
+    """The body with every text of `placeholders` replaced wherever content stands; the same object where there is none."""
+    if not placeholders:
+        return body
+    rewritten: JsonObject = _rewritten(body, "", _Replacing(placeholders).text)
+    return rewritten
+
+
+def texts_of(body: JsonObject) -> tuple[list[str], str]:
+    """(every text of the body that may be rewritten, all else that is written in it, a line each)."""
+    content: list[str] = []
+    fixed: list[str] = []
+    _gather(body, "", False, content, fixed)
+    return content, "\n".join(fixed)
+
+
+def _gather(value: Any, name: str, within: bool, content: list[str], fixed: list[str]) -> None:
+    kind = type(value)
+    if kind is str:
+        (fixed if within or name in _AS_THEY_ARE else content).append(value)
+    elif kind is list:
+        for held in value:
+            _gather(held, name, within, content, fixed)
+    elif kind is dict:
+        within = within or name in _WHOLLY
+        for key, held in value.items():
+            fixed.append(key)
+            _gather(held, key, within, content, fixed)
+    elif kind is int and abs(value) >= _LONG_NUMBER:
+        fixed.append(str(value))
+    elif kind is float:
+        fixed.append(repr(value))
+
+
+def _rewritten(value: Any, name: str, text: Callable[[str], str]) -> Any:
+    kind = type(value)
+    if kind is str:
+        return value if name in _AS_THEY_ARE else text(value)
+    if kind is list:
+        return [_rewritten(held, name, text) for held in value]
+    if kind is dict:
+        return value if name in _WHOLLY else {key: _rewritten(held, key, text) for key, held in value.items()}
+    return value
+
+
+class _Replacing:
+    """Replaces values in texts, also where a text is JSON and its notation writes them another way."""
+
+    def __init__(self, placeholders: Mapping[str, str]) -> None:
+        self._placeholders = placeholders
+        options = re2.Options()
+        options.max_mem = _MOST_MEMORY
+        longest_first = sorted(placeholders, key=len, reverse=True)
+        self._values = re2.compile("|".join(map(re2.escape, longest_first)), options)
+
+    def text(self, text: str) -> str:
+        """The text without the values."""
+        if text.lstrip()[:1] in ("{", "[", '"') and _is_json(text):
+            return _JSON_TOKEN.sub(self._token, text)
+        return self._plain(text)
+
+    def _plain(self, text: str) -> str:
+        if self._values.search(text) is None:
+            return text
+        replaced: str = self._values.sub(lambda match: self._placeholders[match[0]], text)
+        return replaced
+
+    def _token(self, match: re.Match[str]) -> str:
+        token = match[0]
+        if token[0] != '"':  # a number that is a value becomes a text
+            without = self._plain(token)
+            return token if without == token else f'"{without}"'
+        if "\\" not in token:
+            return self._plain(token)
+        said = _decode(token)
+        without = self.text(said)
+        return token if without == said else _encode(without).decode()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        _decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _written(task: Task, finding: Finding) -> str:
+    """The text that a finding covers; empty where it lies in no part of the task as it was read."""
+    return task.parts[finding.part].text[finding.start : finding.end] if finding.part < len(task.parts) else ""
+
+
+def _runs_on(task: Task, finding: Finding, text: str, findings: Sequence[Finding]) -> bool:
+    """Whether a finding is but one end of a value that runs from its part into another one."""
+    at_end = finding.end == len(task.parts[finding.part].text)
+    if finding.start and not at_end:
+        return False
+    return any(
+        other.digest == finding.digest
+        and other.rule == finding.rule
+        and ((at_end and other.part > finding.part and other.start == 0) or (finding.start == 0 and _ends(task, other, finding)))
+        and _essence(_written(task, other)) != _essence(text)
+        for other in findings
+    )
+
+
+def _ends(task: Task, other: Finding, finding: Finding) -> bool:
+    return other.part < finding.part and other.end == len(task.parts[other.part].text)
+
+
+def _essence(text: str) -> str:
+    return _NOT_ESSENTIAL.sub("", text).lower()
+
+
+def numbered(values: Sequence[Value], known: Mapping[str, str] = {}) -> dict[str, str]:
+    """Text → placeholder for these values after the known ones: what a store does for a session, without a store."""
+    placeholders = dict(known)
+    counts: dict[str, int] = {}
+    for placeholder in placeholders.values():
+        label = placeholder[1:].rpartition("_")[0]
+        counts[label] = counts.get(label, 0) + 1
+    for value in values:
+        if value.text not in placeholders:
+            counts[value.label] = counts.get(value.label, 0) + 1
+            placeholders[value.text] = f"[{value.label}_{counts[value.label]}]"
+    return placeholders

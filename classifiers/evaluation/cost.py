@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -62,29 +63,37 @@ def _growing(assessor: Assessor, detector: Detector, prose: Sequence[str]) -> It
         yield at_most(f"growing conversation, {name}: us per unchanged part", value, _middle(added, 1e6), len(added), 2.0)
 
 
-def hostile() -> dict[str, str]:
-    """A megabyte of each kind of repetition, nesting and decoding bait, by name."""
-    nested = b"nothing to see here, really nothing at all. "
+_REPEATED = (
+    "a", "1", "@", "a@", "4539", "1 ", "1-", "1.", "12 ", "123 ", "1234 ", "123-45-6789 ", "0", "a.", "a@b.c ", "a@b.xx ", "+1 ", "(1", "-----BEGIN PRIVATE KEY-----",
+    "password=", "password: ", "pass", "login to a ", "eyJ", "eyJ.", "A%41", "%41", "%", "\u200b", "é", "\u202e", "&#49;", "&#4", "\\u0031", "://", "a://b:", "key ",
+    "key=", "key: a", "token=" + "aB3" * 6 + " ", "\x00", "\ud800", "\n", "1\n", "1 a\n", "a1\n", "[[", "{\"a\":", "<", "one two ", "one ", "**", "1**", "\u0661", "\uff11 ",
+    "\u0430a", "date of birth ", "12/04/1987 ", "patient id 1", "passport A1", "AB12 ", "DE12 5001 ", "1.2.3.4 ", "10.0.0.1 ", "server=a;", "curl -u a", "$1$", "sk-",
+    "AKIA", "Basic ", "bearer ", "1 Main Street ", "My name is A ", "\u2013", "1\u20132", "ssn 1", "card 4", "=", "/", "_", "-", "0x", "ab", "AB", "aB", "a1", "LS0tLS1CRUdJTi",
+)  # fmt: skip
+
+
+def hostile() -> dict[str, Callable[[], str]]:
+    """What makes a megabyte of each kind of repetition, nesting and decoding bait, by name."""
+    return {ascii(piece)[1:25]: partial(_filled, piece) for piece in _REPEATED} | {
+        "nested base64": _nested,
+        "gzip bombs": lambda: "\n".join([base64.b64encode(gzip.compress(b"0" * 4_000_000, mtime=0)).decode()] * 180),
+        "brackets": lambda: "(" * (_MEGABYTE // 2) + ")" * (_MEGABYTE // 2),
+    }
+
+
+def _filled(piece: str) -> str:
+    return piece * (_MEGABYTE // len(piece.encode("utf-8", "replace")))
+
+
+def _nested() -> str:
+    data = b"nothing to see here, really nothing at all. "
     for _ in range(12):
-        nested = base64.b64encode(nested)
-    repeated = (
-        "a", "1", "@", "a@", "4539", "1 ", "1-", "1.", "12 ", "123 ", "1234 ", "123-45-6789 ", "0", "a.", "a@b.c ", "a@b.xx ", "+1 ", "(1", "-----BEGIN PRIVATE KEY-----",
-        "password=", "password: ", "pass", "login to a ", "eyJ", "eyJ.", "A%41", "%41", "%", "\u200b", "é", "\u202e", "&#49;", "&#4", "\\u0031", "://", "a://b:", "key ",
-        "key=", "key: a", "token=" + "aB3" * 6 + " ", "\x00", "\ud800", "\n", "1\n", "a1\n", "[[", "{\"a\":", "<", "one two ", "one ", "**", "1**", "\u0661", "\uff11 ", "\u0430a",
-        "date of birth ", "12/04/1987 ", "patient id 1", "passport A1", "AB12 ", "DE12 5001 ", "1.2.3.4 ", "10.0.0.1 ", "server=a;", "curl -u a", "$1$", "sk-", "AKIA",
-        "Basic ", "bearer ", "1 Main Street ", "My name is A ", "\u2013", "1\u20132", "ssn 1", "card 4", "=", "/", "_", "-", "0x", "ab", "AB", "aB", "a1", "LS0tLS1CRUdJTi",
-    )  # fmt: skip
-    texts = {repr(piece)[:24]: piece * (_MEGABYTE // len(piece.encode("utf-8", "replace"))) for piece in repeated}
-    texts["nested base64"] = (nested.decode() * (_MEGABYTE // len(nested) + 1))[:_MEGABYTE]
-    texts["gzip bombs in base64"] = "\n".join([base64.b64encode(gzip.compress(b"0" * 4_000_000, mtime=0)).decode()] * 180)
-    texts["brackets"] = "(" * (_MEGABYTE // 2) + ")" * (_MEGABYTE // 2)
-    return texts
+        data = base64.b64encode(data)
+    return _filled(data.decode())
 
 
 def _hostile(assessor: Assessor) -> Iterator[Mark]:
-    times = {}
-    for name, text in hostile().items():
-        times[name] = _seconds(assessor.assess, _task(text), ())
+    times = {name: _seconds(assessor.assess, _task(text()), ()) for name, text in hostile().items()}
     slowest = max(times, key=lambda name: times[name])
     yield at_most(f"hostile megabyte, slowest ({slowest}), s", times[slowest], None, len(times), 1.0)
 

@@ -13,6 +13,7 @@ from classifiers.sensitivity import decode, prefilter, seams
 from classifiers.sensitivity.kinds.rule import Rule
 
 _MOST_CHECKED = 4_000  # characters of a value that a check looks at: no value of a known form is longer
+_LINE = 1_000
 _DISTINCTIVE = 4  # literals at least so long are their own trigger: they compile and scan faster than a pattern
 
 
@@ -36,9 +37,10 @@ class Budget:
 class _Compiled(NamedTuple):
     rule: Rule
     regex: re2._Regexp
-    groups: int
+    groups: range
     context: re.Pattern[bytes] | None
     unless: re.Pattern[bytes] | None
+    anywhere: re.Pattern[bytes] | None
 
 
 class Bank:
@@ -61,7 +63,14 @@ class Bank:
         self._by_words: list[list[tuple[int, _Compiled]]] = [[] for _ in words]
         for rule in rules:
             regex = _compile(rule)
-            compiled = _Compiled(rule, regex, regex.groups, _window_pattern(rule.context), _parts_pattern(rule.unless))
+            compiled = _Compiled(
+                rule,
+                regex,
+                range(rule.group, rule.group + 1) if rule.group else range(1, regex.groups + 1),
+                _window_pattern(rule.context),
+                _parts_pattern(rule.unless),
+                _parts_pattern(rule.anywhere),
+            )
             trigger = triggers[_trigger(rule)]
             if rule.context:
                 self._by_words[words[rule.context]].append((trigger, compiled))
@@ -114,6 +123,8 @@ def _try(compiled: _Compiled, data: bytes, budget: Budget, found: list[Candidate
 
 def _find(compiled: _Compiled, data: bytes, budget: Budget, found: list[Candidate]) -> None:
     rule = compiled.rule
+    if compiled.anywhere is not None and not compiled.anywhere.search(data):
+        return
     for match in compiled.regex.finditer(data):
         start, end = match.span()
         if start == end:  # a pattern of the organisation's may match nothing
@@ -126,16 +137,27 @@ def _find(compiled: _Compiled, data: bytes, budget: Budget, found: list[Candidat
             continue
         if compiled.unless is not None and compiled.unless.search(data, max(start - 24, 0), end):
             continue
-        for group in range(1, compiled.groups + 1):
+        whole = start, end
+        for group in compiled.groups:
             if match.start(group) >= 0:
                 start, end = match.span(group)
                 break
         value = data[start:end].decode("utf-8", "replace")
+        if rule.struck is not None and rule.struck(value, *_surroundings(data, *whole)):
+            continue
         if rule.locate is not None:
             for begin, finish in rule.locate(value):
                 found.append(Candidate(rule, start + begin, start + finish, value[begin:finish]))
         elif rule.check is None or rule.check(value[:_MOST_CHECKED]):
             found.append(Candidate(rule, start, end, value))
+
+
+def _surroundings(data: bytes, start: int, end: int) -> tuple[str, str]:
+    """The text between two offsets, and the line on which it begins, as far as `_LINE` bytes to both sides."""
+    first = data.rfind(b"\n", max(start - _LINE, 0), start) + 1 or max(start - _LINE, 0)
+    last = data.find(b"\n", start, end + _LINE)
+    line = data[first : end + _LINE if last < 0 else last]
+    return data[start:end].decode("utf-8", "replace"), line.decode("utf-8", "replace")
 
 
 def _near(pattern: re.Pattern[bytes], data: bytes, start: int, end: int) -> bool:

@@ -54,20 +54,21 @@ class Detector:
     """The shipped detectors and the organisation's own, compiled once.
 
     Raises `ValueError` naming the id of a pattern of the organisation's that does not compile. `key` is the secret of the
-    digests (any length). `engine` forces a prefilter (`hyperscan`, `aho-corasick`); by default the fastest there is.
+    digests (any length). `engine` forces a prefilter (`hyperscan`, `aho-corasick`); by default the fastest there is. `more` are
+    further detectors of the organisation's, such as `kinds.gitleaks` reads from a rule file.
     Safe to use from several threads.
 
     What was found in a part is kept by a keyed hash of its text and of what stands before it, so that a conversation which
     grows by a turn costs that turn. Nothing is kept from which a text or a value could be read.
     """
 
-    def __init__(self, policy: SensitivityPolicy, key: bytes, engine: str | None = None) -> None:
+    def __init__(self, policy: SensitivityPolicy, key: bytes, engine: str | None = None, more: Sequence[Rule] = ()) -> None:
         self._key = blake2b(key, digest_size=32).digest()
         self._keyed = sha256(self._key)  # the fastest that is safe to rely on: processors have it built in
         self._allow_listed = _DOCUMENTED | {_essence(value) for value in policy.allow_listed}
-        own = [_own_rule(pattern) for pattern in policy.patterns]
+        own = [*map(_own_rule, policy.patterns), *more]
         self._banks = [bank_of(RULES, engine), *([Bank(own, engine, disguises=False)] if own else [])]
-        described = "\n".join(f"{rule.id} {rule.category} {rule.pattern}" for rule in (*RULES, *own))
+        described = "\n".join(f"{rule.id} {rule.category} {rule.pattern} {rule.detail}" for rule in (*RULES, *own))
         self.engine = self._banks[0].engine
         self.version = "structural-" + blake2b(described.encode() + _code(), digest_size=6).hexdigest()
         self._known = _Known()

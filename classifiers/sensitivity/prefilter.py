@@ -115,16 +115,19 @@ class KeywordPrefilter:
                     self._shapes.append((watch.id, re2.compile(watch.pattern)))
                 else:
                     self._always.append(watch.id)
-        self._automaton = ahocorasick.Automaton()
-        for keyword, identifiers in owners.items():
-            self._automaton.add_word(keyword, identifiers)
-        self._automaton.make_automaton()
+        self._automaton = None
+        if owners:  # an empty one refuses to look
+            self._automaton = ahocorasick.Automaton()
+            for keyword, identifiers in owners.items():
+                self._automaton.add_word(keyword, identifiers)
+            self._automaton.make_automaton()
 
     def hits(self, text: str, data: bytes) -> list[int]:
         """The ids that can match in a text, given also as UTF-8."""
         found: set[int] = set(self._always)
-        for _, identifiers in self._automaton.iter(text.lower()):
-            found.update(identifiers)
+        if self._automaton is not None:
+            for _, identifiers in self._automaton.iter(text.lower()):
+                found.update(identifiers)
         found.update(identifier for identifier, shape in self._shapes if shape.search(data))
         return list(found)
 

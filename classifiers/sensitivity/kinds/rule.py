@@ -23,6 +23,10 @@ class Rule(msgspec.Struct, frozen=True):
     `check` decides whether a value counts; `locate` finds several values inside one match instead.
     `context` are lower-case words, one of which must stand within `before` bytes before or `after` bytes behind the match.
     `unless` are lower-case words that strike a match off if they stand in it or up to 24 bytes before it.
+    `group` is the number of the group that is the value, where it is not the first that took part in the match.
+    `anywhere` are lower-case literals, one of which must stand somewhere in the text.
+    `struck` decides by the value, the whole match and the line on which it begins whether a match is struck off.
+    `detail` says what `check` and `struck` were made of, where that is not code of ours: a version must change with it.
     `own` marks a detector of the organisation's, whose pattern may hold anything RE2 takes.
     `specific` decides between overlapping findings before their length does. `score` lies in [0, 1].
     """
@@ -42,3 +46,7 @@ class Rule(msgspec.Struct, frozen=True):
     after: int = 30
     specific: int = 2
     own: bool = False
+    group: int = 0
+    anywhere: tuple[str, ...] = ()
+    struck: Callable[[str, str, str], bool] | None = None
+    detail: str = ""

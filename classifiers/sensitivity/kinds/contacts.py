@@ -10,7 +10,8 @@ from classifiers.sensitivity.validators import Check, digits_of, fictitious_us_t
 TELEPHONE_WORDS = (
     "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "sms", "whatsapp", "dial", "number is", "reach", "message", "answering", "voicemail", "hotline",
     "telefon", "telefonnummer", "handy", "mobil", "rufnummer", "téléphone", "telephone", "portable", "teléfono", "telefono", "móvil",
-    "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka",
+    "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka", "il mio numero", "mi número", "mein nummer", "meine nummer", "mon numéro", "meu número", "mijn nummer", "mitt nummer", "mój numer",
+    "τηλέφωνο", "κινητό", "мобильный", "номер", "携帯", "휴대폰", "연락처", "هاتفي", "جوال", "טלפון", "điện thoại",
     "電話", "电话", "手机", "电话号码", "फ़ोन", "फोन", "मोबाइल", "телефон", "هاتف", "전화", "โทร",
 )  # fmt: skip
 
@@ -27,6 +28,7 @@ def _american(value: str) -> bool:
 
 
 def _worded(value: str) -> bool:
+    value = value.partition("x")[0]  # without an extension
     digits = digits_of(value)
     return 7 <= len(digits) <= 15 and len(set(digits)) > 2 and not fictitious_us_telephone(value)
 

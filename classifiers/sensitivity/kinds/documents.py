@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classifiers.sensitivity.kinds.rule import Rule
+from classifiers.sensitivity.kinds.rule import SOME_DIGITS, Rule
 
 
 def _has_digits(value: str) -> bool:
@@ -22,6 +22,17 @@ RULES = (
         ),
         keywords=("passport", "reisepass", "passnummer", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport"),
         check=_has_digits,
+        score=0.85,
+    ),
+    Rule(
+        id="documents.passport_russian",
+        category="pii",
+        kind="passport",
+        pattern=r"\b\d{2} ?\d{2} ?(?:№ ?)?\d{6}\b",
+        trigger=SOME_DIGITS,
+        context=("паспорт", "паспорта", "паспорте"),
+        before=40,
+        after=0,
         score=0.85,
     ),
     Rule(

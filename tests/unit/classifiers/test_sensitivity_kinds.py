@@ -38,6 +38,7 @@ def key_block(name: str) -> str:
     return f"-----BEGIN {name}-----\n{body}\n-----END {name}-----"
 
 
+UUID = "-".join(drawn(length, HEXADECIMAL) for length in (8, 4, 4, 4, 12))
 JWT = ".".join([encoded('{"alg":"HS256","typ":"JWT"}'), encoded('{"sub":"4711","admin":true}'), drawn(43)])
 
 PERSONS = [
@@ -73,7 +74,37 @@ PERSONS = [
     ("kr_rrn", "971013-" + "9019902", "주민등록번호 {}"),
     ("mx_curp", "BOXW310820" + "HNERXN09", "CURP {}"),
     ("sg_nric", "S1234567" + "D", "NRIC {}"),
+    ("jp_my_number", "6214 9832 " + "0257", "マイナンバーは {} です"),
+    ("kr_rrn", "850101-" + "1234567", "주민등록번호 {}"),
+    ("tw_id", "A12345" + "6789", "身分證字號 {}"),
+    ("hk_id", "G12345" + "6(A)", "HKID {}"),
+    ("ru_inn", "1234567" + "89047", "ИНН {}"),
+    ("ru_snils", "112-233-" + "445 95", "СНИЛС {}"),
+    ("ua_rntrc", "17590" + "13776", "РНОКПП {}"),
+    ("il_id", "3933742" + "-3", "תעודת זהות {}"),
+    ("ae_emirates_id", "784-1980-" + "1234567-8", "Emirates ID {}"),
+    ("pk_cnic", "34201-" + "0891231-8", "CNIC {}"),
+    ("ar_cuit", "20-0553" + "6168-2", "CUIT {}"),
+    ("ec_cedula", "1714307" + "10-3", "cédula {}"),
+    ("do_cedula", "001139" + "18205", "cédula {}"),
+    ("pe_dni", "101174" + "10-2", "DNI {}"),
+    ("cu_ni", "9102102" + "7775", "carné de identidad {}"),
+    ("at_svnr", "1237 " + "010180", "SV-Nummer {}"),
+    ("de_pension_insurance", "65 170839" + " J 003", "Rentenversicherungsnummer {}"),
+    ("si_emso", "010100" + "6500006", "EMŠO {}"),
+    ("nz_ird", "49-098" + "-576", "IRD {}"),
+    ("au_medicare", "2123 456" + "70 1", "Medicare {}"),
+    ("passport", "45 10 " + "123456", "паспорт {}"),
+    ("phone_number", "001-415-672-" + "2671x123", "call {}"),
     ("za_id", "750330" + "5044089", "South African ID number {}"),
+]
+
+HOSTS = [
+    ("internal_host", "169.254" + ".169.254", "curl http://{}/latest/meta-data/"),
+    ("internal_host", "arn:aws:iam::" + "492017653318:role/deploy", "assume {} now"),
+    ("internal_host", "/subscriptions/" + UUID, "id is {}/resourceGroups"),
+    ("internal_host", "10.20" + ".30.40", "ssh to {} please"),
+    ("internal_host", "db7.prod.kundenwerk" + ".internal", "host {} is down"),
 ]
 
 MONEY = [
@@ -131,7 +162,6 @@ SECRETS = [
 
 UPPER_CASE = string.ascii_uppercase + string.digits
 LOWER_CASE = string.ascii_lowercase + string.digits
-UUID = "-".join(drawn(length, HEXADECIMAL) for length in (8, 4, 4, 4, 12))
 
 SERVICES = [
     ("tailscale_key", "tskey" + "-auth-" + drawn(11) + "CNTRL-" + drawn(32)),
@@ -181,12 +211,12 @@ SERVICES = [
     ("make_webhook", "hook.eu2" + ".make.com/" + drawn(32, LOWER_CASE)),
 ]  # fmt: skip
 
-ALL = PERSONS + MONEY + SECRETS + [(kind, value, "it is {} now") for kind, value in SERVICES]
+ALL = PERSONS + HOSTS + MONEY + SECRETS + [(kind, value, "it is {} now") for kind, value in SERVICES]
 
 
 def test_many_issuers_credentials_and_identity_numbers_of_many_countries_are_known() -> None:
     assert len({rule.kind for rule in vendors.RULES}) >= 150
-    assert len({rule.kind[:2] for rule in national.RULES}) >= 25
+    assert len({rule.kind[:2] for rule in national.RULES}) >= 40
 
 
 @pytest.mark.parametrize(("kind", "value", "sentence"), ALL, ids=[f"{kind}-{number}" for number, (kind, _, _) in enumerate(ALL)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from classifiers.ask.complexity import band_of
 from classifiers.assess import Assessor
+from classifiers.evaluation import readers
 from classifiers.evaluation.marks import Mark, at_least, bootstrap, f1, reported, share
 from classifiers.training.corpus import as_task
 from routing_rules.sensitivity import SensitivityPolicy
@@ -57,7 +58,9 @@ def measure(data: Path) -> list[Mark]:
     """
     assessor = Assessor(SensitivityPolicy(), b"not a secret: findings are not looked at here")
     paths = sorted({path for ending in _ENDINGS for path in data.glob(ending)})
-    return accuracy([row for path in paths for row in _judged(assessor, path)])
+    rows = [row for path in paths for row in judged(assessor, path.name, read(path))]
+    readings = {reader: list(judged(assessor, f"reader {reader}", entries)) for reader, entries in readers.found(data).items()}
+    return [*(accuracy(rows) if rows or not readings else ()), *_readings(readings)]
 
 
 def accuracy(rows: Sequence[Row]) -> list[Mark]:
@@ -75,6 +78,23 @@ def accuracy(rows: Sequence[Row]) -> list[Mark]:
         *(mark for name, some in languages.items() if len(languages) > 1 for mark in _part(f"language {name or '?'}", some)),
         *(mark for name, some in files.items() if len(files) > 1 for mark in _part(f"file {name}", some)),
     ]
+
+
+def _readings(readings: Mapping[str, Sequence[Row]]) -> Iterator[Mark]:
+    """How far the readers of the same prompts agree, and how far we agree with each."""
+    if not readings:
+        return
+    first, second = list(readings.values())[:2]
+    same = [one.task is other.task for one, other in zip(first, second, strict=True)]
+    yield reported("readers: agreement on task", *share(sum(same), len(same)), len(same))
+    crossed = [msgspec.structs.replace(one, said_intent=other.intent) for one, other in zip(first, second, strict=True)]
+    yield reported("readers: agreement on intent, micro-F1", *_micro(crossed), len(crossed))
+    banded = [one.band is other.band for one, other in zip(first, second, strict=True)]
+    yield reported("readers: agreement on complexity band", *share(sum(banded), len(banded)), len(banded))
+    for reader, rows in readings.items():
+        yield from _part(f"reader {reader}", rows)
+        right = [row.band is row.said_band for row in rows]
+        yield reported(f"reader {reader}: complexity band accuracy", *share(sum(right), len(right)), len(right))
 
 
 def _part(name: str, rows: Sequence[Row]) -> Iterator[Mark]:
@@ -118,20 +138,21 @@ def _by(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
     return dict(sorted(parts.items()))
 
 
-def _judged(assessor: Assessor, path: Path) -> Iterator[Row]:
-    entries = [(number, entry) for number, entry in _read(path) if entry.keys() >= {"task", "intent"}]
+def judged(assessor: Assessor, name: str, entries: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+    """What we say of labelled asks, given by their line numbers. Raises ValueError, naming file and line, for a label that is none."""
+    entries = [(number, entry) for number, entry in entries if entry.keys() >= {"task", "intent"}]
     wanted = []
     for number, entry in entries:
         try:
             wanted.append((_TASKS[entry["task"]], _names(entry["intent"]), _band(entry.get("complexity"))))
         except (KeyError, TypeError):
-            raise ValueError(f"{path.name}, line {number}: no label of task, intent or complexity that we know") from None
+            raise ValueError(f"{name}, line {number}: no label of task, intent or complexity that we know") from None
     plain = any(name in _PLAIN for _, names, _ in wanted for name in names)
     for (_, entry), (task, names, band) in zip(entries, wanted, strict=True):
         said = assessor.assess(_task(entry), ())
         implied = frozenset(capability.value for capability in said.intent.capabilities)
         yield Row(
-            file=path.name,
+            file=name,
             language=str(entry.get("language", "")),
             task=task,
             said_task=said.task,
@@ -168,7 +189,7 @@ def _task(entry: dict[str, Any]) -> Task:
     return Task(Endpoint.CHAT, "auto", (Part(Role.USER, Provenance.USER, entry["text"], "text", 0),))
 
 
-def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The lines of a file by their number."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for number, line in enumerate(lines, 1):

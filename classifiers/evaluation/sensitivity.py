@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from classifiers.assess import Assessor
 from classifiers.evaluation.cost import costs
 from classifiers.evaluation.marks import Mark, at_least, at_most, bootstrap, f1, share
+from classifiers.evaluation.others import Kinds, Other, others
 from classifiers.sensitivity.combine import level
 from classifiers.sensitivity.engine import Detector
 from routing_rules.sensitivity import SensitivityPolicy
@@ -47,58 +48,73 @@ _OUT_OF_SCOPE = frozenset({"reversed", "rot13"})  # texts that no reader and no 
 _ROLES = {"assistant": (Role.ASSISTANT, Provenance.MODEL), "system": (Role.SYSTEM, Provenance.APP)}
 
 
+OURS = ""
+
+
 class Row(msgspec.Struct, frozen=True):
-    """One labelled text and what was said of it. `flagged`: confidential or higher; `by_detectors`: by findings alone."""
+    """One labelled text and what was said of it.
+
+    `kinds` are the categories and kinds found, by who found them. `flagged`: confidential or higher by the whole
+    assessment; `by_detectors`: by findings alone.
+    """
 
     dataset: str
     pool: str
     labels: frozenset[str]
     source: str
-    group: str
     identified: bool
-    kinds: frozenset[tuple[str, str]]
+    kinds: dict[str, Kinds]
     categories: frozenset[str]
     flagged: bool
     by_detectors: bool
 
-    def found(self, *categories: str) -> bool:
-        """Whether the detectors found something of one of these categories."""
-        return any(category in categories for category, _ in self.kinds)
+    def found(self, who: str, categories: Collection[str]) -> bool:
+        """Whether something of one of these categories was found."""
+        return any(category in categories for category, _ in self.kinds[who])
 
-    def identifier(self) -> bool:
-        """Whether the detectors found a value that leads to one person or account."""
-        return any(category in _OF_PEOPLE and kind not in _NOT_IDENTIFYING for category, kind in self.kinds)
+    def identifier(self, who: str) -> bool:
+        """Whether a value was found that leads to one person or account."""
+        return any(category in _OF_PEOPLE and kind not in _NOT_IDENTIFYING for category, kind in self.kinds[who])
 
 
 Question = Callable[[Row], bool]
+Answer = Callable[[Row, str], bool]
 
 
 def measure(data: Path, policy: SensitivityPolicy, key: bytes) -> list[Mark]:
-    """All marks on sensitivity: what is found first, then what it costs.
+    """All marks on sensitivity: what is found first, then what it costs. Other detectors are scored beside where installed.
 
     Raises OSError and ValueError for data that cannot be read.
     """
     given = [(name, entry) for name in _SETS for entry in _read(data / "sensitivity" / f"{name}.jsonl.gz")]
-    assessor, detector = Assessor(policy, key), Detector(policy, key)
-    rows = [judged(assessor, detector, policy, name, entry) for name, entry in given if entry["pool"] not in _UNSCORED]
+    assessor, detector, compared = Assessor(policy, key), Detector(policy, key), others()
+    rows = [judged(assessor, detector, compared, policy, name, entry) for name, entry in given if entry["pool"] not in _UNSCORED]
     prose = [entry["text"] for name, entry in given if name not in ("evasion", "secrets_vendor") and "text" in entry]
     return [*accuracy(rows), *costs(policy, key, prose)]
 
 
-def judged(assessor: Assessor, detector: Detector, policy: SensitivityPolicy, dataset: str, entry: dict[str, Any]) -> Row:
+def judged(
+    assessor: Assessor,
+    detector: Detector,
+    compared: Mapping[str, Other],
+    policy: SensitivityPolicy,
+    dataset: str,
+    entry: dict[str, Any],
+) -> Row:
     """The row of one line of a set."""
     task = _task(entry)
     said, scan = assessor.assess(task, ()), detector.scan(task.parts)
     alone = level(policy, scan.findings, {}, task.parts, scan.state)
     held = {span["type"] for span in entry.get("spans", ())} | set(entry.get("sub", ()))
+    text = "\n".join(part.text for part in task.parts)
+    ours = frozenset((finding.category, finding.kind) for finding in scan.findings)
     return Row(
         dataset=dataset,
         pool=entry["pool"],
         labels=frozenset(entry["labels"]),
         source=entry.get("technique") or entry.get("lang") or entry["source"],
-        group=entry.get("group", ""),
         identified=bool(held & IDENTIFIERS),
-        kinds=frozenset((finding.category, finding.kind) for finding in scan.findings),
+        kinds={OURS: ours, **{name: other(text) for name, other in compared.items()}},
         categories=said.categories,
         flagged=said.sensitivity >= Sensitivity.CONFIDENTIAL,
         by_detectors=alone.sensitivity >= Sensitivity.CONFIDENTIAL,
@@ -115,83 +131,130 @@ def accuracy(rows: Sequence[Row]) -> list[Mark]:
     everyday = [*people, *benign, *hard]
     return [
         *_found("PII identifiers", everyday, lambda row: row.identified, Row.identifier, least_f1=0.92),
-        _at_most("PII identifiers: flagged by detectors, benign", benign, lambda row: row.by_detectors, 0.005),
-        _at_most("PII identifiers: flagged by detectors, hard", hard, lambda row: row.by_detectors, 0.01),
-        *_found("payment cards", everyday, lambda row: "pci" in row.labels, lambda row: row.found("pci"), least=(0.99, 0.97)),
-        *_found("credentials", secrets, lambda row: bool(row.labels), lambda row: row.found("credentials"), least_f1=0.78),
+        *_breakdown("PII identifiers: recall", people),
+        _at_most("PII identifiers: flagged by detectors, benign", benign, lambda row: row.by_detectors, 0.005, _anything),
+        _at_most("PII identifiers: flagged by detectors, hard", hard, lambda row: row.by_detectors, 0.01, _anything),
+        *_found("payment cards", everyday, lambda row: "pci" in row.labels, _of("pci"), least=(0.99, 0.97)),
+        *_found("credentials", secrets, lambda row: bool(row.labels), _of("credentials"), least_f1=0.78),
         _at_most(
             "credentials: near misses taken for secrets",
             [row for row in secrets if not row.labels],
-            lambda row: row.found("credentials"),
+            lambda row: row.found(OURS, ("credentials",)),
             0.10,
+            _of("credentials"),
         ),
         *_evasions([row for row in rows if row.dataset == "evasion" and row.pool == "evasion"]),
-        _at_most("evasions: look-alikes flagged", alike, lambda row: row.flagged, 0.01),
+        _at_most("evasions: look-alikes flagged", alike, lambda row: row.flagged, 0.01, _anything),
         _at_most("confidential or higher, benign", benign, lambda row: row.flagged, 0.012),
         _at_most("confidential or higher, hard", hard, lambda row: row.flagged, 0.04),
         *_topics([row for row in rows if row.dataset == "synth_topical" and row.labels]),
-        _at_least(
-            "clinical notes: confidential or higher", [row for row in rows if row.dataset == "phi_clinical"], lambda row: row.flagged, 0.95
-        ),
-        _at_least(
-            "contracts: confidential or higher", [row for row in rows if row.dataset == "legal_contracts"], lambda row: row.flagged, 0.96
-        ),
-    ]  # fmt: skip
+        _at_least("clinical notes: confidential or higher", _in(rows, "phi_clinical"), lambda row: row.flagged, 0.95),
+        _at_least("contracts: confidential or higher", _in(rows, "legal_contracts"), lambda row: row.flagged, 0.96),
+    ]
+
+
+def _in(rows: Sequence[Row], dataset: str) -> list[Row]:
+    return [row for row in rows if row.dataset == dataset]
+
+
+def _of(*categories: str) -> Answer:
+    return lambda row, who: row.found(who, categories)
+
+
+def _anything(row: Row, who: str) -> bool:
+    return bool(row.kinds[who])
+
+
+def _beside(rows: Sequence[Row]) -> list[str]:
+    """Who else was asked about these rows."""
+    return [who for who in rows[0].kinds if who != OURS] if rows else []
 
 
 def _found(
     name: str,
     rows: Sequence[Row],
     holds: Question,
-    found: Question,
+    found: Answer,
     *,
     least_f1: float | None = None,
     least: tuple[float, float] | None = None,
 ) -> list[Mark]:
     """F1, precision and recall; those without a bound are only reported."""
     wanted = np.array([holds(row) for row in rows], dtype=bool)
-    answered = np.array([found(row) for row in rows], dtype=bool)
+    values: dict[str, tuple[float, float, float]] = {}
+    for who in (OURS, *_beside(rows)):
+        hit = np.array([found(row, who) for row in rows], dtype=bool)
+        both, answers = int((wanted & hit).sum()), int(hit.sum())
+        missed = int(wanted.sum()) - both
+        values[who] = f1(both, answers - both, missed), share(both, answers)[0], share(both, both + missed)[0]
+    answered = np.array([found(row, OURS) for row in rows], dtype=bool)
 
     def score(drawn: Any) -> float:
         hit, meant = answered[drawn], wanted[drawn]
         return f1(int((hit & meant).sum()), int((hit & ~meant).sum()), int((~hit & meant).sum()))
 
     both = int((wanted & answered).sum())
-    marks = [_bounded(f"{name}: F1", score(slice(None)), bootstrap(len(rows), score), int(wanted.sum()), least_f1)]
-    for title, of, bound in (
-        ("precision", int(answered.sum()), least and least[0]),
-        ("recall", int(wanted.sum()), least and least[1]),
-    ):
-        marks.append(_bounded(f"{name}: {title}", *share(both, of), of, bound))
-    return marks
+    figures = (
+        ("F1", bootstrap(len(rows), score), int(wanted.sum()), least_f1),
+        ("precision", share(both, int(answered.sum()))[1], int(answered.sum()), least and least[0]),
+        ("recall", share(both, int(wanted.sum()))[1], int(wanted.sum()), least and least[1]),
+    )
+    return [
+        _bounded(f"{name}: {title}", values[OURS][index], ci, n, bound, {who: values[who][index] for who in _beside(rows)})
+        for index, (title, ci, n, bound) in enumerate(figures)
+    ]
+
+
+def _breakdown(name: str, rows: Sequence[Row]) -> Iterator[Mark]:
+    """Recall by source or language, only reported."""
+    sources: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.identified:
+            sources[row.source].append(row)
+    for source, held in sorted(sources.items()):
+        beside = {who: sum(row.identifier(who) for row in held) / len(held) for who in _beside(held)}
+        yield _bounded(f"{name}, {source}", *share(sum(row.identifier(OURS) for row in held), len(held)), len(held), None, beside)
 
 
 def _evasions(rows: Sequence[Row]) -> list[Mark]:
     """Found as plain text, and the mean over techniques, each counted alike."""
-    seen: dict[str, list[bool]] = defaultdict(list)
+    seen: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        seen[row.source].append(row.found(*row.labels))
+        seen[row.source].append(row)
     plain = seen.pop("plain", [])
-    scope = {technique: hits for technique, hits in seen.items() if technique not in _OUT_OF_SCOPE}
-    missed = {technique: round(sum(hits) / len(hits), 3) for technique, hits in sorted(scope.items()) if not all(hits)}
-    return [
-        at_least("evasions: plain", *share(sum(plain), len(plain)), len(plain), 1.0),
+    scope = {technique: held for technique, held in seen.items() if technique not in _OUT_OF_SCOPE}
+    marks = [
+        at_least("evasions: plain", *share(_hits(plain, OURS), len(plain)), len(plain), 1.0, _shares(plain)),
         _mean("evasions: mean over techniques in scope", scope, 0.94),
         _mean("evasions: mean over all techniques", seen, None),
-        *(_reported(f"evasions: {technique}", *share(sum(seen[technique]), len(seen[technique])), len(seen[technique])) for technique in missed),
-    ]  # fmt: skip
+    ]
+    for technique, held in sorted(seen.items()):
+        if _hits(held, OURS) < len(held):
+            marks.append(_bounded(f"evasions: {technique}", *share(_hits(held, OURS), len(held)), len(held), None, _shares(held)))
+    return marks
 
 
-def _mean(name: str, seen: dict[str, list[bool]], bound: float | None) -> Mark:
+def _hits(rows: Sequence[Row], who: str) -> int:
+    return sum(row.found(who, row.labels) for row in rows)
+
+
+def _shares(rows: Sequence[Row]) -> dict[str, float]:
+    return {who: _hits(rows, who) / len(rows) for who in _beside(rows)}
+
+
+def _mean(name: str, seen: Mapping[str, Sequence[Row]], bound: float | None) -> Mark:
     """The mean of the techniques' shares, its interval from drawing rows anew within each technique."""
     if not seen:
-        return _bounded(name, math.nan, (0.0, 1.0), 0, bound)
+        return _bounded(name, math.nan, (0.0, 1.0), 0, bound, {})
     rng = np.random.default_rng(0)
-    shares = np.array([sum(hits) / len(hits) for hits in seen.values()])
-    sizes = np.array([len(hits) for hits in seen.values()])
+    shares = np.array([_hits(held, OURS) / len(held) for held in seen.values()])
+    sizes = np.array([len(held) for held in seen.values()])
     drawn = (rng.binomial(sizes, shares, (500, len(sizes))) / sizes).mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return _bounded(name, float(shares.mean()), (float(low), float(high)), int(sizes.sum()), bound)
+    beside = {
+        who: sum(_hits(held, who) / len(held) for held in seen.values()) / len(seen) for who in _beside(next(iter(seen.values())))
+    }
+    return _bounded(name, float(shares.mean()), (float(low), float(high)), int(sizes.sum()), bound, beside)
 
 
 def _topics(rows: Sequence[Row]) -> list[Mark]:
@@ -204,21 +267,20 @@ def _topics(rows: Sequence[Row]) -> list[Mark]:
     return marks
 
 
-def _at_most(name: str, rows: Sequence[Row], hit: Question, bound: float) -> Mark:
-    return at_most(name, *share(sum(map(hit, rows)), len(rows)), len(rows), bound)
+def _at_most(name: str, rows: Sequence[Row], hit: Question, bound: float, beside: Answer | None = None) -> Mark:
+    others_say = {who: sum(beside(row, who) for row in rows) / len(rows) for who in _beside(rows)} if beside else {}
+    return at_most(name, *share(sum(map(hit, rows)), len(rows)), len(rows), bound, others_say)
 
 
 def _at_least(name: str, rows: Sequence[Row], hit: Question, bound: float) -> Mark:
     return at_least(name, *share(sum(map(hit, rows)), len(rows)), len(rows), bound)
 
 
-def _bounded(name: str, value: float, ci: tuple[float, float], n: int, bound: float | None) -> Mark:
-    return _reported(name, value, ci, n) if bound is None else at_least(name, value, ci, n, bound)
-
-
-def _reported(name: str, value: float, ci: tuple[float, float], n: int) -> Mark:
-    """A figure without a bound."""
-    return Mark(name, value, ci, n, "reported", True)
+def _bounded(name: str, value: float, ci: tuple[float, float], n: int, bound: float | None, beside: Mapping[str, float]) -> Mark:
+    """A figure that should reach its bound, or is only reported."""
+    if bound is None:
+        return Mark(name, value, ci, n, "reported", True, dict(beside))
+    return at_least(name, value, ci, n, bound, beside)
 
 
 def _task(entry: dict[str, Any]) -> Task:

@@ -128,7 +128,7 @@ RULES = (
         kind="person_name",
         pattern=(
             r"(?:[Mm]y name is|[Ii] am called|[Mm]ein Name ist|[Jj]e m'appelle|[Mm]e llamo|[Mm]i chiamo|[Mm]eu nome é|[Nn]azywam się|[Mm]ijn naam is|[Jj]ag heter)"
-            r" (\pLu[\pL'.\-]+(?: \pLu[\pL'.\-]+){1,3})"
+            r" (\p{Lu}[\pL'.\-]+(?: \p{Lu}[\pL'.\-]+){1,3})"
         ),
         trigger=r"(?i)name i|m called|appelle|llamo|chiamo|meu nome|nazywam|naam is|jag heter",
         keywords=("name is", "am called", "name ist", "appelle", "llamo", "chiamo", "meu nome", "nazywam", "naam is", "jag heter"),

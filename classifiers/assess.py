@@ -16,6 +16,7 @@ from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.combine import Level, level
 from classifiers.sensitivity.engine import Detector
+from classifiers.sensitivity.injection import Injections
 from classifiers.sensitivity.topics import Topics
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Task
@@ -56,6 +57,7 @@ class Assessor:
         self.version = fitted.manifest.version
         self._policy = policy
         self._detector = Detector(policy, key)
+        self._injections = Injections(key)
         self._topics = Topics(fitted)
         self._fitted = fitted
         self._kinds = [TaskKind(name) for name in fitted.classes("task")]
@@ -95,7 +97,10 @@ class Assessor:
             scan = self._detector.scan(task.parts)
         except Exception:
             return (), ScanState.UNSCANNED, 0, "failed"
-        return scan.findings, scan.state, scan.scanned_bytes, scan.version
+        try:
+            return scan.findings + self._injections.findings(task.parts), scan.state, scan.scanned_bytes, scan.version
+        except Exception:
+            return scan.findings, ScanState.UNSCANNED, scan.scanned_bytes, scan.version
 
     def _level(
         self, task: Task, findings: tuple[Finding, ...], state: ScanState, read: dict[str, Rows]

@@ -77,6 +77,13 @@ def masking(data: Path, as_json: bool, toml: bool) -> None:
         click.echo(msgspec.json.encode(document(marks(measured))).decode() if as_json else table(marks(measured)))
 
 
+def _injection(data: Path) -> Any:
+    from classifiers.evaluation.injection import measure
+
+    return measure(data, CLASSIFYING_KEY)
+
+
+_command("injection", "Orders to a model in what it reads: noticed, and taken for such.", _injection)
 _command("sensitivity", "Detectors, topics, levels, evasions, latency.", _sensitivity)
 _command("routing", "Whether complex asks are found: APGR, CPT80, stability.", _routing)
 _command("intent", "Task, intent and complexity of asks.", _intent)

@@ -34,7 +34,7 @@ RULES = (
         pattern=(
             rf"\b(?:Mr|Mrs|Ms|Miss|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sig|Dhr|Mevr)\.? ({_NAME})"
             rf"|\b(?:[Pp]atient(?:in|e)?|[Pp]aciente|[Pp]aziente|[Ee]mployee|[Mm]itarbeiter(?:in)?)(?:'s)?(?: [Nn]ame)?(?: is)?:? ({_FULL_NAME})"
-            rf"|\b[Nn]ame:? ({_FULL_NAME})"
+            rf"|\b[Nn]ame:? ({_FULL_NAME})|\b[Mm]y name is ({_NAME})"
             rf"|\b({_FULL_NAME})(?:,? (?:\(\d{{1,3}}\)|aged \d{{1,3}}|\d{{1,3}}(?: years old)?),?)?"
             r" (?:was |has been |is |got |had been |were )?(?:recently |newly |just |first |being |currently )?"
             r"(?:diagnosed|treated for|suffers? from|suffering from|tested positive|lives with|living with|hospitali[sz]ed|undergoing|receiving treatment|has (?:type|stage|breast|lung|severe|chronic)"

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from classifiers.sensitivity.kinds import banking, contacts, documents, health, national, network, payments, secrets, vendors
+from classifiers.sensitivity.kinds import (
+    banking,
+    conditions,
+    contacts,
+    documents,
+    health,
+    national,
+    network,
+    payments,
+    secrets,
+    vendors,
+)
 from classifiers.sensitivity.kinds.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -11,6 +22,7 @@ RULES: tuple[Rule, ...] = (
     *national.RULES,
     *documents.RULES,
     *health.RULES,
+    *conditions.RULES,
     *vendors.RULES,
     *secrets.RULES,
     *contacts.RULES,

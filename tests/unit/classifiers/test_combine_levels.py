@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.sensitivity.combine import Level, level
+from classifiers.sensitivity.combine import Level, evidence, level
 from classifiers.sensitivity.topics import TOPICS
 from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
 from routing_rules.task import Part, Provenance, Role
@@ -83,12 +83,60 @@ def test_a_kind_goes_before_its_category_and_an_own_pattern_has_its_own_level() 
     assert reached(policy, finding("codes", "other")).sensitivity is PUBLIC
 
 
-@pytest.mark.parametrize(("distinct", "expected"), [(9, INTERNAL), (10, CONFIDENTIAL), (1000, CONFIDENTIAL)])
+@pytest.mark.parametrize(("distinct", "expected"), [(9, INTERNAL), (10, CONFIDENTIAL), (99, CONFIDENTIAL)])
 def test_many_distinct_values_of_a_kind_raise_it_by_one_level(
     policy: SensitivityPolicy, distinct: int, expected: Sensitivity
 ) -> None:
     found = [finding("pii", "email_address", f"digest {number}") for number in range(distinct)]
     assert reached(policy, *found).sensitivity is expected
+
+
+def test_a_hundred_values_about_people_raise_by_two_levels_and_addresses_of_machines_by_one(policy: SensitivityPolicy) -> None:
+    rows = [finding("pii", "email_address", f"digest {number}") for number in range(100)]
+    hosts = [finding("pii", "ip_address", f"digest {number}") for number in range(100)]
+    assert reached(policy, *rows).sensitivity is RESTRICTED
+    assert reached(policy, *hosts).sensitivity is CONFIDENTIAL
+    assert reached(msgspec.structs.replace(policy, bulk=101), *rows).sensitivity is CONFIDENTIAL
+
+
+def test_an_order_in_what_was_read_is_a_category_and_no_level(policy: SensitivityPolicy) -> None:
+    sure, quoted = finding("injection", "override", score=0.85), finding("injection", "override", score=0.4)
+    assert reached(policy, sure) == Level(PUBLIC, frozenset({"injection"}), 1.0)
+    assert reached(policy, quoted) == Level(PUBLIC, frozenset(), 1.0)
+    asked_for = msgspec.structs.replace(policy, categories={**policy.categories, "injection": INTERNAL})
+    assert reached(asked_for, sure).sensitivity is INTERNAL
+
+
+def test_evidence_below_the_thresholds_of_the_organisation_does_not_count(policy: SensitivityPolicy) -> None:
+    stricter = msgspec.structs.replace(
+        policy, thresholds={"pci": 0.95, "us_ssn": 0.5}, topic_thresholds={"legal": 0.9, "hr": 0.3}
+    )
+    assert reached(stricter, CARD) == Level(PUBLIC, frozenset(), 1.0)
+    assert reached(stricter, SSN).sensitivity is CONFIDENTIAL
+    assert reached(stricter, topics={"legal": 0.8}).categories == frozenset()
+    assert reached(stricter, topics={"hr": 0.4}).categories == {"hr"}
+
+
+def test_a_label_that_a_file_carries_counts_as_the_policy_says(policy: SensitivityPolicy) -> None:
+    known, unknown = "2096f6a2-d2f7-48be-b329-b73aaa526e5d", "0f1a2b3c-0000-4000-8000-aaaaaaaaaaaa"
+    mapped = msgspec.structs.replace(policy, labels={known: CONFIDENTIAL}, unmapped_label=RESTRICTED)
+    file = Part(Role.USER, Provenance.ATTACHMENT, "text", "messages[0]", 0)
+    assert reached(mapped, parts=(msgspec.structs.replace(file, labels=(known,)),)).sensitivity is CONFIDENTIAL
+    assert reached(mapped, parts=(msgspec.structs.replace(file, labels=(known, unknown)),)).sensitivity is RESTRICTED
+
+
+def test_every_reason_is_told_and_none_tells_a_value(policy: SensitivityPolicy) -> None:
+    found = [finding("pii", "person_name", "Ann Other"), finding("pii", "birth_date", "1970-01-01")]
+    reasons = evidence(policy, found, {"legal": 0.7}, [unread("file")], UNSCANNED)
+    assert [(reason.why, reason.about[0] if reason.about else "") for reason in reasons] == [
+        ("finding", "person_name"),
+        ("finding", "birth_date"),
+        ("linked", "birth_date"),
+        ("topic", "legal"),
+        ("unread", "file"),
+        ("unscanned", ""),
+    ]
+    assert "Other" not in repr(reasons)
 
 
 def test_one_value_many_times_is_not_many(policy: SensitivityPolicy) -> None:

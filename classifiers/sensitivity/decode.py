@@ -138,6 +138,9 @@ def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple
 
 def _runs(value: bytes, start: int, budget: _Budget) -> Iterator[tuple[int, int, str]]:
     """A run as a whole, or else the pieces between its slashes, as in an address."""
+    bare = value.lstrip(b"/")
+    start += len(value) - len(bare)
+    value = bare
     plain = _run(value, _DEPTH, budget)
     if plain:
         yield start, start + len(value), plain

@@ -10,15 +10,15 @@ from classifiers.sensitivity.normalise import View
 SEPARATOR = "\n\x00\n"
 """Stands between texts that are read together; no pattern matches across it."""
 
-TRIGGER = r"[A-Za-z0-9@+/=_\-.]\r?\n[A-Za-z0-9@+/=_\-.]|[0-9]\r?\n [0-9]"
+TRIGGER = r"[A-Za-z0-9@+/=_\-.]\r?\n[A-Za-z0-9@+/=_\-.]|[0-9](?: \r?\n|\r?\n )[0-9]"
 """Stands in every text in which `between_lines` joins something, for the prefilter."""
 
 _BORDER = 300  # characters of each of two neighbouring parts that are read as one
 _LINE = 100  # the same for two lines
 _CARRIES_ON = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_@.+/=")
 _MARK = re.compile(r"[\d@]")
-_OPEN, _MARKED, _NUMBER = 1, 2, 4
-_TOKEN = re.compile(r"[A-Za-z0-9@+/=_.\-]+[,;:!?)\"']*")
+_OPEN, _MARKED, _NUMBER, _SPACED = 1, 2, 4, 8
+_TOKEN = re.compile(r"[A-Za-z0-9@+/=_.:\-]+[,;:!?)\"']*")
 
 
 class Seams:
@@ -53,7 +53,7 @@ def edges(text: str) -> tuple[int, int]:
     """How a text (not empty) begins and ends, for `meet`: whether a value may go on before its first or after its last word."""
     head = tail = 0
     if text[0] in _CARRIES_ON:
-        head = _OPEN | (_MARKED if _MARK.search(_first_word(text, 0)) else 0)
+        head = _OPEN | (_MARKED if _MARK.search(_first_word(text, 0)) else 0) | (_SPACED if text[0].isdigit() else 0)
     elif text[0] == " " and text[1:2].isdigit():
         head = _NUMBER
     if text[-1] in _CARRIES_ON:
@@ -61,12 +61,14 @@ def edges(text: str) -> tuple[int, int]:
         last = _last_word(text, len(text))
         if "." not in last.partition("@")[2]:  # an address that is whole already does not go on
             tail |= _OPEN | (_MARKED if _MARK.search(last) else 0)
+    elif text[-1] == " " and text[-2:-1].isdigit():
+        tail = _SPACED
     return head, tail
 
 
 def meet(tail: int, head: int) -> bool:
     """Whether the last word of one text and the first of the next can be one value: a digit or an `@` is in them."""
-    return bool((tail & head & _OPEN and (tail | head) & _MARKED) or tail & head & _NUMBER)
+    return bool((tail & head & _OPEN and (tail | head) & _MARKED) or tail & head & (_NUMBER | _SPACED))
 
 
 def between_lines(seams: Seams, text: str) -> None:
@@ -88,7 +90,7 @@ def between_lines(seams: Seams, text: str) -> None:
 def _runs_on(left: str, right: str) -> bool:
     """Whether the last word of a line and the first of the next can be one value, both sides being single words."""
     if left[-1] not in _CARRIES_ON:
-        return False
+        return left[-1] == " " and left[-2:-1].isdigit() and right[0].isdigit()
     if right[0] not in _CARRIES_ON:
         return right[0] == " " and left[-1].isdigit() and right[1:2].isdigit()
     last, first = _last_word(left, len(left)), _first_word(right, 0)

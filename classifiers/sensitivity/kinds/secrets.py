@@ -117,11 +117,11 @@ RULES = (
         category="credentials",
         kind="password",
         pattern=(
-            r"(?i)(?:password|passwd|passwort|passphrase|passcode|contraseña|mot de passe|pwd|pass|_pw)(?:[_\-]?(?:hash|db|prod|dev|test|admin|root|user))?"
+            r"(?i)(?:p[a4@][s5$]{2}w[o0]rd|passwd|passwort|passphrase|passcode|contraseña|mot de passe|pwd|pass|_pw)(?:[_\-]?(?:hash|db|prod|dev|test|admin|root|user))?"
             r"[\"'`\\\])]{0,3}[ \t]{0,3}(?::=|=>|=|:|,)[ \t]{0,3}\\?(?:\"([^\"\n]{4,})\"|'([^'\n]{4,})'|([^\s\"'`,;()<>]{4,}))"
         ),
-        trigger=r"(?i)(?:pass(?:word|wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\\\])]{0,3}\s{0,3}[:=,]",
-        keywords=("pass", "contraseña", "pwd", "_pw"),
+        trigger=r"(?i)(?:p[a4@][s5$]{2}w[o0]rd|pass(?:wd|wort|phrase|code)?|contraseña|mot de passe|pwd|_pw)(?:[_\-]?[a-z]{2,5})?[\"'`\\\])]{0,3}\s{0,3}[:=,]",
+        keywords=("pass", "word", "w0rd", "contraseña", "mot de passe", "pwd", "_pw"),
         check=_assigned_password,
         score=0.75,
         specific=1,
@@ -130,11 +130,25 @@ RULES = (
         id="secrets.password_spoken",
         category="credentials",
         kind="password",
-        pattern=r"(?i)\b(?:password|passwort|passphrase|passcode|pwd|contraseña|mot de passe|login)(?: (?:for|to|of|on) (?:\S+ ){1,4}?)?\s{0,2}(?:is|ist|est|es|was|=|:|to)?[ :\"'`]{1,3}([^\s\"'`<>]{6,})",
-        trigger=r"(?i)password|passwort|passphrase|passcode|\bpwd\b|contraseña|mot de passe|\blogin\b",
-        keywords=("password", "passwort", "passphrase", "passcode", "pwd", "contraseña", "mot de passe", "login"),
+        pattern=r"(?i)\b(?:p[a4@][s5$]{2}w[o0]rd|passwort|passphrase|passcode|pwd|contraseña|mot de passe|login)(?: (?:for|to|of|on) (?:\S+ ){1,4}?)?\s{0,2}(?:is|ist|est|es|was|1s|1\$|i\$|=|:|to)?[ :\"'`]{1,3}([^\s\"'`<>]{6,})",
+        trigger=r"(?i)p[a4@][s5$]{2}w[o0]rd|passwort|passphrase|passcode|\bpwd\b|contraseña|mot de passe|\blogin\b",
+        keywords=("word", "w0rd", "passwort", "passphrase", "passcode", "pwd", "contraseña", "mot de passe", "login"),
         check=spoken_password,
         score=0.65,
+        specific=1,
+    ),
+    Rule(
+        id="secrets.password_paired",
+        category="credentials",
+        kind="password",
+        pattern=(
+            r"(?i)\b(?:password|passwd|passphrase|passcode|secret)\b[^\n]{0,60}?"
+            r"\\{0,3}[\"']value\\{0,3}[\"']\s{0,3}:\s{0,3}\\{0,3}[\"']([^\"'\\\s]{4,80})\\{0,3}[\"']"
+        ),
+        trigger=r"(?i)[\"']value\\{0,3}[\"']\s{0,3}:",
+        keywords=("value",),
+        check=_assigned_password,
+        score=0.75,
         specific=1,
     ),
     Rule(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,9 +18,10 @@ from router.exchange import JsonObject, SessionState
 from router.money import usd
 from router.settings import load_settings
 from routing_rules.decisions import Hold, Permit
-from routing_rules.facts import Labels
+from routing_rules.facts import Facts, Labels
 from routing_rules.rules import RuleSet
-from routing_rules.task import Endpoint
+from routing_rules.task import Endpoint, Task
+from routing_rules.vocabulary import Assessment
 
 
 @click.command()
@@ -54,6 +57,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     from router.principals import Key
     from router.stages.authenticate import narrowed
     from router.stages.gather import gather
+    from router.stages.mask import mask
     from router.stages.open_session import carried
     from router.stages.read_task import NO_HEADERS, read_task
     from router.stages.reserve import hold_request
@@ -68,38 +72,50 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
         raise ValueError(f"--app: the rules know no app `{app}`; they know {', '.join(rules.apps)}")
     caller = narrowed(known, Key("", "", "", app, now), purpose)
     extra = frozenset().union(*(deployment.allowed_fields for deployment in rules.deployments.values()))
-    task = read_task(
-        endpoint, parse(endpoint, raw, extra), NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label
-    )
-    assessment = Assessor(rules.sensitivity, CLASSIFYING_KEY).assess(task, [capabilities_of(rules, ask) for ask in task.tools])
+    assessor = Assessor(rules.sensitivity, CLASSIFYING_KEY)
     session = SessionState("(new)", 0, True, Labels(), 0)
-    labels = carried(task, assessment)
-    wish_known = task.wish in rules.models or task.wish in known_models()
-    facts = gather(
-        now=now,
-        caller=caller,
-        task=task,
-        wish_known=wish_known,
-        assessment=assessment,
-        session=session,
-        labels=labels,
-        pinned=None,
-    )
-    account = why(rules, facts)
+
+    def read(body: JsonObject, masked: bool) -> tuple[Task, Assessment, Facts]:
+        task = read_task(endpoint, body, NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+        assessment = assessor.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
+        facts = gather(
+            now=now,
+            caller=caller,
+            task=task,
+            wish_known=task.wish in rules.models or task.wish in known_models(),
+            assessment=assessment,
+            session=session,
+            labels=carried(task, assessment),
+            pinned=None,
+            masked=masked,
+        )
+        return task, assessment, facts
+
+    body = parse(endpoint, raw, extra)
+    task, assessment, facts = read(body, False)
+    labels, account = facts.labels, why(rules, facts)
+    masking: JsonObject = {}
+    if isinstance(account.decision, Permit) and account.decision.mask:
+        orders = account.decision
+        left = asyncio.run(mask(_OneRequest(), app, session.id, body, task, assessment.findings, orders.mask))
+        task, assessment, facts = read(left.body, True)
+        account = why(rules, facts)
+        masking = {"rule": orders.rule, "masked": left.counts, "sensitivity": labels.confidentiality.value}
     document: JsonObject = {
         "revision": rules.revision,
-        "sensitivity": labels.confidentiality.value,
-        "integrity": labels.integrity.value,
+        "sensitivity": facts.labels.confidentiality.value,
+        "integrity": facts.labels.integrity.value,
         "categories": sorted(assessment.categories),
         "access": assessment.access.value,
         "complexity": {"score": round(assessment.complexity_score, 4), "band": assessment.complexity.value},
         "task": assessment.task.value,
+        **({"masking": masking} if masking else {}),
         **msgspec.to_builtins(account),
     }
     decision = account.decision.permit if isinstance(account.decision, Hold) else account.decision
-    if isinstance(decision, Permit):
-        grant = authorise(rules, facts, decision)
-        first = cleared(rules, decision)[0]
+    candidates = cleared(rules, decision) if isinstance(decision, Permit) else ()
+    if isinstance(decision, Permit) and candidates:
+        grant, first = authorise(rules, facts, decision), candidates[0]
         hold = hold_request(
             request_id="explain",
             task=task,
@@ -119,6 +135,19 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     return document
 
 
+class _OneRequest:
+    """The mapping of a session that has one request."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    async def assign(self, app: str, session_id: str, values: Sequence[tuple[str, str]]) -> dict[str, str]:
+        from router.stages.mask import Value, numbered
+
+        self._known = numbered([Value(*value) for value in values], self._known)
+        return self._known
+
+
 def told(document: JsonObject) -> str:
     """The account in sentences."""
     decision = document["decision"]
@@ -128,6 +157,10 @@ def told(document: JsonObject) -> str:
         f"  facts    {document['sensitivity']} ({', '.join(document['categories']) or 'no findings'}), access {document['access']}, "
         f"{document['complexity']['band']} {document['task']}, session {document['integrity']}",
     ]
+    if "masking" in document:
+        before = document["masking"]
+        names = ", ".join(f"{count} {name}" for name, count in before["masked"].items()) or "nothing that could be masked"
+        lines.append(f"  masked   {names} by rule {before['rule']}; as it was sent, it is {before['sensitivity']}")
     if "hold" in document:
         permit = decision.get("permit", decision)
         lines.append(f"  goes to  {' → '.join(permit['candidates'])} (tier {permit['tier']})")

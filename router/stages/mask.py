@@ -39,7 +39,7 @@ _AS_THEY_ARE = frozenset(
 _WHOLLY = frozenset({"headers", "tool_choice", "allowed_tools", "require_approval"})
 """Fields nothing below which is replaced, however deep."""
 
-_LONG_NUMBER = 100_000  # a shorter number is no value of any kind that may be masked
+_SHORTEST_NUMBER = 6  # digits; no kind of value that may be masked is shorter
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*')
 _NOT_ESSENTIAL = re.compile(r"[\W_]+")
@@ -74,7 +74,7 @@ async def mask(
     content, fixed = texts_of(body)
     found = maskable(task, findings, wanted, fixed)
     known = await masks.assign(app, session_id, tuple(found))
-    alike = lookalikes(content, known.values())
+    alike = lookalikes(content, known)
     if alike:
         known = await masks.assign(app, session_id, alike)
     counts: dict[str, int] = {}
@@ -110,11 +110,15 @@ def label_of(kind: str) -> str:
     return kind.upper()
 
 
-def lookalikes(content: Sequence[str], placeholders: Collection[str]) -> tuple[Value, ...]:
-    """The placeholders of the session that somebody wrote into the content: they stand for themselves there."""
-    given = frozenset(placeholders)
-    written = {match for text in content if "[" in text for match in PLACEHOLDER.findall(text)} if given else set()
-    return tuple(Value(LITERAL, text) for text in sorted(written & given))
+def lookalikes(content: Sequence[str], known: Mapping[str, str]) -> tuple[Value, ...]:
+    """Texts of the content that are placeholders of the session, by chance or by design: they must stand for themselves. Where there
+    are any, so must whatever could be taken for the placeholders that these get."""
+    given = frozenset(known.values())
+    written = {text for held in content if "[" in held for text in PLACEHOLDER.findall(held)} if given else set()
+    alike = written & given - known.keys()
+    if alike:
+        alike |= {text for text in written if text.startswith(f"[{LITERAL}_")}
+    return tuple(Value(LITERAL, text) for text in sorted(alike))
 
 
 def masked(body: JsonObject, placeholders: Mapping[str, str]) -> JsonObject:
@@ -145,7 +149,7 @@ def _gather(value: Any, name: str, within: bool, content: list[str], fixed: list
         for key, held in value.items():
             fixed.append(key)
             _gather(held, key, within, content, fixed)
-    elif kind is int and abs(value) >= _LONG_NUMBER:
+    elif kind is int and abs(value) >= 10 ** (_SHORTEST_NUMBER - 1):
         fixed.append(str(value))
     elif kind is float:
         fixed.append(repr(value))
@@ -166,31 +170,40 @@ class _Replacing:
     """Replaces values in texts, also where a text is JSON and its notation writes them another way."""
 
     def __init__(self, placeholders: Mapping[str, str]) -> None:
-        self._placeholders = placeholders
+        self._placeholders = {text.encode(): placeholder.encode() for text, placeholder in placeholders.items()}
         options = re2.Options()
         options.max_mem = _MOST_MEMORY
-        longest_first = sorted(placeholders, key=len, reverse=True)
-        self._values = re2.compile("|".join(map(re2.escape, longest_first)), options)
+        longest_first = sorted(self._placeholders, key=len, reverse=True)
+        self._values = re2.compile(b"|".join(map(re2.escape, longest_first)), options)
 
     def text(self, text: str) -> str:
-        """The text without the values."""
-        if text.lstrip()[:1] in ("{", "[", '"') and _is_json(text):
-            return _JSON_TOKEN.sub(self._token, text)
-        return self._plain(text)
+        """The text without the values. Each place is replaced once: a placeholder may be a text that somebody wrote, too."""
+        if text.lstrip()[:1] not in ("{", "[", '"') or not _is_json(text):
+            return self._plain(text)
+        pieces: list[str] = []
+        after = 0
+        for match in _JSON_TOKEN.finditer(text):
+            token = match[0]
+            if "\\" in token if token[0] == '"' else len(token) >= _SHORTEST_NUMBER:
+                pieces += (self._plain(text[after : match.start()]), self._token(token))
+                after = match.end()
+        return "".join((*pieces, self._plain(text[after:])))
 
     def _plain(self, text: str) -> str:
-        if self._values.search(text) is None:
-            return text
-        replaced: str = self._values.sub(lambda match: self._placeholders[match[0]], text)
-        return replaced
+        data = text.encode("utf-8", "surrogatepass")
+        pieces: list[bytes] = []
+        after = 0
+        for match in self._values.finditer(data):
+            start, end = match.span()
+            pieces += (data[after:start], self._placeholders[data[start:end]])
+            after = end
+        return text if not pieces else b"".join((*pieces, data[after:])).decode("utf-8", "surrogatepass")
 
-    def _token(self, match: re.Match[str]) -> str:
-        token = match[0]
-        if token[0] != '"':  # a number that is a value becomes a text
+    def _token(self, token: str) -> str:
+        """What JSON writes another way: a text with escapes, and a number, which becomes a text where it is a value."""
+        if token[0] != '"':
             without = self._plain(token)
             return token if without == token else f'"{without}"'
-        if "\\" not in token:
-            return self._plain(token)
         said = _decode(token)
         without = self.text(said)
         return token if without == said else _encode(without).decode()

@@ -19,7 +19,7 @@ from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Word, script
 
 FIELD = b"mask:"
-MOST_FIELDS = 5_000  # of a session: some twenty of its own, the rest are values and counters
+MOST_FIELDS = 2_000  # of a session: some twenty of its own, the rest are values and counters
 UNUSED_SECONDS = 600  # how long values are kept for a session whose first request is refused
 _NONCE = 12
 _MASK = script("mask", "mask.lua")

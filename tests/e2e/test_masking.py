@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from governed import deployment, rule_files
 from running import Running, running
 from sqlalchemy import create_engine, text
 from stub_provider import StubProvider, serving
+
+from routing_rules.decide import decide
+from routing_rules.decisions import Permit, Refuse
+from routing_rules.facts import Facts
+from routing_rules.load import load, read_directory
 
 Json = dict[str, Any]
 EMAIL, OTHER, CARD = "anna.sommer@northwind-trading.com", "bert.kohl@northwind-trading.com", "4539 1488 0343 6467"
@@ -19,7 +27,7 @@ TOOL = {"name": "get_weather", "parameters": {"type": "object", "properties": {"
 MASKS = """  - id: customers-stay-here
     owner: privacy@example.org
     reason: the work needs no addresses and no card numbers
-    when: {category: [pii, pci]}
+    when: {sensitivity: {at_least: internal}}
     then: {tier: fast, set: standard, budget: test, mask: [email_address, payment_card]}
 """
 
@@ -201,8 +209,102 @@ def test_both_decisions_are_recorded_and_nothing_of_the_values(app: App) -> None
     assert (admitted["facts"]["labels"]["confidentiality"], admitted["facts"]["masked"]) == ("public", True)
     assert admitted["decision"]["rule"] == "everything"
     assert admitted["findings"] == {"pii/email_address": 1, "pci/payment_card": 1}
+    assert reproduces(app, admitted)
     for path in (path for path in app.service.data_dir.rglob("*") if path.is_file()):
         held = path.read_bytes()
         assert EMAIL.encode() not in held, path
         assert CARD.encode() not in held, path
     assert EMAIL not in app.service.log.read_text()
+
+
+def test_a_refusal_after_masking_records_both_decisions_too(app: App) -> None:
+    refused = app.chat([user(f"My card is {CARD} and my IBAN GB33BUKB20201555555555")])
+    assert refused.status_code == 403
+    told = recorded(app, refused, "refused")
+    assert told["masking"]["masked"] == {"pci/payment_card": 1}
+    assert told["code"] == told["decision"]["code"] == "no_cleared_deployment"
+    assert told["facts"]["masked"]
+    assert reproduces(app, told)
+
+
+def test_later_turns_without_history_go_where_what_has_left_may_go(app: App) -> None:
+    first = app.responses(f"Remember {CARD} of {EMAIL}")
+    assert first.status_code == 200, first.text
+    later = app.responses("Translate this for me: good morning", previous_response_id=first.json()["id"])
+    assert later.status_code == 200, later.text
+    assert later.headers["x-router-session"] == first.headers["x-router-session"]
+    assert later.headers["x-router-sensitivity"] == "restricted"
+    asked = app.responses("Repeat: [PAYMENT_CARD_1]", previous_response_id=first.json()["id"])
+    assert app.stub.requests[-1].body["input"] == "Repeat: [TEXT_1]"
+    assert asked.json()["output"][0]["content"][0]["text"] == "Repeat: [PAYMENT_CARD_1]"
+
+
+def test_what_left_a_session_unmasked_counts_for_what_is_masked_later(app: App) -> None:
+    masked = app.post("chat/completions", {"messages": [user(f"Card {CARD}")]}, x_session_id="floor")
+    assert masked.status_code == 200, masked.text
+    declared = app.post(
+        "chat/completions", {"messages": [user("Translate: hello")]}, x_session_id="floor", x_router_label="confidential"
+    )
+    assert (declared.status_code, declared.json()["error"]["code"]) == (403, "no_cleared_deployment")
+    again = app.post("chat/completions", {"messages": [user(f"Card {CARD}")]}, x_session_id="floor")
+    assert again.status_code == 200, again.text
+
+
+def test_texts_to_embed_are_masked(tmp_path: Path) -> None:
+    with serving() as stub:
+        embedder = deployment("embedder", stub.url, more="features: [embeddings]")
+        with running(tmp_path / "data", rules=rule_files([embedder], routes=MASKS)) as service:
+            key = service.key("embeds", "embeds@example.org", "--clearance", "restricted")
+            body = {"model": "embedder", "input": [f"card {CARD}", EMAIL]}
+            headers = {"authorization": f"Bearer {key}"}
+            answer = httpx.post(f"{service.base_url}/v1/embeddings", json=body, headers=headers, timeout=30)
+            assert answer.status_code == 200, answer.text
+            assert stub.requests[-1].body["input"] == ["card [PAYMENT_CARD_1]", "[EMAIL_ADDRESS_1]"]
+
+
+def test_parallel_requests_of_a_session_share_their_placeholders(app: App) -> None:
+    app.stub.script("plain", "echo")
+
+    def ask(turn: int) -> tuple[str, str]:
+        said = f"Write to user{turn % 5}@northwind-trading.com, turn {turn}"
+        answer = app.post("chat/completions", {"messages": [user(said)]}, x_session_id="parallel")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"] == said
+        return said, said
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(24)))
+    sent = [
+        received.body["messages"][0]["content"]
+        for received in app.stub.requests
+        if "turn" in received.text and "user" in received.text
+    ]
+    meant: dict[str, set[int]] = {}
+    for said in sent:
+        if said.startswith("Write to [EMAIL_ADDRESS_"):
+            meant.setdefault(said.split()[2], set()).add(int(said.rsplit(" ", 1)[1]) % 5)
+    assert len(meant) == 5
+    assert all(len(users) == 1 for users in meant.values())
+
+
+def recorded(app: App, answer: httpx.Response, kind: str) -> Json:
+    """The evidence of a request, as SQL holds it."""
+    app.service.settled()
+    engine = create_engine(f"sqlite:///{app.service.data_dir / 'router.db'}")
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("select record from evidence where request_id = :id"), {"id": answer.headers["x-request-id"]}
+        )
+        return next(record for (raw,) in rows if (record := json.loads(raw))["type"] == kind)
+
+
+def reproduces(app: App, record: Json) -> bool:
+    """Whether both decisions come out of their own recorded facts again, under the rules in force."""
+    folder = app.service.data_dir.parent / "exported"
+    app.service.cli("rules", "export", str(folder))
+    rules = load(read_directory(folder))
+    steps = [record["masking"], record]
+    return all(
+        decide(rules, msgspec.convert(step["facts"], Facts, strict=False)) == msgspec.convert(step["decision"], Permit | Refuse)
+        for step in steps
+    )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tomllib
 import zipfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,12 +53,21 @@ class ArtefactAltered(ArtefactError):
     """The arrays differ from what the manifest says of them."""
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A set of labelled rows that a model was fitted on: its licence, the sha256 of its file, how many rows it has."""
+
+    licence: str
+    sha256: str
+    rows: int
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a fitted model is: where it came from, how it was measured, how its scores are read.
 
     `heads` names the columns of the weight matrix, head by head, in order. `thresholds` are on probabilities or on the
     complexity score. `metrics` are on the blind tenth. `sha256` is of the array file, `corpus` of the training corpus,
-    `thesaurus` of the concepts that the keys hold (empty: they hold none).
+    `thesaurus` of the concepts that the keys hold (empty: they hold none). `sources` are labelled sets beside the corpus, by
+    name; `base` is the version of the model that this one was calibrated from.
     """
 
     format: int
@@ -76,6 +86,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thresholds: dict[str, float]
     metrics: dict[str, float]
     thesaurus: str = ""
+    base: str = ""
+    sources: dict[str, Source] = {}
 
     @property
     def version(self) -> str:
@@ -120,6 +132,21 @@ class Fitted:
             start += len(classes)
         self._arrays = weights, scale, bias
         self._thesaurus = shipped_thesaurus() if manifest.thesaurus else Thesaurus("")
+
+    @property
+    def row_of(self) -> Callable[[Key, int], int]:
+        """The row of a key (from 1 on), or the second argument where it has none."""
+        return self._row_of.get
+
+    @property
+    def keys(self) -> list[Key]:
+        """All keys, in the order of their rows."""
+        return list(self._row_of)
+
+    @property
+    def arrays(self) -> tuple[Floats, Floats, Floats]:
+        """Weights (keys × classes), the scale of each key, and the bias of each class."""
+        return self._arrays
 
     def rows(self, text: str, length: int | None = None) -> Rows:
         """What a text switches on. `length` in characters, where `text` is an excerpt."""
@@ -178,6 +205,12 @@ def shipped() -> Fitted:
     return load()
 
 
+@lru_cache(maxsize=1)
+def shipped_complexity() -> Fitted:
+    """The fitted model of complexity in the package, read once a process."""
+    return load("complexity")
+
+
 def _unpack(path: Path, manifest: Manifest) -> Fitted:
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -201,7 +234,13 @@ def _toml(manifest: Manifest) -> str:
     tables: list[str] = []
     for name, value in msgspec.to_builtins(manifest).items():
         if isinstance(value, dict):
-            tables.append(f"\n[{name}]\n" + "".join(f"{json.dumps(key)} = {json.dumps(entry)}\n" for key, entry in value.items()))
+            tables.append(f"\n[{name}]\n" + "".join(f"{json.dumps(key)} = {_inline(entry)}\n" for key, entry in value.items()))
         else:
             plain.append(f"{name} = {json.dumps(value)}\n")
     return "".join(plain + tables)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {json.dumps(entry)}" for key, entry in value.items()) + "}"
+    return json.dumps(value)

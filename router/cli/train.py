@@ -1,4 +1,4 @@
-"""`router train`: fit the classifiers from the corpus in the repository."""
+"""`router train`: fit the classifiers, from the corpus in the repository or, for complexity, on labelled outcomes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,26 @@ from router.clock import utc_now
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory to write to.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Directory of labelled outcomes (`prompt`, `weak`, `strong`): fits the model of complexity, and nothing else.",
+)
+@click.option("--licence", default="not stated", help="Written to the manifest for sets whose rows name no licence.")
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same weights.")
-def train(out: Path, seed: int) -> None:
-    """Fit the task, complexity, topic and intent models and write arrays with their manifest."""
-    from classifiers.training.train import train as fit
-
+def train(out: Path, data: Path | None, licence: str, seed: int) -> None:
+    """Fit models and write arrays with their manifest: task, intent and topics from the corpus, or with --data complexity."""
     out.mkdir(parents=True, exist_ok=True)
-    fit(out, seed, utc_now().date())
+    today = utc_now().date()
+    if data is None:
+        from classifiers.training.train import train as fit
+
+        fit(out, seed, today)
+    else:
+        from classifiers.training.outcomes import train as fit_complexity
+
+        try:
+            fit_complexity(out, data, seed, today, licence)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from None
     click.echo(f"fitted models and their manifest are in {out}")

@@ -296,7 +296,8 @@ class _Run:
             found += [_at_origin(view, candidate) for candidate in self._in(view)]
         if first.broken in present:
             joined = Seams()
-            seams.between_lines(joined, text)
+            complete = seams.between_lines(joined, text)
+            self._budget.complete = self._budget.complete and complete
             if joined:
                 found += _new(self.read_joined(joined), found)
         return found
@@ -394,7 +395,7 @@ def _own_rule(pattern: CustomPattern) -> Rule:
             category=pattern.category,
             kind=pattern.id,
             pattern=f"(?m){pattern.pattern}",
-            score=0.9,
+            score=pattern.score,
             specific=3,
             own=True,
         )
@@ -405,7 +406,7 @@ def _own_rule(pattern: CustomPattern) -> Rule:
         kind=pattern.id,
         pattern="(?i)" + "|".join(map(_whole_word, terms)),
         keywords=tuple(term.lower() for term in terms),
-        score=0.9,
+        score=pattern.score,
         specific=3,
         own=True,
     )

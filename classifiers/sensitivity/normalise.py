@@ -14,9 +14,8 @@ _INVISIBLE = (
     "\u0300-\u036f\u20d0-\u20e2"  # combining marks
 )
 _SPACES = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
-_STYLED = (
-    "\u017f\u212a\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\u2776-\u2793\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f100-\U0001f16f"
-)
+_STYLED = "\u017f\u212a\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\u2776-\u2793\uff02-\uff07\uff0a\uff0b\uff0d-\uff1a\uff1c-\uff1e\uff20-\uff5e\U0001d400-\U0001d7ff\U0001f100-\U0001f16f"
+# Without the wide comma, semicolon, brackets, exclamation and question mark: East Asian writing is full of them, and no value is.
 _OTHER_DIGITS = "\u0660-\u0669\u06f0-\u06f9\u07c0-\u07c9\u0966-\u096f\u09e6-\u09ef\u0a66-\u0a6f\u0ae6-\u0aef\u0b66-\u0b6f\u0be6-\u0bef\u0c66-\u0c6f\u0ce6-\u0cef\u0d66-\u0d6f\u0e50-\u0e59\u0ed0-\u0ed9\u0f20-\u0f29\u1040-\u1049\u17e0-\u17e9\u1810-\u1819"
 _TAGS = "\U000e0020-\U000e007e"
 _DASHES = "\u2010-\u2015\u2212"

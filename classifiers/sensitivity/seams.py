@@ -16,6 +16,7 @@ TRIGGER = r"[A-Za-z0-9@+/=_\-.]\r?\n[A-Za-z0-9@+/=_\-.]|[0-9](?: \r?\n|\r?\n )[0
 _BORDER = 300  # characters of each of two neighbouring parts that are read as one
 _LINE = 100  # the same for two lines
 _CARRIES_ON = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_@.+/=")
+_MAY_CARRY_ON = _CARRIES_ON | {" "}
 _MARK = re.compile(r"[\d@]")
 _OPEN, _MARKED, _NUMBER, _SPACED = 1, 2, 4, 8
 _TOKEN = re.compile(r"[A-Za-z0-9@+/=_.:\-]+[,;:!?)\"']*")
@@ -71,20 +72,32 @@ def meet(tail: int, head: int) -> bool:
     return bool((tail & head & _OPEN and (tail | head) & _MARKED) or tail & head & (_NUMBER | _SPACED))
 
 
-def between_lines(seams: Seams, text: str) -> None:
-    """Join lines where a value may have been broken: not where both sides are alone on their lines, as in a column."""
+def between_lines(seams: Seams, text: str) -> bool:
+    """Join lines where a value may have been broken: not where both sides are alone on their lines, as in a column.
+
+    Returns whether there was time to look at all of them.
+    """
+    budget = max(20_000, len(text) // 12)
     start = 0
-    left, left_words = "", True
+    left = last = ""
     for line in text.split("\n"):
         right = line[:-1] if line[-1:] == "\r" else line
-        right_words = len(right) > _LINE or " " in right or "\t" in right
-        # Two short lines of one word each stand in a column.
-        if left and right and (left_words or right_words) and _runs_on(left, right):
-            end = start - 1 - (text[start - 2] == "\r")
-            tail = left[-_LINE:]
-            seams.join(tail, end - len(tail), right[:_LINE], start)
+        if right and last in _MAY_CARRY_ON and right[0] in _MAY_CARRY_ON and last:
+            # Two short lines of one word each stand in a column.
+            if (_several_words(left) or _several_words(right)) and _runs_on(left, right):
+                end = start - 1 - (text[start - 2] == "\r")
+                tail = left[-_LINE:]
+                seams.join(tail, end - len(tail), right[:_LINE], start)
+            budget -= 1
+            if budget < 0:
+                return False
         start += len(line) + 1
-        left, left_words = right, right_words
+        left, last = right, right[-1:]
+    return True
+
+
+def _several_words(line: str) -> bool:
+    return len(line) > _LINE or " " in line or "\t" in line
 
 
 def _runs_on(left: str, right: str) -> bool:

@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Protocol
 
@@ -42,8 +43,9 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
+@lru_cache(maxsize=10_000)
 def _issuer_lengths(digits: str) -> tuple[int, ...]:
-    """The lengths in which the issuer of this prefix makes card numbers; empty for a prefix that no issuer holds."""
+    """The lengths in which the issuer of these four digits makes card numbers; empty where no issuer holds them."""
     two, three, four = int(digits[:2]), int(digits[:3]), int(digits[:4])
     if digits[0] == "4":
         return (13, 16, 19)
@@ -68,7 +70,7 @@ def _issuer_lengths(digits: str) -> tuple[int, ...]:
 
 def card(digits: str) -> bool:
     """Whether the digits are a payment card number by issuer range, length and Luhn, and not one digit repeated."""
-    return len(digits) in _issuer_lengths(digits) and luhn_number(digits)
+    return len(digits) in _issuer_lengths(digits[:4]) and luhn_number(digits)
 
 
 def luhn_number(digits: str) -> bool:
@@ -80,9 +82,9 @@ _GROUP = re.compile(r"\d+")
 _CARD_GROUPS = (
     (6, 10), (8, 8), (4, 4, 5), (4, 6, 5), (4, 6, 4), (4, 4, 8), (6, 13), (4, 4, 4, 1), (4, 4, 4, 3), (4, 4, 4, 4), (4, 4, 4, 4, 3),
 )  # fmt: skip
-_SHAPES: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+_SHAPES: dict[int, list[bytes]] = {}
 for _groups in _CARD_GROUPS:
-    _SHAPES.setdefault(_groups[:2], []).append(_groups)
+    _SHAPES.setdefault(_groups[0], []).append(bytes(_groups))
 _LONGEST_CLUSTER = 200
 
 
@@ -105,6 +107,7 @@ def _spans(cluster: str, is_card: Check) -> Iterator[tuple[int, int]]:
     cluster = cluster[:_LONGEST_CLUSTER]
     groups = _GROUP.findall(cluster)
     sizes = [*map(len, groups)]
+    shapes = bytes(sizes)
     digits = "".join(groups)
     places = [0, *accumulate(sizes)]  # of the groups in the digits
     spans: list[tuple[int, int]] = []
@@ -126,9 +129,9 @@ def _spans(cluster: str, is_card: Check) -> Iterator[tuple[int, int]]:
         elif 12 <= size <= 19:
             taken = last if is_card(digits[places[first] : places[last]]) else 0
         else:
-            for shape in _SHAPES.get((size, sizes[first + 1]), ()) if first + 1 < len(sizes) else ():
+            for shape in _SHAPES.get(size, ()):
                 last = first + len(shape)
-                if tuple(sizes[first:last]) == shape and is_card(digits[places[first] : places[last]]):
+                if shapes.startswith(shape, first) and is_card(digits[places[first] : places[last]]):
                     taken = last
                     break
         if taken:

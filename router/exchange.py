@@ -14,7 +14,7 @@ from router.usage import Basis, Line
 from routing_rules.decisions import Decision, ToolGrant
 from routing_rules.facts import Facts, Labels
 from routing_rules.task import Endpoint, Task
-from routing_rules.vocabulary import Assessment, Sensitivity
+from routing_rules.vocabulary import Assessment, Complexity, Sensitivity, TaskKind
 
 JsonObject = dict[str, Any]
 
@@ -44,6 +44,13 @@ class Request:
     body_bytes: int
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What the last ask of a session that was let through was taken for."""
+
+    complexity: Complexity
+    task: TaskKind
+
+
 class SessionState(msgspec.Struct, frozen=True):
     """What a session holds at the moment it was read. Money in nano-USD. `new` where nothing was stored yet.
 
@@ -63,6 +70,7 @@ class SessionState(msgspec.Struct, frozen=True):
     ended: str | None = None
     unavailable: frozenset[str] = frozenset()  # deployments in cool-down
     forwarded: Sensitivity = Sensitivity.PUBLIC
+    asked: Asked | None = None
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
@@ -71,7 +79,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     The hold is `fixed_nano + output_tokens * output_nano`; where the rest of the budget is smaller, `output_tokens` is
     lowered, but not below `min_output_tokens` (then it is refused). `output_nano` is for all `choices` together, `output_tokens`
     for each of them. `labels` is what the session will carry, `forwarded` the sensitivity of what will have left us in it (None: the
-    same as of all that was sent).
+    same as of all that was sent). `asked` is remembered by the session (None: it keeps what it had).
     """
 
     request_id: str
@@ -100,6 +108,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     session_is_new: bool
     choices: int = 1
     forwarded: Sensitivity | None = None
+    asked: Asked | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True):

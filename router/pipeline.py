@@ -23,7 +23,7 @@ from router.stages.authenticate import PurposeNotHeld, authenticate
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
-from router.stages.gather import gather
+from router.stages.gather import asked, gather
 from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
@@ -122,7 +122,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             body_bytes=len(incoming.raw),
         )
         x = Exchange(request)
-        task = read_task(request.endpoint, request.body, headers, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+        policy = rules.sensitivity
+        task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
         x.task = task
         watch.lap("receive")
         assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
@@ -190,6 +191,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 worker=services.worker,
                 now=now,
                 leaves=sent.leaves,
+                asked=asked(facts),
             )
             record = Admitted(
                 request_id=request_id,
@@ -239,7 +241,8 @@ async def masked_as(
     body, placeholders, counts = await mask(
         services.masks, caller.app, opened.session.id, sent.body, sent.task, sent.assessment.findings, permit.mask
     )
-    task = read_task(endpoint, body, headers, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+    policy = rules.sensitivity
+    task = read_task(endpoint, body, headers, policy.labels, policy.unmapped_label, policy)
     assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
     leaves = after_masking(opened, task, assessment).confidentiality
     return Sent(body, task, assessment, leaves, Placeholders(placeholders) if placeholders else None), counts
@@ -582,15 +585,15 @@ def headers_of(
     admission: Admission, forwarded: Forwarded | None, settlement: Settlement | None, reservation: Reservation | None = None
 ) -> list[tuple[bytes, bytes]]:
     """What the app is told beside the answer: who decided what, what was withheld, what is left."""
-    permit, assessment = admission.permit, admission.assessment
+    permit = admission.permit
     told: list[tuple[bytes, str]] = [
         (b"x-request-id", admission.request.id),
         (b"x-router-rule", permit.rule),
         (b"x-router-revision", permit.revision),
         (b"x-router-tier", permit.tier),
         (b"x-router-sensitivity", admission.opened.labels.confidentiality.value),
-        (b"x-router-complexity", assessment.complexity.value),
-        (b"x-router-task", assessment.task.value),
+        (b"x-router-complexity", admission.facts.complexity.value),
+        (b"x-router-task", admission.facts.task.value),
         (b"x-router-session", admission.opened.session.id),
     ]
     if admission.grant.withheld:

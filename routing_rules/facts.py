@@ -52,6 +52,8 @@ class Facts(msgspec.Struct, frozen=True):
     request carries, so `labels.confidentiality` is the effective sensitivity. `unavailable` are deployments in
     cool-down, `pinned` the deployment that holds provider-side state this request refers to. `masked`: these are the facts of
     what is left after masking, so that what is decided on them is final; `labels` then leave out what was masked.
+    `complexity` is the band that counts: that of `complexity_score`, or `complexity_before`, the one of the session's last ask,
+    where the score lies within a margin of it, or where the request only `continues` that ask with results of tools.
     """
 
     now: datetime
@@ -80,3 +82,5 @@ class Facts(msgspec.Struct, frozen=True):
     pinned: str | None = None
     session_ended: str | None = None
     masked: bool = False
+    complexity_before: Complexity | None = None
+    continues: bool = False

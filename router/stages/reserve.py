@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from router.errors import Refused
-from router.exchange import HoldRequest, SessionState
+from router.exchange import Asked, HoldRequest, SessionState
 from router.money import per_token_ceiling
 from routing_rules.budgets import OwnerBudget
 from routing_rules.catalogue import Deployment
@@ -34,6 +34,7 @@ def hold_request(
     worker: str,
     now: datetime,
     leaves: Sensitivity | None = None,
+    asked: Asked | None = None,
 ) -> HoldRequest:
     """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
     where the app asks for less output than the rule's minimum would allow to buy."""
@@ -68,6 +69,7 @@ def hold_request(
         session_is_new=session.new,
         choices=task.choices,
         forwarded=leaves,
+        asked=asked,
     )
 
 

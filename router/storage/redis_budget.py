@@ -99,6 +99,7 @@ class RedisBudgets:
                     lease_ends,
                     hold.choices,
                     (hold.forwarded or hold.labels.confidentiality).rank,
+                    "" if hold.asked is None else f"{hold.asked.complexity.value} {hold.asked.task.value}",
                 ),
             )
         except (Unavailable, asyncio.CancelledError):

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from router.exchange import SessionState, shard_of
+from router.exchange import Asked, SessionState, shard_of
 from router.ports import NO_LABELS, Linked
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Reply, script
 from routing_rules.facts import Labels
-from routing_rules.vocabulary import Integrity, Sensitivity
+from routing_rules.vocabulary import Complexity, Integrity, Sensitivity, TaskKind
 
 SESSION_SECONDS = 2 * 86400  # kept after the last request; longer than any link, so that no link leads to forgotten labels
 LINK_SECONDS = 24 * 3600  # how long an answer's ids and prefix lead back, counted anew with each answer
@@ -20,7 +20,7 @@ SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further
 
 _INTEGRITIES = tuple(Integrity)
 _SENSITIVITIES = tuple(Sensitivity)
-_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f")
+_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f", "ask")
 _REMEMBER = script("remember", "remember.lua")
 _END = script("end", "end.lua")
 
@@ -69,7 +69,7 @@ class RedisSessions:
                 ("ZRANGEBYSCORE", keys.COOL_DOWNS, str(time.time()), "+inf"),
             ]
         )
-        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded = stored
+        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded, ask = stored
         return SessionState(
             id=session_id,
             shard=shard_of(session_id),
@@ -84,6 +84,7 @@ class RedisSessions:
             last_seen=int(last or 0) / 1000,
             ended=None if ended is None else ended.decode(),
             unavailable=frozenset({name.decode() for name in resting}.intersection(deployments)) if resting else frozenset(),
+            asked=None if ask is None else _asked(ask),
         )
 
     async def remember(
@@ -137,3 +138,12 @@ class RedisSessions:
 
 def _labels(integrity: Reply, confidentiality: Reply) -> Labels:
     return Labels(_INTEGRITIES[int(integrity or 0)], _SENSITIVITIES[int(confidentiality or 0)])
+
+
+def _asked(ask: Reply) -> Asked | None:
+    """None for words of another version, which costs nothing but steadiness."""
+    band, _, kind = ask.decode().partition(" ")
+    try:
+        return Asked(Complexity(band), TaskKind(kind))
+    except ValueError:
+        return None

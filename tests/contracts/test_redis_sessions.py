@@ -6,13 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from router.exchange import Admitted, HoldRequest, shard_of
+from msgspec.structs import replace
+
+from router.exchange import Admitted, Asked, HoldRequest, shard_of
 from router.ports import Linked
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
 from router.storage.redis_sessions import SESSIONS_PER_PREFIX, RedisSessions
 from routing_rules.facts import Labels
-from routing_rules.vocabulary import Integrity, Sensitivity
+from routing_rules.vocabulary import Complexity, Integrity, Sensitivity, TaskKind
 
 APP = "assistant"
 SECRET = Labels(Integrity.TRUSTED, Sensitivity.RESTRICTED)
@@ -159,3 +161,19 @@ async def test_no_id_that_an_app_sends_is_written_to_redis(single: Store) -> Non
 
         assert len(found) == 2
         assert not [one for one in kept if b"canary" in one]
+
+
+async def test_a_session_remembers_what_its_last_ask_was_taken_for_until_another_says_otherwise(
+    store: Store, requests: Requests
+) -> None:
+    async with store.client() as client:
+        sessions, budgets = RedisSessions(client), RedisBudgets(client)
+        proof, lookup = Asked(Complexity.COMPLEX, TaskKind.MATHEMATICS), Asked(Complexity.SIMPLE, TaskKind.LOOKUP)
+        seen: list[Asked | None] = []
+        for number, asked in enumerate((proof, None, lookup)):
+            hold = replace(requests.hold(f"ask {number}", "s1"), asked=asked)
+            await budgets.reserve(hold, requests.admitted(hold))
+            seen.append((await sessions.open("s1", APP, ())).asked)
+
+        assert seen == [proof, proof, lookup]
+        assert (await sessions.open("s2", APP, ())).asked is None

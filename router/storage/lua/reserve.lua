@@ -99,6 +99,9 @@ if not s[8] or number(2) < integrity or number(3) < confidentiality or forwarded
 end
 redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'f', ARGV[28], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
   'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output * choices))
+if ARGV[29] ~= '' then
+  redis.call('HSET', KEYS[1], 'ask', ARGV[29])
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[25])
 redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'spoken', whole(output * choices), 'left', whole(left), 'input', ARGV[10], 'member', member,
   'cost', ARGV[11], 'session', ARGV[20], 'owner', ARGV[21], 'month', ARGV[22], 'deployment', ARGV[23], 'hard', ARGV[17])

@@ -14,9 +14,11 @@ from classifiers.ask.features import Rows, excerpt
 from classifiers.ask.intent import intent
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
+from classifiers.sensitivity.code_names import Names
 from classifiers.sensitivity.combine import Level, level
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.injection import Injections
+from classifiers.sensitivity.kinds.gitleaks import rules_from
 from classifiers.sensitivity.topics import Topics
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Task
@@ -42,6 +44,11 @@ def readable(task: Task) -> Task:
     return msgspec.structs.replace(task, parts=read_attachments(task.parts))
 
 
+def detector_of(policy: SensitivityPolicy, key: bytes) -> Detector:
+    """The shipped detectors, the organisation's own, and those of its rule file. Raises ValueError where one does not compile."""
+    return Detector(policy, key, more=rules_from(policy.gitleaks) if policy.gitleaks else ())
+
+
 class Assessor:
     """All classifiers under one sensitivity policy. Built once a rule set, then called for every task.
 
@@ -56,8 +63,9 @@ class Assessor:
         fitted = fitted or shipped()
         self.version = fitted.manifest.version
         self._policy = policy
-        self._detector = Detector(policy, key)
+        self._detector = detector_of(policy, key)
         self._injections = Injections(key)
+        self._names = Names(policy.code_names, key)
         self._topics = Topics(fitted)
         self._fitted = fitted
         self._kinds = [TaskKind(name) for name in fitted.classes("task")]
@@ -98,7 +106,9 @@ class Assessor:
         except Exception:
             return (), ScanState.UNSCANNED, 0, "failed"
         try:
-            return scan.findings + self._injections.findings(task.parts), scan.state, scan.scanned_bytes, scan.version
+            findings = scan.findings + self._names.findings(task.parts) + self._injections.findings(task.parts)
+            state = scan.state if self._names.usable else ScanState.UNSCANNED
+            return findings, state, scan.scanned_bytes, scan.version
         except Exception:
             return scan.findings, ScanState.UNSCANNED, scan.scanned_bytes, scan.version
 

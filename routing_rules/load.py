@@ -10,12 +10,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-import re2
-
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Purpose, Review, Tool
 from routing_rules.decisions import Obligation
 from routing_rules.faults import Fault, RuleFaults, Severity, did_you_mean
+from routing_rules.read_sensitivity import LEVELS, read_sensitivity
 from routing_rules.reading import Entry, open_file
 from routing_rules.rules import (
     DIMENSIONS,
@@ -27,9 +26,8 @@ from routing_rules.rules import (
     Then,
     revision_of,
 )
-from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
 from routing_rules.task import Feature
-from routing_rules.vocabulary import CATEGORIES, BusinessImpact, Capability, LatencyClass, Sensitivity
+from routing_rules.vocabulary import BusinessImpact, Capability, LatencyClass, Sensitivity
 
 E = TypeVar("E", bound=Enum)
 
@@ -46,10 +44,10 @@ FILES = (
     "routes.yaml",
 )
 CASES = "cases/"
+GITLEAKS = "gitleaks.toml"
+"""May be left out: detectors of credentials in the format of gitleaks."""
 
-LEVELS = tuple(str(level) for level in Sensitivity)
 TIERS = ("fast", "reasoning")
-UNREADABLE = ("image", "audio", "file", "remote", "encrypted")
 APPROVAL_BOUNDARIES = ("none", "first_use", "every_call")
 WISHES = ("override", "honour", "refuse")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -100,12 +98,12 @@ def load(files: Mapping[str, str]) -> RuleSet:
     faults: list[Fault] = []
     top = {name: _open(files, name, faults) for name in FILES}
     for name in files:
-        if name not in FILES and not (name.startswith(CASES) and name.endswith(".yaml")):
+        if name not in (*FILES, GITLEAKS) and not (name.startswith(CASES) and name.endswith(".yaml")):
             expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
             faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
 
     purposes = _purposes(top["purposes.yaml"])
-    sensitivity, categories = _sensitivity(top["sensitivity.yaml"])
+    sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], files.get(GITLEAKS, ""))
     budgets = _Budgets(top["budgets.yaml"])
     tools = _tools(top["tools.yaml"])
     sets = _sets(top["entitlements.yaml"], tools)
@@ -151,7 +149,9 @@ def read_directory(directory: Path) -> dict[str, str]:
         raise RuleFaults([Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there is no such directory")])
     found = {}
     faults = []
-    for path in sorted((*directory.glob("*.yaml"), *directory.glob("*.yml"), *directory.glob("cases/*.yaml"))):
+    for path in sorted(
+        (*directory.glob("*.yaml"), *directory.glob("*.yml"), *directory.glob("cases/*.yaml"), *directory.glob(GITLEAKS))
+    ):
         name = path.relative_to(directory).as_posix()
         try:
             found[name] = path.read_text(encoding="utf-8")
@@ -202,61 +202,6 @@ def _purposes(top: Entry) -> dict[str, Purpose]:
             latency_class=_member(LatencyClass, entry.word("latency_class", DIMENSIONS["latency_class"], "interactive")),
         )
         entry.close()
-    return found
-
-
-def _sensitivity(top: Entry) -> tuple[SensitivityPolicy, tuple[str, ...]]:
-    own = top.words("own_categories", default=())
-    for category in own:
-        if category in CATEGORIES:
-            top.fault("own_categories", "duplicate_word", f"`{category}` is a category already")
-    categories = (*CATEGORIES, *own)
-    plain = SensitivityPolicy()
-    patterns: dict[str, CustomPattern] = {}
-    for entry in top.entries("patterns", required=False):
-        id = entry.identifier(patterns)
-        pattern, terms = entry.maybe_text("pattern"), entry.words("terms", default=())
-        if (pattern is None) == (not terms):
-            entry.fault(None, "wrong_type", "expected either `pattern` or `terms`")
-        if pattern is not None and not _compiles(pattern):
-            entry.fault("pattern", "bad_pattern", "not a regular expression that RE2 can run in linear time")
-        patterns[id] = CustomPattern(
-            id=id,
-            category=entry.word("category", categories),
-            level=_level(entry.word("level", LEVELS)),
-            pattern=pattern,
-            terms=terms,
-        )
-        entry.close()
-    many = top.maybe_integer("many", least=2)
-    policy = SensitivityPolicy(
-        floor=_level(top.word("floor", LEVELS, str(plain.floor))),
-        categories=_levels(top, "categories", categories),
-        kinds=_levels(top, "kinds"),
-        topics=_levels(top, "topics"),
-        unreadable=_levels(top, "unreadable", UNREADABLE),
-        unscanned=_level(top.word("unscanned", LEVELS, str(plain.unscanned))),
-        labels=_levels(top, "labels"),
-        unmapped_label=_level(top.word("unmapped_label", LEVELS, str(plain.unmapped_label))),
-        many=plain.many if many is None else many,
-        allow_listed=frozenset(top.words("allow_listed", default=())),
-        patterns=tuple(patterns.values()),
-    )
-    return policy, categories
-
-
-def _levels(top: Entry, key: str, names: Iterable[str] | None = None) -> dict[str, Sensitivity]:
-    """A mapping from names to sensitivities."""
-    entry = top.entry(key)
-    if entry is None:
-        return {}
-    known = None if names is None else list(names)
-    found = {}
-    for name in entry.keys():
-        if known is not None and name not in known:
-            hint = did_you_mean(name, known) or f"expected one of {', '.join(f'`{each}`' for each in known)}"
-            entry.fault(name, "unknown_word", f"unknown name `{name}` under `{key}`", hint)
-        found[name] = _level(entry.word(name, LEVELS))
     return found
 
 
@@ -610,16 +555,6 @@ def _member(kind: type[E], word: str) -> E:
         return kind(word)
     except ValueError:
         return next(iter(kind))
-
-
-def _compiles(pattern: str) -> bool:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(pattern, options)
-    except re2.error:
-        return False
-    return True
 
 
 def _is_json_object(text: str) -> bool:

@@ -52,7 +52,7 @@ class SensitivityPolicy(msgspec.Struct, frozen=True):
     an unmapped label counts as `unmapped_label`, or is refused with `refuse_unmapped`; `label_fields` are the keys of a request's
     `metadata` that declare a label. `thresholds` (by kind or category of finding) and `topic_thresholds` are scores from which on
     evidence counts. `level_names` are the organisation's own names of the levels. `gitleaks` is the text of its rule file in that
-    format. `allow_listed` are documented examples that are no finding (`4111 1111 1111 1111`).
+    format, with examples as in `CustomPattern`. `allow_listed` are documented examples that are no finding (`4111 1111 1111 1111`).
     """
 
     floor: Sensitivity = Sensitivity.PUBLIC
@@ -74,17 +74,18 @@ class SensitivityPolicy(msgspec.Struct, frozen=True):
     level_names: dict[str, str] = {}
     code_names: tuple[CodeNames, ...] = ()
     gitleaks: str = ""
+    gitleaks_positive: tuple[str, ...] = ()
+    gitleaks_negative: tuple[str, ...] = ()
 
     def label_level(self, label: str) -> Sensitivity | None:
         """What a declared label, a label id or a level's own name counts as; None where nobody has mapped it."""
+        if label in self.labels:
+            return self.labels[label]
         name = label.strip().lower()
-        for known in (self.labels, _NAMES):
-            if label in known:
-                return known[label]
-            if name in known:
-                return known[name]
-        own = next((level for level, given in self.level_names.items() if given.lower() == name), None)
-        return None if own is None else Sensitivity(own)
+        for level, own in self.level_names.items():
+            if own.lower() == name:
+                return Sensitivity(level)
+        return next((level for known, level in self.labels.items() if known.lower() == name), _NAMES.get(name))
 
 
 _NAMES = {level.value: level for level in Sensitivity}

@@ -99,7 +99,8 @@ def task_of(given: JsonObject, rules: RuleSet) -> Task:
     body.setdefault("model", "auto")
     try:
         parsed = parse(endpoint, msgspec.json.encode(body), frozenset())
-        return read_task(endpoint, parsed, NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+        policy = rules.sensitivity
+        return read_task(endpoint, parsed, NO_HEADERS, policy.labels, policy.unmapped_label, policy)
     except Refused as refusal:
         raise ValueError(f"{refusal.param or 'body'}: {refusal.message}") from None
 

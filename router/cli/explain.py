@@ -76,7 +76,9 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     session = SessionState("(new)", 0, True, Labels(), 0)
 
     def read(body: JsonObject, masked: bool) -> tuple[Task, Assessment, Facts]:
-        task = read_task(endpoint, body, NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label)
+        task = read_task(
+            endpoint, body, NO_HEADERS, rules.sensitivity.labels, rules.sensitivity.unmapped_label, rules.sensitivity
+        )
         assessment = assessor.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
         facts = gather(
             now=now,

@@ -17,6 +17,7 @@ import msgspec
 from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages.conversation import chat_message, response_item, spoken_by_model
+from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Feature, Part, Provenance, Role, Task, ToolAsk, ToolChoice
 from routing_rules.vocabulary import Sensitivity
 
@@ -167,12 +168,20 @@ def read_headers(headers: Mapping[str, str]) -> RouterHeaders:
 
 
 def read_task(
-    endpoint: Endpoint, body: JsonObject, headers: RouterHeaders, labels: Mapping[str, Sensitivity], unmapped: Sensitivity
+    endpoint: Endpoint,
+    body: JsonObject,
+    headers: RouterHeaders,
+    labels: Mapping[str, Sensitivity],
+    unmapped: Sensitivity,
+    policy: SensitivityPolicy | None = None,
 ) -> Task:
     """What an app asks, out of a body that `wire.parse` has checked.
 
-    `labels` maps the organisation's labels to levels; a declared label that is neither there nor a level counts as `unmapped`.
+    `labels` maps the organisation's labels to levels; a declared label that is neither there nor a level counts as `unmapped`. With
+    a `policy` its own words hold instead, also for labels that `metadata` declares, and it may have an unmapped label refused:
+    Refused(`invalid_request`).
     """
+    policy = policy or SensitivityPolicy(labels=dict(labels), unmapped_label=unmapped)
     reading = _Reading()
     readers = _READERS[endpoint]
     reading.features.add(_API[endpoint])
@@ -195,7 +204,7 @@ def read_task(
         tool_choice=reading.chosen(),
         features=frozenset(reading.features),
         extra_fields=frozenset(reading.extra_fields),
-        declared=None if headers.label is None else _declared(headers.label, labels, unmapped),
+        declared=_declared(headers.label, body.get("metadata"), policy),
         purpose=headers.purpose,
         session_header=headers.session_id,
         end_user=body.get("safety_identifier") or body.get("user"),
@@ -212,14 +221,25 @@ def read_task(
     )
 
 
-def _declared(label: str, labels: Mapping[str, Sensitivity], unmapped: Sensitivity) -> Sensitivity:
-    level = labels.get(label)
-    if level is not None:
-        return level
-    try:
-        return Sensitivity(label.lower())
-    except ValueError:
-        return unmapped
+def _declared(header: str | None, metadata: Mapping[str, str] | None, policy: SensitivityPolicy) -> Sensitivity | None:
+    """The highest of the labels that an app declares, in its header, in fields of `metadata`, or as a labelling product writes them."""
+    if header is None and not metadata:
+        return None
+    labels = [] if header is None else [("x-router-label", header)]
+    for name, value in (metadata or {}).items():
+        if name in policy.label_fields:
+            labels.append((f"metadata.{name}", value))
+        elif name.startswith("MSIP_Label_") and name.endswith("_Enabled") and value.lower() == "true":
+            labels.append((f"metadata.{name}", name[len("MSIP_Label_") : -len("_Enabled")]))
+    highest = None
+    for place, label in labels:
+        level = policy.label_level(label)
+        if level is None:
+            if policy.refuse_unmapped:
+                raise Refused("invalid_request", "the declared label is none that the organisation has mapped", param=place)
+            level = policy.unmapped_label
+        highest = level if highest is None else max(highest, level)
+    return highest
 
 
 class _Reading:

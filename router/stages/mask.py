@@ -36,6 +36,9 @@ _AS_THEY_ARE = frozenset(
 )
 """Fields that say how a request is to be served, or where something is: nothing under them is replaced but in their objects."""
 
+_FREELY = frozenset({"metadata", "variables", "attributes", "parsed", "parsed_arguments"})
+"""Fields that hold an object whose own names are the app's: what stands under them is content, whatever it is called."""
+
 _WHOLLY = frozenset({"headers", "tool_choice", "allowed_tools", "require_approval"})
 """Fields nothing below which is replaced, however deep."""
 
@@ -73,6 +76,7 @@ async def mask(
     """
     content, fixed = texts_of(body)
     found = maskable(task, findings, wanted, fixed)
+    found |= otherwise_written(found, content, fixed)
     known = await masks.assign(app, session_id, tuple(found))
     alike = lookalikes(content, known)
     if alike:
@@ -90,24 +94,53 @@ def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], f
 
     `fixed` is every text of the body in which nothing may be replaced.
     """
+    named = [finding for finding in findings if finding.kind in wanted or finding.category in wanted]
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for finding in named:
+        alike.setdefault((finding.digest, finding.rule), []).append(finding)
     values: dict[Value, str] = {}
     texts: set[str] = set()
-    for finding in findings:
-        if finding.kind not in wanted and finding.category not in wanted:
-            continue
+    for finding in named:
         text = _written(task, finding)
-        if text in texts or not text or _UNSAFE.search(text) or text in fixed or _runs_on(task, finding, text, findings):
+        if not text or text in texts or _UNSAFE.search(text) or text in fixed:
             continue
         if shown_form(text, secret=finding.category == "credentials") != finding.masked:
             continue
         texts.add(text)
-        values[Value(label_of(finding.kind), text)] = f"{finding.category}/{finding.kind}"
+        if not _runs_on(task, finding, text, alike[finding.digest, finding.rule]):
+            values[Value(label_of(finding.kind), text)] = f"{finding.category}/{finding.kind}"
     return values
+
+
+def otherwise_written(found: Mapping[Value, str], content: Sequence[str], fixed: str) -> dict[Value, str]:
+    """The same values where the content writes them another way, in other cases or with other separators between their signs: nothing
+    around such a place may tell a detector what it is."""
+    if not found:
+        return {}
+    known = {_essence(value.text): (value.label, name) for value, name in found.items()}
+    options = re2.Options()
+    options.max_mem, options.case_sensitive = _MOST_MEMORY, False
+    ways = re2.compile("|".join(sorted({_any_way(value.text) for value in found}, key=len, reverse=True)).encode(), options)
+    values: dict[Value, str] = {}
+    for held in content:
+        for match in ways.finditer(held.encode("utf-8", "replace")):
+            text = match[0].decode()
+            label, name = known.get(_essence(text), ("", ""))
+            if label and text not in fixed and Value(label, text) not in found:
+                values[Value(label, text)] = name
+    return values
+
+
+def _any_way(text: str) -> str:
+    """A pattern for a value in any case; for one of letters and digits alone, with any separators of a kind that people write."""
+    return re2.escape(text) if "@" in text else r"[ .\-]?".join(_essence(text))
 
 
 def label_of(kind: str) -> str:
     """How a kind of finding is written in its placeholders."""
-    return kind.upper()
+    return (
+        "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in kind.upper()).lstrip("_0123456789")[:60] or "VALUE"
+    )
 
 
 def lookalikes(content: Sequence[str], known: Mapping[str, str]) -> tuple[Value, ...]:
@@ -146,9 +179,10 @@ def _gather(value: Any, name: str, within: bool, content: list[str], fixed: list
             _gather(held, name, within, content, fixed)
     elif kind is dict:
         within = within or name in _WHOLLY
+        free = name in _FREELY
         for key, held in value.items():
             fixed.append(key)
-            _gather(held, key, within, content, fixed)
+            _gather(held, name if free else key, within, content, fixed)
     elif kind is int and abs(value) >= 10 ** (_SHORTEST_NUMBER - 1):
         fixed.append(str(value))
     elif kind is float:
@@ -162,7 +196,10 @@ def _rewritten(value: Any, name: str, text: Callable[[str], str]) -> Any:
     if kind is list:
         return [_rewritten(held, name, text) for held in value]
     if kind is dict:
-        return value if name in _WHOLLY else {key: _rewritten(held, key, text) for key, held in value.items()}
+        if name in _WHOLLY:
+            return value
+        free = name in _FREELY
+        return {key: _rewritten(held, name if free else key, text) for key, held in value.items()}
     return value
 
 
@@ -222,22 +259,20 @@ def _written(task: Task, finding: Finding) -> str:
     return task.parts[finding.part].text[finding.start : finding.end] if finding.part < len(task.parts) else ""
 
 
-def _runs_on(task: Task, finding: Finding, text: str, findings: Sequence[Finding]) -> bool:
-    """Whether a finding is but one end of a value that runs from its part into another one."""
-    at_end = finding.end == len(task.parts[finding.part].text)
-    if finding.start and not at_end:
-        return False
+def _runs_on(task: Task, finding: Finding, text: str, alike: Sequence[Finding]) -> bool:
+    """Whether a finding is but one end of a value that runs from its part into another one. `alike`: all findings of that value."""
+
+    def ends(one: Finding) -> bool:
+        return one.end == len(task.parts[one.part].text)
+
     return any(
-        other.digest == finding.digest
-        and other.rule == finding.rule
-        and ((at_end and other.part > finding.part and other.start == 0) or (finding.start == 0 and _ends(task, other, finding)))
+        (
+            (other.part > finding.part and ends(finding) and other.start == 0)
+            or (other.part < finding.part and finding.start == 0 and ends(other))
+        )
         and _essence(_written(task, other)) != _essence(text)
-        for other in findings
+        for other in alike
     )
-
-
-def _ends(task: Task, other: Finding, finding: Finding) -> bool:
-    return other.part < finding.part and other.end == len(task.parts[other.part].text)
 
 
 def _essence(text: str) -> str:

@@ -7,21 +7,28 @@ holds a sign which JSON escapes. The task is classified again afterwards, so wha
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import ahocorasick
 import msgspec
-import re2
+import numpy as np
+import numpy.typing as npt
 
 from classifiers.sensitivity.engine import mask as shown_form
 from router.exchange import JsonObject
 from router.ports import Masks
+from router.stages.classify import LONG_TEXT
 from routing_rules.task import Task
 from routing_rules.vocabulary import Finding
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,63}_[0-9]{1,9}\]")
 """What a placeholder looks like: `[EMAIL_ADDRESS_1]`. Only those that a session has given out stand for a value."""
+
+MOST_VALUES = 2_000
+"""Values of one request that are masked; what a session may hold is limited alike."""
 
 LITERAL = "TEXT"
 """The kind of a placeholder that stands for a text which only looks like one."""
@@ -46,10 +53,13 @@ _SHORTEST_NUMBER = 6  # digits; no kind of value that may be masked is shorter
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*')
 _NOT_ESSENTIAL = re.compile(r"[\W_]+")
-_MOST_MEMORY = 256 * 1024 * 1024
+_SEPARATORS = np.frombuffer(b" .-", dtype=np.uint8)
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+T = TypeVar("T")
 
 
 class Value(NamedTuple):
@@ -75,8 +85,8 @@ async def mask(
     Raises Unavailable(`store_unavailable`) where the session's mapping cannot be reached, Refused(`session_ended`).
     """
     content, fixed = texts_of(body)
-    found = maskable(task, findings, wanted, fixed)
-    found |= otherwise_written(found, content, fixed)
+    work = _aside if sum(map(len, content)) >= LONG_TEXT else _here
+    found = await work(_found, task, findings, wanted, content, fixed)
     known = await masks.assign(app, session_id, tuple(found))
     alike = lookalikes(content, known)
     if alike:
@@ -86,7 +96,23 @@ async def mask(
         if value.text in known:
             counts[name] = counts.get(name, 0) + 1
     replaced = {text: placeholder for text, placeholder in known.items() if text not in fixed}
-    return Masked(masked(body, replaced), {placeholder: text for text, placeholder in known.items()}, counts)
+    return Masked(await work(masked, body, replaced), {placeholder: text for text, placeholder in known.items()}, counts)
+
+
+async def _here(work: Callable[..., T], *given: Any) -> T:
+    return work(*given)
+
+
+async def _aside(work: Callable[..., T], *given: Any) -> T:
+    """In a thread, so that other requests get their turn meanwhile."""
+    return await asyncio.to_thread(work, *given)
+
+
+def _found(
+    task: Task, findings: Sequence[Finding], wanted: Collection[str], content: Sequence[str], fixed: str
+) -> dict[Value, str]:
+    found = maskable(task, findings, wanted, fixed)
+    return found | otherwise_written(found, content, fixed)
 
 
 def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], fixed: str) -> dict[Value, str]:
@@ -102,6 +128,8 @@ def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], f
     texts: set[str] = set()
     for finding in named:
         text = _written(task, finding)
+        if len(values) >= MOST_VALUES:
+            break
         if not text or text in texts or _UNSAFE.search(text) or text in fixed:
             continue
         if shown_form(text, secret=finding.category == "credentials") != finding.masked:
@@ -117,23 +145,36 @@ def otherwise_written(found: Mapping[Value, str], content: Sequence[str], fixed:
     around such a place may tell a detector what it is."""
     if not found:
         return {}
-    known = {_essence(value.text): (value.label, name) for value, name in found.items()}
-    options = re2.Options()
-    options.max_mem, options.case_sensitive = _MOST_MEMORY, False
-    ways = re2.compile("|".join(sorted({_any_way(value.text) for value in found}, key=len, reverse=True)).encode(), options)
+    exact = {value.text.lower() for value in found if "@" in value.text}
+    forms = _automaton({_squeezed(value.text)[0]: (value.label, name) for value, name in found.items()})
     values: dict[Value, str] = {}
     for held in content:
-        for match in ways.finditer(held.encode("utf-8", "replace")):
-            text = match[0].decode()
-            label, name = known.get(_essence(text), ("", ""))
-            if label and text not in fixed and Value(label, text) not in found:
+        squeezed, places = _squeezed(held)
+        data = held.encode("utf-8", "replace")
+        for end, (length, (label, name)) in forms.iter(squeezed):
+            span = places[end + 1 - length : end + 1]
+            text = data[span[0] : span[-1] + 1].decode("utf-8", "replace")
+            alike = text.lower() in exact if "@" in text else bool((span[1:] - span[:-1] <= 2).all())
+            if alike and text not in fixed and Value(label, text) not in found:
                 values[Value(label, text)] = name
     return values
 
 
-def _any_way(text: str) -> str:
-    """A pattern for a value in any case; for one of letters and digits alone, with any separators of a kind that people write."""
-    return re2.escape(text) if "@" in text else r"[ .\-]?".join(_essence(text))
+def _squeezed(text: str) -> tuple[str, npt.NDArray[np.intp]]:
+    """A text without the separators that people write within values, in small letters, a character for each byte; and where in its
+    bytes each of them stands."""
+    data = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
+    places = np.flatnonzero(~np.isin(data, _SEPARATORS))
+    return data[places].tobytes().lower().decode("latin-1"), places
+
+
+def _automaton(words: Mapping[str, Any]) -> Any:
+    """Finds all words at once: however many there are, a text is read once. Gives (index of the last sign, (length, payload))."""
+    automaton = ahocorasick.Automaton()
+    for word, payload in words.items():
+        automaton.add_word(word, (len(word), payload))
+    automaton.make_automaton()
+    return automaton
 
 
 def label_of(kind: str) -> str:
@@ -207,11 +248,7 @@ class _Replacing:
     """Replaces values in texts, also where a text is JSON and its notation writes them another way."""
 
     def __init__(self, placeholders: Mapping[str, str]) -> None:
-        self._placeholders = {text.encode(): placeholder.encode() for text, placeholder in placeholders.items()}
-        options = re2.Options()
-        options.max_mem = _MOST_MEMORY
-        longest_first = sorted(self._placeholders, key=len, reverse=True)
-        self._values = re2.compile(b"|".join(map(re2.escape, longest_first)), options)
+        self._values = _automaton(placeholders)
 
     def text(self, text: str) -> str:
         """The text without the values. Each place is replaced once: a placeholder may be a text that somebody wrote, too."""
@@ -227,14 +264,14 @@ class _Replacing:
         return "".join((*pieces, self._plain(text[after:])))
 
     def _plain(self, text: str) -> str:
-        data = text.encode("utf-8", "surrogatepass")
-        pieces: list[bytes] = []
+        found = sorted((end + 1 - length, -length, placeholder) for end, (length, placeholder) in self._values.iter(text))
+        pieces: list[str] = []
         after = 0
-        for match in self._values.finditer(data):
-            start, end = match.span()
-            pieces += (data[after:start], self._placeholders[data[start:end]])
-            after = end
-        return text if not pieces else b"".join((*pieces, data[after:])).decode("utf-8", "surrogatepass")
+        for start, length, placeholder in found:  # from left to right, of those that begin alike the longest
+            if start >= after:
+                pieces += (text[after:start], placeholder)
+                after = start - length
+        return text if not pieces else "".join((*pieces, text[after:]))
 
     def _token(self, token: str) -> str:
         """What JSON writes another way: a text with escapes, and a number, which becomes a text where it is a value."""

@@ -26,7 +26,7 @@ from routing_rules.vocabulary import Finding, ScanState
 
 _MOST_CANDIDATES = 10_000
 _MOST_KNOWN = 8_000
-_CONTEXT = 150  # characters of the part before that can say what a value is; no detector looks further back
+_CONTEXT = 200  # characters of the part before that can say what a value is; no detector looks further back
 _DOCUMENTED = frozenset(
     {
         "078051120", "219099999", "123456789", "gb82west12345698765432", "de89370400440532013000", "gb29nwbk60161331926819",

@@ -132,7 +132,7 @@ def undisguised(text: str, data: bytes) -> tuple[list[Replaced], bool]:
 
 def most_pieces(size: int) -> int:
     """How many spans of a text of so many bytes may be replaced: more than any writing has, fewer than would take long."""
-    return max(20_000, size // 16)
+    return max(20_000, size // 24)
 
 
 @lru_cache(maxsize=20_000)

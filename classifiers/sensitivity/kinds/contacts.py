@@ -27,9 +27,16 @@ def _american(value: str) -> bool:
     return not fictitious_us_telephone(value) and _dialled_in_america(value)
 
 
+def _international(value: str) -> bool:
+    return _dialled_anywhere(_without_extension(value))
+
+
+def _without_extension(value: str) -> str:
+    return value.partition("x")[0].removesuffix(" e").removesuffix("e")
+
+
 def _worded(value: str) -> bool:
-    value = value.partition("x")[0]  # without an extension
-    digits = digits_of(value)
+    digits = digits_of(_without_extension(value))
     return 7 <= len(digits) <= 15 and len(set(digits)) > 2 and not fictitious_us_telephone(value)
 
 
@@ -39,6 +46,7 @@ def _national(value: str) -> bool:
 
 
 _dialled_in_america: Check = telephone("US")
+_dialled_anywhere: Check = telephone(None)
 
 RULES = (
     Rule(
@@ -69,10 +77,10 @@ RULES = (
         id="contacts.telephone_international",
         category="pii",
         kind="phone_number",
-        pattern=r"\+\d{1,3}[ .\-/]{0,2}(?:\(\d{1,5}\))?(?:[ .\-/]{0,2}\(?\d+\)?){1,7}\b",
+        pattern=r"\+\d{1,3}[ .\-/]{0,2}(?:\(\d{1,5}\))?(?:[ .\-/]{0,2}\(?\d+\)?){1,7}(?: ?(?:x|ext\.?) ?\d{1,6})?\b",
         trigger=r"\+\d{1,3}[ .\-/(]{0,2}\d",
         keywords=("+",),
-        check=telephone(None),
+        check=_international,
         score=0.9,
         specific=1,
     ),
@@ -80,7 +88,7 @@ RULES = (
         id="contacts.telephone_american",
         category="pii",
         kind="phone_number",
-        pattern=r"(?:^|[^\d.\-])((?:1[ .\-])?(?:\([2-9]\d{2}\)[ \-.]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?)\b",
+        pattern=r"(?:^|^ |[^\d] |[^\d.\- ])((?:1[ .\-])?(?:\([2-9]\d{2}\)[ \-.]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?)\b",
         trigger=r"\d{3}\)?[ .\-]?\d{3}[ .\-]\d{4}",
         check=_american,
         score=0.8,
@@ -96,6 +104,17 @@ RULES = (
         context=TELEPHONE_WORDS,
         before=30,
         after=0,
+        score=0.75,
+        specific=0,
+    ),
+    Rule(
+        id="contacts.telephone_labelled",
+        category="pii",
+        kind="phone_number",
+        pattern=r"(?i)(?:^|[^\w.\-+])(\(?\d(?:[ .\-/()]{0,2}\d){6,14}(?: ?x ?\d{1,6})?) \(?(?:office|fax|mobile|cell|desk|work|home|direct)\b",
+        trigger=r"(?i)\d \(?(?:office|fax|mobile|cell|desk|work|home|direct)",
+        keywords=("office", "fax", "mobile", "cell", "desk", "work", "home", "direct"),
+        check=_worded,
         score=0.75,
         specific=0,
     ),

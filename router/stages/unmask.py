@@ -108,7 +108,7 @@ class StreamPlaceholders:
         for choice in choices:
             if type(choice) is not dict:
                 continue
-            index = choice.get("index", 0)
+            index = _sure(choice.get("index", 0))
             last = bool(choice.get("finish_reason"))
             delta = self._delta((index,), choice.get("delta"), raw, frame, last)
             if last:
@@ -140,9 +140,9 @@ class StreamPlaceholders:
         kind = event.get("type") if type(event) is dict else None
         if type(kind) is not str:
             return [raw]
-        delta, item = event.get("delta"), event.get("output_index")
+        delta, item = event.get("delta"), _sure(event.get("output_index"))
         if kind.endswith(".delta") and type(delta) is str:
-            path = (kind, item, *(event.get(name) for name in ("item_id", "content_index", "summary_index")))
+            path = (kind, *(_sure(event.get(name)) for name in ("output_index", "item_id", "content_index", "summary_index")))
             frame = {name: value for name, value in event.items() if name not in ("delta", "logprobs", "obfuscation")}
             text = self._fragment(path, delta, raw, frame)
             return [raw] if text == delta and not self._added else [self._renumbered(raw, {**event, "delta": text})]
@@ -181,6 +181,11 @@ def _named(raw: bytes, event: JsonObject) -> bytes:
     return sse.event(_encode(event), kind if named else None)
 
 
+def _sure(value: Any) -> str | int | None:
+    """A name or a number of a place; a provider may write anything there."""
+    return value if type(value) is str or type(value) is int else None
+
+
 def _place(held: Any, at: int) -> int:
     """Which element of a list goes on here: fragments of parallel calls say so by their index."""
     index = held.get("index") if type(held) is dict else None
@@ -190,5 +195,5 @@ def _place(held: Any, at: int) -> int:
 def _nested(path: Path, text: str) -> Any:
     value: Any = text
     for step in reversed(path):
-        value = {step: value} if type(step) is str else [{"index": step, **value}]
+        value = {step: value} if type(step) is str else [{"index": step, **value} if type(value) is dict else value]
     return value

@@ -15,7 +15,7 @@ from classifiers.ask.intent import intent
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.code_names import Names
-from classifiers.sensitivity.combine import Level, level
+from classifiers.sensitivity.combine import Evidence, Level, evidence, level
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.injection import Injections
 from classifiers.sensitivity.kinds.gitleaks import rules_from
@@ -97,6 +97,15 @@ class Assessor:
             scanned_bytes=scanned,
             versions={**self._model_versions, "detectors": detectors},
         )
+
+    def explain(
+        self, task: Task, capabilities: Sequence[frozenset[Capability] | None]
+    ) -> tuple[Task, Assessment, list[Evidence]]:
+        """The task as it was read, its assessment, and every reason that bears on its level. Not for the hot path."""
+        task = readable(task)
+        result = self.assess(task, capabilities)
+        _, state, _, _ = self._scan(task)
+        return task, result, evidence(self._policy, result.findings, self._topics.score(task.parts), task.parts, state)
 
     # Each of these is a border that no failure may cross: what was not classified must be treated as the worst, not dropped.
 

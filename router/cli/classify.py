@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 
 from router.cli.data import CLASSIFYING_KEY, rules_for
 from router.exchange import JsonObject
+from router.secret_key import read_secret
 from router.settings import load_settings
 from routing_rules.rules import RuleSet
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
@@ -19,14 +21,21 @@ from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 @click.option(
     "--jsonl", is_flag=True, help='One JSON object a line: {"text"}, {"messages"} or a request body, with an optional "id".'
 )
-def classify(jsonl: bool) -> None:
+@click.option(
+    "--explain", is_flag=True, help="Draw each text with its findings marked and masked, and say why it counts as it does."
+)
+def classify(jsonl: bool, explain: bool) -> None:
     """Assess what stands on standard input: plain text, or with --jsonl one request a line; one JSON line each."""
     from classifiers.assess import Assessor
 
-    rules = rules_for(load_settings())
-    assessor = Assessor(rules.sensitivity, CLASSIFYING_KEY)
+    settings = load_settings()
+    rules = rules_for(settings)
+    # Names that are listed as keyed hashes are found only under the key of the installation.
+    key = read_secret(settings) if rules.sensitivity.code_names else CLASSIFYING_KEY
+    assessor = Assessor(rules.sensitivity, key)
+    answer = _draw if explain else _tell
     if not jsonl:
-        _say(assessed(assessor, rules, {"text": sys.stdin.read()}))
+        answer(assessor, rules, {"text": sys.stdin.read()})
         return
     for number, line in enumerate(sys.stdin.buffer, 1):
         if line.strip():
@@ -34,9 +43,23 @@ def classify(jsonl: bool) -> None:
                 given = msgspec.json.decode(line)
                 if not isinstance(given, dict):
                     raise ValueError("an object was expected")
-                _say(assessed(assessor, rules, given))
+                answer(assessor, rules, given)
             except (msgspec.DecodeError, ValueError) as error:
                 raise click.ClickException(f"line {number}: {error}") from None
+
+
+def _tell(assessor: Any, rules: RuleSet, given: JsonObject) -> None:
+    _say(assessed(assessor, rules, given))
+
+
+def _draw(assessor: Any, rules: RuleSet, given: JsonObject) -> None:
+    from router.cli.drawing import drawn
+    from routing_rules.entitlements import capabilities_of
+
+    task = task_of(given, rules)
+    read, result, reasons = assessor.explain(task, [capabilities_of(rules, ask) for ask in task.tools])
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    click.echo(drawn(read, result, reasons, rules.sensitivity, colours=colours))
 
 
 def assessed(assessor: Any, rules: RuleSet, given: JsonObject) -> JsonObject:

@@ -23,6 +23,10 @@ def _spelled_address(value: str) -> bool:
     return mail_address(_DOT.sub(".", _AT.sub("@", value)))
 
 
+def _said_address(value: str) -> bool:
+    return mail_address(value.lower().replace(" dot ", ".").replace(" at ", "@"))
+
+
 def _american(value: str) -> bool:
     return not fictitious_us_telephone(value) and _dialled_in_america(value)
 
@@ -71,6 +75,20 @@ RULES = (
         keywords=("[at]", "(at)", "{at}"),
         check=_spelled_address,
         score=0.85,
+        specific=1,
+    ),
+    Rule(
+        id="contacts.email_said",
+        category="pii",
+        kind="email_address",
+        pattern=r"(?i)\b[a-z0-9][a-z0-9._+\-]*(?: dot [a-z0-9_\-]+)* at [a-z0-9\-]+(?: dot [a-z0-9\-]+)* dot [a-z]{2,10}\b",
+        trigger=r"(?i) at [a-z0-9\-]+ dot [a-z]",
+        keywords=(" dot ",),
+        check=_said_address,
+        context=("mail", "email", "e-mail", "reach", "contact", "write", "address", "message"),
+        before=40,
+        after=0,
+        score=0.75,
         specific=1,
     ),
     Rule(

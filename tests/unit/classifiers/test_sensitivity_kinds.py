@@ -45,6 +45,7 @@ PERSONS = [
     ("email_address", "maria.keller@" + "kundenwerk.de", "Please write to {} today"),
     ("email_address", "obrien+orders" + "@" + "mail.shop-of-things.co.uk", "cc {}"),
     ("email_address", "jürgen@" + "müller-bau.de", "Schreib an {}, bitte"),
+    ("email_address", "john.doe AT " + "gmail DOT com", "email me: {}"),
     ("phone_number", "+49 30 " + "23125 4678", "Reach her at {}."),
     ("phone_number", "+1 (212) " + "736-5934", "Dial {} now"),
     ("phone_number", "(212) " + "736-5934", "The desk has {}"),

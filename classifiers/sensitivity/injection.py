@@ -25,7 +25,6 @@ CATEGORY = "injection"
 CERTAIN = 0.5
 """From this score on a finding counts as one; quoted by a user it is told with a lower score."""
 
-_READ_ONLY = frozenset({Provenance.TOOL_RESULT, Provenance.ATTACHMENT})
 _QUOTED = 0.45  # of the score: a user who quotes such a text mostly wants to talk about it
 _NEAR = 400  # characters between signs that belong together
 _HIDDEN_BONUS = 0.3
@@ -35,7 +34,6 @@ _MOST_KNOWN = 4_096
 _LONGEST_EXCERPT = 80
 
 _QUOTES = re.compile(r"```.*?(?:```|\Z)|^>[^\n]*(?:\n>[^\n]*)*|\"\"\".*?(?:\"\"\"|\Z)|<(document|email|page|file)\b.*?(?:</\1>|\Z)", re.DOTALL | re.MULTILINE)  # fmt: skip
-_QUOTE_MARKS = ("```", ">", '"""')
 
 _INVISIBLE = re.compile(
     "(?P<tags>[\U000e0020-\U000e007e]{4,})|(?P<selectors>[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,})"
@@ -75,14 +73,18 @@ class Injections:
     def findings(self, parts: Sequence[Part]) -> tuple[Finding, ...]:
         """The findings in all parts that were only to be read, and in what users quote. Places are those in the part's text."""
         found: list[Finding] = []
-        for number, part in enumerate(parts):
-            text = part.text
-            if part.provenance in _READ_ONLY:
-                if text:
-                    found += [_at(finding, number, 0, 1.0) for finding in self._in(text)]
-            elif part.provenance is Provenance.USER and any(mark in text for mark in _QUOTE_MARKS):
-                for quote in _QUOTES.finditer(text):
-                    found += [_at(finding, number, quote.start(), _QUOTED) for finding in self._in(quote[0])]
+        for number, part in enumerate(parts):  # most parts are known and hold nothing: each must cost next to nothing
+            text, provenance = part.text, part.provenance
+            if provenance is Provenance.USER:
+                if "```" in text or "\n>" in text or '"""' in text or "<" in text or text[:1] == ">":
+                    for quote in _QUOTES.finditer(text):
+                        found += [_at(finding, number, quote.start(), _QUOTED) for finding in self._in(quote[0])]
+            elif text and (provenance is Provenance.TOOL_RESULT or provenance is Provenance.ATTACHMENT):
+                known = self._known.get((hash(text), len(text)))
+                if known is None:
+                    known = self._in(text)
+                if known:
+                    found += [_at(finding, number, 0, 1.0) for finding in known]
         return tuple(found)
 
     def _in(self, text: str) -> tuple[Finding, ...]:

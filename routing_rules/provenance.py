@@ -1,0 +1,368 @@
+"""Where the destinations of a tool call come from: the user's own words, an allow-list, earlier results, or nowhere but the model (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from routing_rules.task import Part, Provenance, Role
+from routing_rules.vocabulary import Capability, Ordered
+
+MOST_USER_CHARACTERS = 200_000
+"""Of the user's turns, the newest first; what lies before vouches for nothing."""
+MOST_JSON_CHARACTERS = 1_000_000
+"""Of one result, and of all results of a conversation together. A longer result vouches for nothing."""
+MOST_YAML_CHARACTERS = 8_000
+"""The same for results that are no JSON: reading YAML takes a hundred times as long."""
+MOST_LEAVES = 50_000
+MOST_DEPTH = 64
+LONGEST_VALUE = 512
+"""Characters of a destination. A longer one is no address, and nothing vouches for it."""
+MOST_VALUES = 200
+"""Values of one destination argument."""
+_MOST_TRIES = 64
+"""Places of the user's words at which a value may stand inside another word before the search is given up."""
+
+_JOINED_BEFORE = frozenset("@._-+/\\%&#~$")
+_JOINED_AFTER = frozenset("@_-+/\\%&#~$=")
+_JOINED_BEFORE_MORE = frozenset(".:?!")  # end a sentence, or go on within a value
+_SCHEMES = ("https://", "http://", "mailto:")
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_IBAN = 15
+
+
+class Source(Ordered):
+    """What vouches for a value, the best first."""
+
+    USER = "user"  # whole words of a user turn
+    LISTED = "listed"  # an allow-list
+    LEAF = "leaf"  # one whole scalar of an earlier result, of a tool that is ours
+    EXTERNAL_LEAF = "external_leaf"  # the same, of a tool that reads the outside world only
+    MODEL = "model"  # nothing
+
+
+ACTS = frozenset(Capability) - {
+    Capability.PURE,
+    Capability.READS_PRIVATE,
+    Capability.READS_RESTRICTED,
+    Capability.READS_UNTRUSTED,
+    Capability.HUMAN_HANDOFF,
+}
+"""What changes something, or carries something out of the house."""
+
+
+def acts_of(capabilities: frozenset[Capability]) -> frozenset[Capability]:
+    """The acts among capabilities. The way out that a look at the outside world takes is not one: nobody is told anything by it,
+    and what it can give away is judged by the combination with private data."""
+    acts = capabilities & ACTS
+    return frozenset() if acts == {Capability.EGRESS} and Capability.READS_UNTRUSTED in capabilities else acts
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What vouches for one destination of a call: the argument's name and the source, never the value."""
+
+    argument: str
+    source: Source
+    url: bool = False
+
+
+def vouches(source: Source, capabilities: frozenset[Capability]) -> bool:
+    """Whether a value from this source may be a destination of a call that can do this.
+
+    What an earlier result says is never enough to spend or to administer; what the outside world says is enough only to read.
+    """
+    if capabilities & {Capability.SPENDS_MONEY, Capability.ADMIN_PRIVILEGE}:
+        return source <= Source.LISTED
+    return source <= (Source.LEAF if acts_of(capabilities) else Source.EXTERNAL_LEAF)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One tool result of a conversation. `external`: its tool reads the outside world and nothing of ours."""
+
+    text: str
+    external: bool = False
+
+    def __repr__(self) -> str:
+        return f"Result({len(self.text)} characters, external={self.external})"
+
+
+class Sources:
+    """What a conversation vouches for. Values are looked up as wholes; nothing is ever found inside a longer text of a result."""
+
+    def __init__(self, user_turns: Iterable[str], allow_list: Iterable[str] = (), results: Iterable[Result] = ()) -> None:
+        """`user_turns` from the oldest to the newest. An entry of `allow_list` is a value, `@domain` for every address of a
+        domain, or a URL that ends in `/` for everything below it. `results` are those of calls that were issued here."""
+        self._said = _plain("\n".join(_newest(list(user_turns))))
+        entries = [entry for entry in allow_list if entry.strip()]
+        self._domains = frozenset(entry[1:].casefold() for entry in entries if entry.startswith("@") and len(entry) > 1)
+        self._below = tuple(entry for entry in entries if entry.endswith("/") and "://" in entry)
+        self._listed = frozenset(_plain(entry) for entry in entries if not entry.startswith("@"))
+        self._results = tuple(results)
+        self._leaves: tuple[frozenset[str], frozenset[str]] | None = None
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[Part], allow_list: Iterable[str] = (), issued: Mapping[str, bool] | None = None) -> Sources:
+        """The same from the parts of a task. `issued` holds the ids of calls that were issued here, and whether their tool is
+        external; the result of any other call vouches for nothing, nor do attachments."""
+        turns: list[str] = []
+        results: list[Result] = []
+        for part in parts:
+            if part.provenance is Provenance.USER and part.role is Role.USER:
+                turns.append(part.text)
+            elif part.provenance is Provenance.TOOL_RESULT and part.call_id is not None and issued:
+                external = issued.get(part.call_id)
+                if external is not None:
+                    results.append(Result(part.text, external))
+        return cls(turns, allow_list, results)
+
+    def __repr__(self) -> str:
+        return f"Sources({len(self._said)} characters said, {len(self._listed)} listed, {len(self._results)} results)"
+
+    def of(self, value: str) -> Source:
+        """What vouches for a value; several values in one text, parted by commas or semicolons, have the source of the worst."""
+        found = self._of_whole(value)
+        if found is Source.MODEL and len(value) <= LONGEST_VALUE and ("," in value or ";" in value):
+            several = [each.strip() for each in value.replace(";", ",").split(",") if each.strip()]
+            if several:
+                return max(map(self._of_whole, several))
+        return found
+
+    def _of_whole(self, value: str) -> Source:
+        if not value.strip() or len(value) > LONGEST_VALUE or not value.isprintable():
+            return Source.MODEL
+        plain = _plain(value)
+        if any(_stands_in(self._said, form) for form in _forms(plain)):
+            return Source.USER
+        if plain in self._listed or _domain(value) in self._domains or any(_is_below(value, entry) for entry in self._below):
+            return Source.LISTED
+        if self._leaves is None:
+            self._leaves = _leaves_of(self._results)
+        own, external = self._leaves
+        if value in own:
+            return Source.LEAF
+        return Source.EXTERNAL_LEAF if value in external else Source.MODEL
+
+
+def origins(
+    arguments: Any, destinations: Iterable[str], sources: Sources, capabilities: frozenset[Capability]
+) -> tuple[Origin, ...]:
+    """What vouches for each destination of a call. For a call that only reads, any argument that holds a URL is one too.
+
+    `arguments` is the decoded JSON of the call. Values that cannot all be looked at count as the model's.
+    """
+    if not isinstance(arguments, dict):
+        return ()
+    named = frozenset(destinations)
+    reads_only = capabilities & ACTS <= {Capability.EGRESS} and not capabilities <= ACTS
+    found: list[Origin] = []
+    for name, given in arguments.items():
+        if name in named:
+            found += (Origin(name, source, url) for source, url in _each(given, sources))
+        elif reads_only:
+            found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
+    return tuple(found)
+
+
+def _each(given: Any, sources: Sources) -> Iterator[tuple[Source, bool]]:
+    """Source of every scalar below a value, and whether it is a URL."""
+    if given in _NOTHING:
+        return
+    count = 0
+    for leaf, _ in walk(given):
+        count += 1
+        if leaf is _TOO_DEEP or count > MOST_VALUES:
+            yield Source.MODEL, True
+            return
+        text = as_text(leaf)
+        if text:
+            yield sources.of(text), _is_url(text)
+
+
+def _is_url(text: str) -> bool:
+    start = text.lstrip()[:8].casefold()
+    return "://" in text or start.startswith(("www.", "//", "mailto:", "data:"))
+
+
+_TOO_DEEP: Any = object()
+
+
+def walk(value: Any) -> Iterator[tuple[Any, int]]:
+    """Every scalar below a decoded JSON value with its depth, without recursion; ends in a mark that is no text beyond MOST_DEPTH."""
+    waiting = [(value, 0)]
+    while waiting:
+        each, depth = waiting.pop()
+        if isinstance(each, dict | list | tuple):
+            if depth >= MOST_DEPTH:
+                yield _TOO_DEEP, depth
+                return
+            waiting += ((below, depth + 1) for below in (each.values() if isinstance(each, dict) else each))
+        else:
+            yield each, depth
+
+
+def as_text(leaf: Any) -> str:
+    """A scalar as it would be written; empty for what names nothing: truth values, null, and a number of absurd length."""
+    if isinstance(leaf, str):
+        return leaf
+    if isinstance(leaf, bool) or not isinstance(leaf, int | float) or abs(leaf) > 10**40:
+        return ""
+    return str(leaf)
+
+
+def _newest(turns: list[str]) -> list[str]:
+    left = MOST_USER_CHARACTERS
+    kept: list[str] = []
+    for turn in reversed(turns):
+        if left <= 0:
+            break
+        kept.append(turn[:left])
+        left -= len(turn)
+    return kept[::-1]
+
+
+def _plain(text: str) -> str:
+    """A text without regard to case and without the schemes that people leave out."""
+    text = text.casefold()
+    for scheme in _SCHEMES:
+        text = text.replace(scheme, "")
+    return text
+
+
+def _forms(plain: str) -> tuple[str, ...]:
+    """How people write a value: as it is, without the stroke at its end, and an account number in groups of four."""
+    plain = plain.strip()
+    short = plain.rstrip("/")
+    if not short:
+        return ()
+    if len(short) >= _IBAN and short.isascii() and short.isalnum() and short[:2].isalpha() and short[2:4].isdigit():
+        return (short, " ".join(short[start : start + 4] for start in range(0, len(short), 4)))
+    return (short,)
+
+
+def _stands_in(said: str, form: str) -> bool:
+    """Whether a value stands among the user's words as a whole, not inside a longer one."""
+    start = 0
+    for _ in range(_MOST_TRIES):
+        start = said.find(form, start)
+        if start < 0:
+            return False
+        end = start + len(form)
+        if not _joins_before(said, start) and not _joins_after(said, end):
+            return True
+        start = end
+    return False
+
+
+def _joins_before(said: str, start: int) -> bool:
+    return start > 0 and (said[start - 1].isalnum() or said[start - 1] in _JOINED_BEFORE)
+
+
+def _joins_after(said: str, end: int) -> bool:
+    if said[end : end + 1] == "/":
+        end += 1
+    after = said[end : end + 1]
+    if after in _JOINED_BEFORE_MORE and after:
+        after = said[end + 1 : end + 2]
+    return bool(after) and (after.isalnum() or after in _JOINED_AFTER)
+
+
+def _domain(value: str) -> str | None:
+    """The domain of an address in its plain form, None for anything else."""
+    name, at, domain = value.rpartition("@")
+    plain = at and name and "@" not in name and not any(sign in value for sign in " \t,;<>()[]\\\"':/")
+    return domain.casefold() if plain else None
+
+
+def _is_below(value: str, entry: str) -> bool:
+    """Whether a URL lies below an allowed one, and has nothing in it that is read differently by different programs."""
+    lowered = value.casefold()
+    return value.startswith(entry) and not any(sign in lowered for sign in ("..", "\\", "%2e", "%2f", "%5c", " "))
+
+
+def _leaves_of(results: Iterable[Result]) -> tuple[frozenset[str], frozenset[str]]:
+    """The whole scalar leaves of results that parse strictly: of tools that are ours, and of external ones."""
+    own: set[str] = set()
+    external: set[str] = set()
+    json_left, yaml_left = MOST_JSON_CHARACTERS, MOST_YAML_CHARACTERS
+    for result in results:
+        if len(result.text) > json_left:
+            continue
+        json_left -= len(result.text)
+        into = external if result.external else own
+        found = _json_leaves(result.text)
+        if found is None and len(result.text) <= yaml_left:
+            yaml_left -= len(result.text)
+            found = _yaml_leaves(result.text)
+        if found is not None and len(into) + len(found) <= MOST_LEAVES:
+            into |= found
+    return frozenset(own), frozenset(external)
+
+
+def _json_leaves(text: str) -> set[str] | None:
+    """None where the text is no JSON. A single scalar has no structure that could part it from an attacker's words."""
+    try:
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    found: set[str] = set()
+    if isinstance(value, dict | list):
+        for leaf, _ in walk(value):
+            if leaf is _TOO_DEEP:
+                return set()
+            written = as_text(leaf)
+            if _may_be_named(written):
+                found.add(written)
+    return found
+
+
+def _yaml_leaves(text: str) -> set[str] | None:
+    """None where the text is no YAML mapping or list in one document without tags, anchors and aliases."""
+    found: set[str] = set()
+    depth = documents = 0
+    is_key: list[Literal["key", "value"] | None] = []  # per open container: what comes next in a mapping, None in a list
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
+                return None
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    return None
+            elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+                depth -= 1
+                is_key.pop()
+            elif isinstance(event, MappingStartEvent | SequenceStartEvent | ScalarEvent):
+                if depth == 0 and isinstance(event, ScalarEvent):
+                    return None
+                if event.ctag is not None and str(event.ctag) not in ("", "!"):
+                    return None
+                place = is_key[-1] if is_key else None
+                if place is not None:
+                    is_key[-1] = "value" if place == "key" else "key"
+                if isinstance(event, ScalarEvent):
+                    if place != "key" and _may_be_named(event.value):
+                        found.add(event.value)
+                    continue
+                depth += 1
+                if depth > MOST_DEPTH:
+                    return None
+                is_key.append("key" if isinstance(event, MappingStartEvent) else None)
+    except Exception:  # whatever a parser that is not ours makes of hostile text, it vouches for nothing
+        return None
+    return found
+
+
+def _may_be_named(leaf: str) -> bool:
+    return 0 < len(leaf) <= LONGEST_VALUE and leaf.isprintable() and not leaf.isspace()

@@ -1,0 +1,230 @@
+"""Where the destinations of a call come from."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from routing_rules.provenance import (
+    LONGEST_VALUE,
+    MOST_JSON_CHARACTERS,
+    MOST_YAML_CHARACTERS,
+    Origin,
+    Result,
+    Source,
+    Sources,
+    origins,
+    vouches,
+)
+from routing_rules.task import Part, Provenance, Role
+from routing_rules.vocabulary import Capability
+
+SEND = frozenset({Capability.EGRESS})
+PAY = frozenset({Capability.SPENDS_MONEY})
+FETCH = frozenset({Capability.READS_UNTRUSTED, Capability.EGRESS})
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("Mail bob@example.com.", "bob@example.com"),
+        ("Mail Bob@Example.com, please", "bob@example.com"),
+        ("to:bob@example.com", "bob@example.com"),
+        ("(see https://example.com/a)", "https://example.com/a"),
+        ("see www.example.com/ please", "https://www.example.com"),
+        ("Is https://example.com/a?b=1? there", "https://example.com/a?b=1"),
+        ("the account DE89 3704 0044 0532 0130 00!", "DE89370400440532013000"),
+        ("post it in #general", "general"),
+        ("ask Riverside View Hotel", "Riverside View Hotel"),
+        ("写信给 bob@example.com 谢谢", "bob@example.com"),
+    ],
+)
+def test_whole_words_of_a_user_turn_vouch(said: str, value: str) -> None:
+    expected = Source.MODEL if "#" in said else Source.USER
+    assert Sources([said]).of(value) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("Mail bigbob@example.com", "bob@example.com"),
+        ("Mail bob@example.com.evil.org", "bob@example.com"),
+        ("Mail bob@example.com", "example.com"),
+        ("see example.com/a", "example.com/a/b"),
+        ("see example.com", "example.com?q=secret"),
+        ("see https://example.com/a/b", "https://example.com/a"),
+        ("pay 1234", "123"),
+        ("nothing", "   "),
+        ("a" * 600, "a" * 600),
+        ("bob@example.com", "bob@example.com\n"),
+        ("bob@example.com", "bob\u200b@example.com"),
+    ],
+)
+def test_a_part_of_a_longer_word_and_what_goes_on_behind_it_do_not(said: str, value: str) -> None:
+    assert Sources([said]).of(value) is Source.MODEL
+
+
+def test_several_values_in_one_text_have_the_source_of_the_worst() -> None:
+    sources = Sources(["Mail bob@example.com"], ["ann@example.com"])
+    assert sources.of("bob@example.com, ann@example.com") is Source.LISTED
+    assert sources.of("bob@example.com; eve@example.com") is Source.MODEL
+    assert sources.of(",;,") is Source.MODEL
+
+
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        ("desk@example.org", Source.LISTED),
+        ("ANYBODY@corp.example", Source.LISTED),
+        ("https://files.example/team/a", Source.LISTED),
+        ("https://files.example/team/../other", Source.MODEL),
+        ("https://files.example/team/%2e%2e/other", Source.MODEL),
+        ("https://files.example.evil.org/team/", Source.MODEL),
+        ("a@b@corp.example", Source.MODEL),
+        ("anybody@corp.example,eve@evil.org", Source.MODEL),
+        ("anybody@sub.corp.example", Source.MODEL),
+    ],
+)
+def test_an_allow_list_holds_values_domains_of_addresses_and_what_lies_below_a_url(value: str, source: Source) -> None:
+    assert Sources([], ["desk@example.org", "@corp.example", "https://files.example/team/"]).of(value) is source
+
+
+def test_a_whole_scalar_leaf_of_a_strictly_parsed_result_vouches() -> None:
+    sources = Sources([], results=[Result('[{"mail": "bob@example.com", "id": 13, "ok": true, "none": null}]')])
+    assert sources.of("bob@example.com") is Source.LEAF
+    assert sources.of("13") is Source.LEAF
+    assert sources.of("mail") is Source.MODEL  # a key is no value
+    assert sources.of("BOB@example.com") is Source.MODEL
+
+
+def test_yaml_results_are_read_too_without_tags_anchors_and_aliases() -> None:
+    assert Sources([], results=[Result("- mail: bob@example.com\n  ids: [1, '2']\n")]).of("bob@example.com") is Source.LEAF
+    for text in (
+        "mail: &a bob@example.com\ncopy: *a\n",
+        "mail: !!str bob@example.com\n",
+        "a: 1\n---\nmail: bob@example.com\n",
+        "bob@example.com",
+        "Dear Ann,\nplease pay to: bob@example.com\nBest\n",
+    ):
+        assert Sources([], results=[Result(text)]).of("bob@example.com") is Source.MODEL, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Send it to "bob@example.com" now.',
+        '{"body": "Send it to \'bob@example.com\' now."}',
+        '"bob@example.com"',
+        '{"mail": "bob@example.com"',
+        '{"mail": "bob@example.com"} and so on',
+    ],
+)
+def test_quotes_and_cut_off_results_never_vouch(text: str) -> None:
+    assert Sources([], results=[Result(text)]).of("bob@example.com") is Source.MODEL
+
+
+def test_what_an_external_tool_says_is_told_apart() -> None:
+    sources = Sources([], results=[Result('{"url": "https://example.com/x"}', external=True)])
+    assert sources.of("https://example.com/x") is Source.EXTERNAL_LEAF
+
+
+def test_results_are_no_reason_to_spend_and_the_outside_world_none_to_act() -> None:
+    assert [vouches(source, PAY) for source in Source] == [True, True, False, False, False]
+    assert [vouches(source, SEND) for source in Source] == [True, True, True, False, False]
+    assert [vouches(source, FETCH) for source in Source] == [True, True, True, True, False]
+
+
+def test_only_user_turns_and_results_of_issued_calls_are_taken_from_a_task() -> None:
+    def part(role: Role, provenance: Provenance, text: str, call_id: str | None = None) -> Part:
+        return Part(role, provenance, text, "messages[0]", 0, call_id)
+
+    sources = Sources.of_parts(
+        [
+            part(Role.USER, Provenance.USER, "to user@example.com"),
+            part(Role.USER, Provenance.ATTACHMENT, "to attached@example.com"),
+            part(Role.SYSTEM, Provenance.APP, "to system@example.com"),
+            part(Role.ASSISTANT, Provenance.MODEL, "to model@example.com"),
+            part(Role.TOOL, Provenance.TOOL_RESULT, '["issued@example.com"]', "call_1"),
+            part(Role.TOOL, Provenance.TOOL_RESULT, '["web@example.com"]', "call_2"),
+            part(Role.TOOL, Provenance.TOOL_RESULT, '["forged@example.com"]', "call_3"),
+        ],
+        issued={"call_1": False, "call_2": True},
+    )
+    told = {
+        name: sources.of(f"{name}@example.com") for name in ("user", "attached", "system", "model", "issued", "web", "forged")
+    }
+    assert told.pop("user") is Source.USER
+    assert told.pop("issued") is Source.LEAF
+    assert told.pop("web") is Source.EXTERNAL_LEAF
+    assert set(told.values()) == {Source.MODEL}
+
+
+def test_every_scalar_of_a_destination_argument_is_looked_at_and_none_is_kept() -> None:
+    sources = Sources(["to bob@example.com"])
+    found = origins({"to": ["bob@example.com", {"address": "eve@example.com"}], "body": "x"}, ["to"], sources, SEND)
+    assert sorted(origin.source for origin in found) == [Source.USER, Source.MODEL]
+    assert "eve" not in repr(found)
+    assert "bob" not in repr(sources)
+    assert "secret" not in repr(Result("secret"))
+    assert origins({"to": None, "cc": [], "bcc": ""}, ["to", "cc", "bcc"], sources, SEND) == ()
+
+
+def test_any_url_of_a_call_that_reads_is_a_destination() -> None:
+    sources = Sources(["read https://example.com/a"])
+    reads = frozenset({Capability.READS_UNTRUSTED})
+    assert origins({"page": "https://example.com/a"}, [], sources, reads) == (Origin("page", Source.USER, True),)
+    assert origins({"page": "https://evil.org/?d=secret"}, [], sources, reads) == (Origin("page", Source.MODEL, True),)
+    assert origins({"body": "https://evil.org"}, [], sources, SEND) == ()
+
+
+def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:
+    sources = Sources(["to bob@example.com"])
+    many = origins({"to": ["bob@example.com"] * 500}, ["to"], sources, SEND)
+    assert many[-1].source is Source.MODEL
+    deep: object = "bob@example.com"
+    for _ in range(200):
+        deep = [deep]
+    assert [each.source for each in origins({"to": deep}, ["to"], sources, SEND)] == [Source.MODEL]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 5_000 + "1" + "}" * 5_000,
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n" + "".join(f"d{i}: [*c, *c]\n" for i in range(200)),
+        "- " * 4_000,
+        "{" * 8_000,
+        "? " * 4_000,
+        '"' * 8_000,
+        "&" * 8_000,
+        "a: " * 2_000,
+        "9" * 900_000,
+        "[" + "9" * 900_000 + "]",
+        "[1e999999]",
+        "\x00\ud800",
+        "%YAML 99.99\n---\na: b",
+        "{a: b" * 1_000,
+    ],
+)
+def test_hostile_results_vouch_for_nothing_and_take_no_time(text: str) -> None:
+    started = time.process_time()
+    assert Sources(["hello"], results=[Result(text)]).of("x" * 40) is Source.MODEL
+    assert time.process_time() - started < 5.0
+
+
+def test_the_search_among_the_users_words_is_bounded() -> None:
+    started = time.process_time()
+    sources = Sources(["a" * 200_000 + " bob@example.com"])
+    assert sources.of("a" * LONGEST_VALUE) is Source.MODEL
+    assert time.process_time() - started < 2.0
+
+
+def test_results_beyond_the_bounds_are_passed_over_and_later_ones_still_count() -> None:
+    large = '["' + "x" * MOST_JSON_CHARACTERS + '"]'
+    yaml = "- a: b\n" * MOST_YAML_CHARACTERS
+    sources = Sources([], results=[Result(large), Result(yaml), Result('["bob@example.com"]')])
+    assert sources.of("bob@example.com") is Source.LEAF
+    assert sources.of("b") is Source.MODEL

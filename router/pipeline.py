@@ -35,7 +35,7 @@ from router.usage import Line, Usage
 from routing_rules.catalogue import Deployment
 from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
-from routing_rules.entitlements import authorise, capabilities_of
+from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
 from routing_rules.facts import Caller, Facts
 from routing_rules.rules import AUTO_WISHES
 from routing_rules.task import Endpoint, Feature, Task
@@ -170,8 +170,11 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 )
                 decision = decide(rules, facts)
                 x.facts, x.decision = facts, decision
-                permit = permitted(decision)
-            grant = authorise(rules, facts, permit)
+                first, permit = permit, permitted(decision)
+                grant = authorise_masked(rules, (x.masking.facts, first), (facts, permit))
+                permit = with_obligations(permit, first)
+            else:
+                grant = authorise(rules, facts, permit)
             x.grant = grant
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
@@ -246,6 +249,14 @@ async def masked_as(
     assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
     leaves = after_masking(opened, task, assessment).confidentiality
     return Sent(body, task, assessment, leaves, Placeholders(placeholders) if placeholders else None), counts
+
+
+def with_obligations(permit: Permit, first: Permit) -> Permit:
+    """The permit that counts after masking, with all else that the one before it ordered; what to do when the app leaves, the last says."""
+    also = first.obligations
+    if permit.obligations & WHEN_GONE:
+        also -= WHEN_GONE
+    return msgspec.structs.replace(permit, obligations=permit.obligations | also)
 
 
 def permitted(decision: Decision) -> Permit:
@@ -540,6 +551,7 @@ class Answering:
         ).inc()
 
 
+WHEN_GONE = frozenset({Obligation.DRAIN, Obligation.CANCEL})
 UNKNOWN_WISH = "(unknown)"
 """What records hold in place of a model name that neither the catalogue nor the price map knows."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import msgspec
+
 from routing_rules.catalogue import EntitlementSet
 from routing_rules.decisions import Permit, ToolGrant, Withheld
 from routing_rules.facts import Facts
@@ -38,6 +40,17 @@ def authorise(rules: RuleSet, facts: Facts, permit: Permit) -> ToolGrant:
     if not facts.tools:
         return ToolGrant()
     return grant_within(rules, facts, permit.rule, permit.entitlement_set)
+
+
+def authorise_masked(rules: RuleSet, first: tuple[Facts, Permit], last: tuple[Facts, Permit]) -> ToolGrant:
+    """What is offered once a task was masked: what both decisions give. Tools are called with the values that were masked, so the
+    rules for these hold for tools, too."""
+    facts, permit = last
+    before = authorise(rules, *first)
+    offered = frozenset(before.granted)
+    left = msgspec.structs.replace(facts, tools=tuple(ask for ask in facts.tools if grant_key(ask) in offered))
+    grant = authorise(rules, left, permit)
+    return ToolGrant(grant.granted, (*before.withheld, *grant.withheld), before.choice_refusal or grant.choice_refusal)
 
 
 def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) -> ToolGrant:

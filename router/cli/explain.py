@@ -63,7 +63,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     from router.stages.reserve import hold_request
     from router.upstream.prices import known_models
     from routing_rules.decide import cleared
-    from routing_rules.entitlements import authorise, capabilities_of
+    from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
     from routing_rules.explain import explain as why
 
     now = utc_now()
@@ -97,8 +97,10 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     task, assessment, facts = read(body, False)
     labels, account = facts.labels, why(rules, facts)
     masking: JsonObject = {}
+    before: tuple[Facts, Permit] | None = None
     if isinstance(account.decision, Permit) and account.decision.mask:
         orders = account.decision
+        before = (facts, orders)
         left = asyncio.run(mask(_OneRequest(), app, session.id, body, task, assessment.findings, orders.mask))
         task, assessment, facts = read(left.body, True)
         account = why(rules, facts)
@@ -117,7 +119,8 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     decision = account.decision.permit if isinstance(account.decision, Hold) else account.decision
     candidates = cleared(rules, decision) if isinstance(decision, Permit) else ()
     if isinstance(decision, Permit) and candidates:
-        grant, first = authorise(rules, facts, decision), candidates[0]
+        grant = authorise_masked(rules, before, (facts, decision)) if before else authorise(rules, facts, decision)
+        first = candidates[0]
         hold = hold_request(
             request_id="explain",
             task=task,

@@ -217,6 +217,25 @@ def test_both_decisions_are_recorded_and_nothing_of_the_values(app: App) -> None
     assert EMAIL not in app.service.log.read_text()
 
 
+def test_tools_and_obligations_of_the_first_route_hold_too(tmp_path: Path) -> None:
+    strict = MASKS.replace("set: standard, budget: test,", "set: none, budget: test, obligations: [no_store],")
+    with serving() as stub:
+        with running(tmp_path / "data", rules=rule_files([deployment("plain", stub.url)], routes=strict)) as service:
+            app = App(service, stub, "strict")
+            masked = app.chat([user(f"Write to {EMAIL}")], tools=[{"type": "function", "function": TOOL}])
+            assert masked.status_code == 200, masked.text
+            assert masked.headers["x-router-tools-withheld"] == "get_weather;not_in_set"
+            assert "tools" not in stub.requests[-1].body
+            assert stub.requests[-1].body["store"] is False
+            plain = app.chat([user("Write to nobody")], tools=[{"type": "function", "function": TOOL}])
+            assert "x-router-tools-withheld" not in plain.headers
+            assert stub.requests[-1].body["tools"]
+            insists = app.chat(
+                [user(f"Write to {EMAIL}")], tools=[{"type": "function", "function": TOOL}], tool_choice="required"
+            )
+            assert (insists.status_code, insists.json()["error"]["code"]) == (403, "tool_not_entitled")
+
+
 def test_a_refusal_after_masking_records_both_decisions_too(app: App) -> None:
     refused = app.chat([user(f"My card is {CARD} and my IBAN GB33BUKB20201555555555")])
     assert refused.status_code == 403

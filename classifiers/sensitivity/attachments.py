@@ -53,10 +53,10 @@ _NOT_ASCII = bytes(range(128, 256))
 
 _XML = (".xml", ".rels", ".vml", ".html", ".htm", ".txt")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".svg", ".webp", ".wdp")
-_NO_CONTENT = ("printersettings", ".odttf", ".fntdata", "mimetype", "[content_types].xml")
+_NO_CONTENT = ("printersettings", ".odttf", ".fntdata", "mimetype", "[content_types].xml", "layout-cache", ".rdf", "thumbnail")
 _BLOCKS = frozenset({"p", "row", "tr", "si", "br", "cr", "h", "line-break", "table-row", "list-item", "comment", "property"})
 _INLINE = frozenset({"t", "delText", "instrText", "span", "a", "s", "tab", "rPh"})
-_TELLING = frozenset({"href", "descr", "title", "string-value", "value", "author", "name", "alt"})
+_TELLING = frozenset({"href", "descr", "title", "string-value", "value", "author", "alt"})
 """Attributes that hold words of the author's. The target of a link counts too, where it lies outside the file."""
 
 _LABEL_PROPERTY = re.compile(rb"MSIP_Label_([0-9A-Fa-f-]{36})_Enabled")
@@ -316,6 +316,8 @@ class _Words:
             self._into.add(" ")
 
     def data(self, data: str) -> None:
+        if data.isspace() and "\n" in data:  # only the form in which the XML was written
+            return
         self._into.add(data)
         self._wrote = self._wrote or not data.isspace()
 

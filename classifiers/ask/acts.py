@@ -1,0 +1,110 @@
+"""Which acts the user's words name outright, in any language of the thesaurus: the sure part of an ask's intent (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from classifiers.ask.features import words
+from classifiers.ask.thesaurus import Thesaurus
+from routing_rules.vocabulary import Capability, Intent
+
+MOST_CHARACTERS = 20_000
+"""Of each turn: what is longer is material, and its start and end say what is to be done with it."""
+
+_C = Capability
+_ACTS: Mapping[Capability, str] = {
+    _C.EGRESS: "send reply forward share publish invite upload submit_form",
+    _C.WRITES_STATE: "create_record update_record schedule_event reserve remind save add_to move_rename mark_status comment_on cancel"
+    " unsubscribe overwrite configure_system invite submit_form merge_commit",
+    _C.DESTRUCTIVE: "delete cancel overwrite revoke",
+    _C.EXECUTES_CODE: "execute_run build_test install restart merge_commit deploy",
+    _C.SPENDS_MONEY: "pay transfer_money buy order_goods subscribe_paid refund donate top_up",
+    _C.ADMIN_PRIVILEGE: "grant_rights revoke reset_password manage_users block_allow configure_system rotate_key deploy",
+    _C.COMPUTER_CONTROL: "click_type take_screenshot fill_in_site",
+    _C.DELEGATES_MODEL: "delegate_to_agent",
+    _C.LOADS_TOOLS: "connect_tool",
+    _C.MEMORY_PERSIST: "remember_this forget_this",
+    _C.HUMAN_HANDOFF: "bring_in_person",
+}
+_BY_CONCEPT: dict[str, frozenset[Capability]] = {
+    f"~{concept}": frozenset(capability for capability, named in _ACTS.items() if concept in named.split())
+    for named in _ACTS.values()
+    for concept in named.split()
+}
+_DELEGATES = frozenset({"~do_what_it_says"})
+
+_THINGS: Mapping[str, str] = {
+    "email": "mail inbox",
+    "calendar": "calendar meeting schedule_event",
+    "file": "file folder sheet_table document_kind",
+    "customer": "customer",
+    "payment": "invoice payment_thing bank_account pay transfer_money refund",
+    "ticket": "ticket_issue",
+    "database": "database sql_query",
+    "web": "web_page link_url news",
+    "code": "repository pull_request code_thing",
+    "message": "chat_message",
+    "contact": "contact_person",
+    "account": "user_account role_permission secret_key_thing reset_password",
+    "booking": "booking flight_train hotel_table reserve",
+    "memory": "memory_thing remember_this",
+}
+_BY_THING: dict[str, frozenset[str]] = {
+    f"~{concept}": frozenset(thing for thing, named in _THINGS.items() if concept in named.split())
+    for named in _THINGS.values()
+    for concept in named.split()
+}
+_MONEY = frozenset(
+    {"~payment_thing", "~bank_account", "~invoice", "~exchange_rate_price", "~interest_percentage", "~pay", "~subscription"}
+)
+_GIVES = frozenset({"~send", "~reserve", "~schedule_event", "~create_record", "~update_record"})
+_KEYS = frozenset({"~secret_key_thing", "~role_permission", "~reset_password"})
+_CHANGES = frozenset({"~update_record", "~create_record", "~add_to", "~delete", "~overwrite"})
+_STARTS = frozenset("please and then to also , ; : 0 . ) und bitte".split())
+_WRITE_TO = frozenset("email mail message text ping".split())
+
+
+def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
+    """The acts and things that turns of the user name. `delegates`: that others' words are to be followed."""
+    acts: set[Capability] = set()
+    things: set[str] = set()
+    delegates = False
+    for turn in turns:
+        found = words(_bounded(turn))
+        concepts = frozenset(thesaurus.sequence(found))
+        for concept in concepts:
+            acts |= _BY_CONCEPT.get(concept, frozenset())
+            things |= _BY_THING.get(concept, frozenset())
+        if concepts & _GIVES and concepts & _MONEY:
+            acts.add(_C.SPENDS_MONEY)
+        if concepts & _CHANGES and concepts & _KEYS:
+            acts.add(_C.ADMIN_PRIVILEGE)
+        if _writes_to(found):
+            acts.add(_C.EGRESS)
+        delegates |= bool(concepts & _DELEGATES)
+    if _C.SPENDS_MONEY in acts:
+        things.add("payment")
+    return Intent(frozenset(acts), frozenset(things), delegates)
+
+
+def joined(named: Intent, judged: Intent, confidence: float, sure: float) -> tuple[Intent, float]:
+    """What is named outright together with what a model judges, where it is at least `sure`; and how sure the whole is."""
+    trusted = judged if confidence >= sure else Intent()
+    both = Intent(
+        named.capabilities | trusted.capabilities, named.objects | trusted.objects, named.delegates or trusted.delegates
+    )
+    return both, max(confidence, 1.0) if named.capabilities else confidence
+
+
+def _bounded(turn: str) -> str:
+    if len(turn) <= MOST_CHARACTERS:
+        return turn
+    return f"{turn[: MOST_CHARACTERS // 2]}\n{turn[-MOST_CHARACTERS // 2 :]}"
+
+
+def _writes_to(found: list[str]) -> bool:
+    """Whether `email`, `message` and the like are verbs here: they begin an order."""
+    return found[:1] != [] and (
+        found[0] in _WRITE_TO or any(before in _STARTS and word in _WRITE_TO for before, word in pairwise(found))
+    )

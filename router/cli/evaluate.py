@@ -77,6 +77,24 @@ def masking(data: Path, as_json: bool, toml: bool) -> None:
         click.echo(msgspec.json.encode(document(marks(measured))).decode() if as_json else table(marks(measured)))
 
 
+@evaluate.command()
+@DATA
+@JSON
+def entitlements(data: Path, as_json: bool) -> None:
+    """Tool calls replayed with and without injected orders: stopped, held, passed; drift."""
+    from classifiers.evaluation.entitlements import measure
+    from classifiers.evaluation.marks import document, table
+
+    try:
+        measured = measure(data)
+    except (OSError, ValueError, KeyError) as error:
+        raise click.ClickException(f"the data is not as it should be: {error}") from None
+    if as_json:
+        click.echo(msgspec.json.encode(document(measured.marks) | measured.figures).decode())
+    else:
+        click.echo(table(measured.marks))
+
+
 def _injection(data: Path) -> Any:
     from classifiers.evaluation.injection import measure
 

@@ -131,7 +131,15 @@ def read_attachments(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 def _read(part: Part, into: Text) -> Part:
     try:
-        extract(content_of(part.payload), into)
+        content = content_of(part.payload)
+    except Refused:  # whatever stands there instead is sent all the same
+        content = None
+    try:
+        if content is None:
+            into.leave("file")
+            into.add(part.payload)
+        else:
+            extract(content, into)
     except Refused as refusal:
         into.leave(str(refusal))
     except Exception:  # a broken file, or a reader that fails at it: what it gave until then counts, the rest is unread

@@ -330,7 +330,8 @@ class _Reading:
             text = _decoded(data)
             if text is None:
                 self.unreadable("file", role, f"{path}.file_data", turn, call_id, data)
-                self.undecodable(data, role, f"{path}.file_data", turn, call_id)
+                if len(data) <= _LONG_FILE:  # else whoever reads the file looks at that too
+                    self.undecodable(data, role, f"{path}.file_data", turn, call_id)
                 self.unbounded = True  # a page of a few bytes may unfold to any number of tokens
             else:
                 self.text(text, role, Provenance.ATTACHMENT, f"{path}.file_data", turn, call_id)
@@ -855,7 +856,8 @@ def _file_leaf(reading: _Reading, file_id: str, role: Role, path: str, turn: int
 
 def _data_leaf(reading: _Reading, data: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
     reading.unreadable("file", role, path, turn, call_id, data)
-    reading.undecodable(data, role, path, turn, call_id)
+    if len(data) <= _LONG_FILE:
+        reading.undecodable(data, role, path, turn, call_id)
     reading.unbounded = True
 
 

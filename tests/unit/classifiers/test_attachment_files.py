@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import zipfile
 import zlib
 from base64 import b64encode
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,9 @@ from hypothesis import strategies as st
 from classifiers.assess import Assessor
 from classifiers.sensitivity import attachments
 from classifiers.sensitivity.attachments import read_attachments
+from router.api.wire import parse
+from router.stages.classify import is_long
+from router.stages.read_task import NO_HEADERS, read_task
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import ScanState, Sensitivity
@@ -247,9 +252,46 @@ def test_a_damaged_file_never_fails_the_reading(content: bytes, place: int, junk
 
 
 @pytest.mark.parametrize("payload", ["data:,Ann", "data:text/plain,Ann", "not base64!", "====", "\ud800", "data:;base64,é"])
-def test_what_is_no_base64_stays_unread(payload: str) -> None:
-    part = Part(Role.USER, Provenance.ATTACHMENT, "", "f", 0, None, "file", payload)
-    assert read_attachments([part])[0].unreadable == "file"
+def test_what_is_no_base64_is_unread_and_looked_at_as_it_stands(payload: str) -> None:
+    part = read_attachments([Part(Role.USER, Provenance.ATTACHMENT, "", "f", 0, None, "file", payload)])[0]
+    assert (part.unreadable, part.text) == ("file", payload)
+
+
+# In a request
+
+
+def uri(content: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{b64encode(content).decode()}"
+
+
+LETTER = pdf(shown(f"IBAN {IBAN}"))
+LONG = ("word " * 20_000 + f"IBAN {IBAN}").encode()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "content"),
+    [
+        (Endpoint.CHAT, {"type": "file", "file": {"filename": "a.pdf", "file_data": uri(LETTER, "application/pdf")}}),
+        (Endpoint.CHAT, {"type": "file", "file": {"file_data": b64encode(LETTER).decode()}}),
+        (Endpoint.CHAT, {"type": "file", "file": {"file_data": uri(LONG, "text/plain")}}),
+        (Endpoint.CHAT, {"type": "file", "file": {"file_data": LONG.decode()}}),
+        (Endpoint.CHAT, {"type": "image_url", "image_url": {"url": uri(LETTER, "application/pdf")}}),
+        (Endpoint.RESPONSES, {"type": "input_file", "filename": "a.docx", "file_data": uri(word(IBAN), "application/x-docx")}),
+        (Endpoint.RESPONSES, {"type": "input_image", "image_url": uri(LETTER, "image/png")}),
+    ],
+)
+def test_wherever_a_file_may_stand_its_text_is_read(
+    policy: SensitivityPolicy, endpoint: Endpoint, content: dict[str, Any]
+) -> None:
+    messages = [{"role": "user", "content": [content]}]
+    body = {"model": "auto", ("messages" if endpoint is Endpoint.CHAT else "input"): messages}
+    task = read_task(
+        endpoint, parse(endpoint, json.dumps(body).encode()), NO_HEADERS, policy.labels, policy.unmapped_label, policy
+    )
+    assert is_long(task)
+    result = Assessor(policy, b"key").assess(task, [])
+    assert "iban" in {finding.kind for finding in result.findings}
+    assert {task.parts[finding.part].provenance for finding in result.findings} == {Provenance.ATTACHMENT}
 
 
 # In an assessment

@@ -294,6 +294,53 @@ def test_what_the_policy_allows_is_no_finding_in_any_spelling(policy: Sensitivit
     assert detector.scan(turns(f"{DIGITS} and {CARD.replace(' ', '-')}, {MAIL.upper()}")).findings == ()
 
 
+# Parts that were read before
+
+
+def counted(calls: list[str]) -> Detector:
+    def check(value: str) -> bool:
+        calls.append(value)
+        return True
+
+    return Detector(
+        SensitivityPolicy(), b"key", more=[Rule(id="zebra", category="pii", kind="zebra", pattern="zebra", check=check, own=True)]
+    )
+
+
+def test_what_was_read_once_is_not_read_again_when_the_conversation_grows() -> None:
+    calls: list[str] = []
+    detector = counted(calls)
+    conversation = turns("a zebra.", "two zebras.", "no more.")
+    first = detector.scan(conversation)
+    calls.clear()
+    second = detector.scan([*conversation, *turns("", "", "", "one more zebra.")[3:]])
+    assert calls == ["zebra"]
+    assert second.findings[:2] == first.findings
+    assert [finding.part for finding in second.findings] == [0, 1, 3]
+
+
+def test_the_same_text_after_another_one_is_read_anew_because_that_may_say_what_it_is() -> None:
+    calls: list[str] = []
+    detector = counted(calls)
+    detector.scan(turns("Yes.", "a zebra."))
+    detector.scan(turns("No.", "a zebra."))
+    assert len(calls) == 2
+
+
+def test_only_so_many_parts_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MOST_KNOWN", 50)
+    calls: list[str] = []
+    detector = counted(calls)
+    for number in range(400):
+        detector.scan(turns(f"zebra {number}."))
+    known = detector._known
+    assert len(known.young) + len(known._old) <= 2 * 51
+    detector.scan(turns("zebra 399."))
+    assert len(calls) == 400
+    detector.scan(turns("zebra 0."))
+    assert len(calls) == 401
+
+
 # Failures
 
 

@@ -1,0 +1,220 @@
+"""Whether a session goes round in circles: the same call again and again, or a few by turns, with nothing new in between (pure).
+
+What makes progress is no loop: the next page, a result that changed, a look at something that says it is not ready yet, the
+same request sent again by a client library. Progress is believed for a while only: past `PATIENCE` times the limit it stops too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from routing_rules.provenance import as_text, walk
+
+PATIENCE = 25
+MOST_CALLS = 512
+"""How far a session is looked back over."""
+_MOST_CHARACTERS = 20_000
+_LONGEST_PERIOD = 3
+
+_PAGING = frozenset(
+    "page pages page_number pagenumber page_no page_token pagetoken next_page next_page_token offset cursor after before skip start"
+    " start_at startat start_index from from_line since_id max_id marker continuation continuation_token continue token next_token"
+    " start_cursor end_cursor position line line_start start_line begin view_range chunk part index batch".split()
+)
+_NONCES = frozenset("request_id requestid idempotency_key idempotencykey nonce timestamp trace_id correlation_id".split())
+_WAITS = frozenset("sleep wait delay pause".split())
+_NOT_READY = frozenset(
+    "pending running queued processing progress in_progress inprogress waiting scheduled building starting creating provisioning"
+    " not_ready initializing deploying uploading started accepted incomplete working busy active executing submitted".split()
+)
+
+
+class LoopKind(StrEnum):
+    """How a session goes round."""
+
+    IDENTICAL = "identical"
+    NEAR_IDENTICAL = "near_identical"
+    ALTERNATING = "alternating"
+
+
+class Loop(msgspec.Struct, frozen=True):
+    """A loop: the tool of the call that closes it, and how many times round it was."""
+
+    kind: LoopKind
+    tool: str
+    rounds: int
+
+
+class CallSeen(msgspec.Struct, frozen=True):
+    """What is remembered of a call to tell a repetition by: hashes only. `exact` is of the arguments as they are, `near` of
+    their words in no order, without the places of a page, `page` of those places (empty: none), `result` of what came back (empty: nothing yet).
+    `looks`: the call changes nothing. `not_ready`: what came back says so, or the call itself only waits."""
+
+    tool: str
+    exact: str
+    near: str
+    page: str = ""
+    result: str = ""
+    looks: bool = False
+    not_ready: bool = False
+
+
+def seen(tool: str, arguments: Any, *, looks: bool, result: str | None = None) -> CallSeen:
+    """What is remembered of a call. `arguments` is the decoded JSON. A call that a client library sent again after a failure
+    is the same call, and is not to be counted as another."""
+    words = frozenset(tool.casefold().replace("-", "_").split("_"))
+    pages, rest = _parted(arguments)
+    return CallSeen(
+        tool=tool,
+        exact=_digest(sorted(_written(arguments))),
+        near=_digest(sorted(word for _, text in rest for word in _words(text))),
+        page=_digest(sorted(pages)) if pages else "",
+        result="" if result is None else _digest([("", result)]),
+        looks=looks,
+        not_ready=bool(words & _WAITS) or (looks and result is not None and _says_not_ready(result)),
+    )
+
+
+def loop(calls: Sequence[CallSeen], limit: int) -> Loop | None:
+    """The loop that the last of these calls closes, None where it closes none. `limit` calls, or rounds, in a row are admitted."""
+    calls = calls[-MOST_CALLS:]
+    if not calls or limit < 1:
+        return None
+    return _in_a_row(calls, limit) or _by_turns(calls, limit)
+
+
+def rounds(calls: Sequence[CallSeen]) -> int:
+    """How many times round the last of these calls is by now, so that a warning can say what is left of a limit."""
+    calls = calls[-MOST_CALLS:]
+    if not calls:
+        return 0
+    return max(_run(calls)[0], *(_periods(calls, period)[0] for period in range(2, _LONGEST_PERIOD + 1)))
+
+
+def _in_a_row(calls: Sequence[CallSeen], limit: int) -> Loop | None:
+    stuck, total, same = _run(calls)
+    if stuck > limit or total > limit * PATIENCE:
+        return Loop(LoopKind.IDENTICAL if same else LoopKind.NEAR_IDENTICAL, calls[-1].tool, stuck if stuck > limit else total)
+    return None
+
+
+def _run(calls: Sequence[CallSeen]) -> tuple[int, int, bool]:
+    """Of the calls at the end that are nearly the same: how many since the last progress, how many without a further page,
+    and whether all of the first are identical."""
+    last = calls[-1]
+    first = len(calls) - 1
+    while first and (calls[first - 1].tool, calls[first - 1].near) == (last.tool, last.near):
+        first -= 1
+    run = calls[first:]
+    pages: set[str] = set()
+    stuck = total = 0
+    same = True
+    for place, call in enumerate(run):
+        if call.page and call.page not in pages:
+            pages.add(call.page)
+            stuck, total, same = 1, 1, True
+            continue
+        total += 1
+        if place and _moved(run[place - 2] if place > 1 else None, run[place - 1]):
+            stuck, same = 1, True
+        else:
+            same = same and (not stuck or call.exact == run[place - 1].exact)
+            stuck += 1
+    return stuck, total, same
+
+
+def _moved(before: CallSeen | None, last: CallSeen) -> bool:
+    """Whether the call before this one brought something new, or told to come again. An act that is repeated is not excused by
+    what it returns: it makes a new thing each time."""
+    if last.not_ready:
+        return True
+    if not last.looks or before is None or before.exact != last.exact:
+        return False
+    return bool(before.result and last.result) and before.result != last.result
+
+
+def _by_turns(calls: Sequence[CallSeen], limit: int) -> Loop | None:
+    for period in range(2, _LONGEST_PERIOD + 1):
+        stuck, total = _periods(calls, period)
+        if stuck > limit or total > limit * PATIENCE:
+            return Loop(LoopKind.ALTERNATING, calls[-1].tool, stuck if stuck > limit else total)
+    return None
+
+
+def _periods(calls: Sequence[CallSeen], period: int) -> tuple[int, int]:
+    """How many full rounds of so many calls stand at the end, since the last progress and in all. The last call has no result yet."""
+    keys = [(call.tool, call.exact) for call in calls[-period:]]
+    if len(keys) < period or len(set(keys)) == 1:
+        return 0, 0
+    stuck = total = 0
+    still = True
+    for end in range(len(calls), period - 1, -period):
+        part = calls[end - period : end]
+        if [(call.tool, call.exact) for call in part] != keys:
+            break
+        total += 1
+        if still:
+            stuck += 1
+            earlier = calls[end - 2 * period : end - period] if end >= 2 * period else ()
+            still = not any(_news(before, now) for before, now in zip(earlier, part, strict=bool(earlier)))
+    return stuck, total
+
+
+def _news(before: CallSeen, now: CallSeen) -> bool:
+    if before.not_ready or now.not_ready:
+        return True
+    return now.looks and bool(before.result and now.result) and before.result != now.result
+
+
+def _written(arguments: Any) -> list[tuple[str, str]]:
+    """Every scalar of the arguments with the name of the argument it stands in."""
+    named = arguments.items() if isinstance(arguments, dict) else [("", arguments)]
+    found: list[tuple[str, str]] = []
+    for name, value in named:
+        for leaf, depth in walk(value):
+            found.append((str(name), f"{depth}:{_as_text(leaf)}"[:_MOST_CHARACTERS]))
+    return found
+
+
+def _as_text(leaf: Any) -> str:
+    return as_text(leaf) or f"<{leaf!s}>"[:64] if leaf is None or isinstance(leaf, bool | int | float | str) else ""
+
+
+def _parted(arguments: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The scalars that say which page is meant, and the others without those that are new in every call."""
+    pages: list[tuple[str, str]] = []
+    rest: list[tuple[str, str]] = []
+    for name, text in _written(arguments):
+        plain = _plain_name(name)
+        if plain in _PAGING:
+            pages.append((plain, text))
+        elif plain not in _NONCES:
+            rest.append((plain, text))
+    return pages, rest
+
+
+def _plain_name(name: str) -> str:
+    """`pageToken`, `page-token` and `page_token` are one name."""
+    parted = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in name[:100])
+    return parted.replace("-", "_").strip("_")
+
+
+def _words(text: str) -> list[tuple[str, str]]:
+    return [("", word) for word in "".join(sign if sign.isalnum() else " " for sign in text.casefold()).split()]
+
+
+def _says_not_ready(result: str) -> bool:
+    words = "".join(sign if sign.isalnum() or sign == "_" else " " for sign in result[:2_000].casefold()).split()
+    return not _NOT_READY.isdisjoint(words)
+
+
+def _digest(pairs: list[tuple[str, str]]) -> str:
+    told = blake2b(digest_size=12)
+    for name, text in pairs:
+        told.update(f"{len(name)}:{name}{len(text)}:{text}".encode("utf-8", "surrogatepass"))
+    return told.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from time import perf_counter_ns
 from typing import Any, NamedTuple, TypeVar
@@ -133,16 +134,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         for attempt in (1, 2):
             opened = await open_session(services.sessions, services.chains, caller.app, task, assessment, force.deployments)
             watch.lap("open")
-            facts = gather(
-                now=now,
-                caller=caller,
-                task=task,
-                wish_known=wish_known,
-                assessment=assessment,
-                session=opened.session,
-                labels=opened.labels,
-                pinned=opened.pinned,
-            )
+            known = partial(gather, now=now, caller=caller, wish_known=wish_known, session=opened.session, pinned=opened.pinned)
+            facts = known(task=task, assessment=assessment, labels=opened.labels)
             x.session = opened.session
             decision = decide(rules, facts)
             x.facts, x.decision = facts, decision
@@ -157,17 +150,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 sent, counts = await masked_as(services, force, headers, caller, opened, sent, permit)
                 watch.lap("mask")
                 x.masking = Masking(facts, decision, counts)
-                facts = gather(
-                    now=now,
-                    caller=caller,
-                    task=sent.task,
-                    wish_known=wish_known,
-                    assessment=sent.assessment,
-                    session=opened.session,
-                    labels=after_masking(opened, sent.task, sent.assessment),
-                    pinned=opened.pinned,
-                    masked=True,
-                )
+                labels = after_masking(opened, sent.task, sent.assessment)
+                facts = known(task=sent.task, assessment=sent.assessment, labels=labels, masked=True)
                 decision = decide(rules, facts)
                 x.facts, x.decision = facts, decision
                 first, permit = permit, permitted(decision)

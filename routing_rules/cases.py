@@ -129,6 +129,7 @@ def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]
         unavailable=frozenset(entry.words("unavailable", rules.deployments, ())),
         pinned=entry.maybe_text("pinned"),
         session_ended=entry.maybe_text("session_ended"),
+        masked=entry.boolean("masked", False),
     )
     entry.close()
     return rules, facts
@@ -169,7 +170,7 @@ def _expected(rules: RuleSet, entry: Entry) -> dict[str, str | tuple[str, ...]]:
         entry.word("rule", ids)
     if entry.has("candidates"):
         wanted["candidates"] = entry.words("candidates", rules.deployments)
-    for key in ("granted", "withheld"):
+    for key in ("granted", "withheld", "mask"):
         if entry.has(key):
             wanted[key] = tuple(sorted(entry.words(key)))
     entry.close()
@@ -190,6 +191,7 @@ def _described(decision: Decision, grant: ToolGrant) -> Mapping[str, str | tuple
         "candidates": permit.candidates,
         "granted": tuple(sorted(name for _, name in grant.granted)),
         "withheld": tuple(sorted(item.name for item in grant.withheld)),
+        "mask": permit.mask,
     }
 
 

@@ -8,11 +8,13 @@ from datetime import date
 import pytest
 
 from classifiers.recalls import published, read_recalls
+from routing_rules.cases import run_cases
 from routing_rules.check import check
 from routing_rules.decide import cleared, decide
 from routing_rules.decisions import Obligation, Permit, Refuse
 from routing_rules.facts import Facts
 from routing_rules.faults import Fault, RuleFaults, Severity
+from routing_rules.load import complete, load
 from routing_rules.rules import RuleSet
 from routing_rules.sensitivity import LEAST_RECALL
 from routing_rules.vocabulary import Sensitivity
@@ -111,3 +113,22 @@ def test_a_permit_for_masking_may_go_nowhere_by_itself(rules_with: Rules, facts:
     permit = decide(rules, facts(sensitivity=Sensitivity.RESTRICTED, categories=frozenset({"pii"})))
     assert isinstance(permit, Permit)
     assert cleared(rules, permit) == ()
+
+
+def test_the_authors_of_rules_can_test_both_decisions(rules_with: Rules) -> None:
+    cases = """
+cases:
+  - name: addresses are masked
+    facts: {sensitivity: restricted, categories: [pii]}
+    expect: {decision: permit, rule: customers, mask: [email_address], candidates: []}
+  - name: what is left of them must be cleared
+    facts: {sensitivity: restricted, categories: [pii], masked: true}
+    expect: {decision: refuse, code: no_cleared_deployment}
+  - name: nothing else is masked
+    facts: {}
+    expect: {rule: all, mask: [email_address]}
+"""
+    files = complete({"routes.yaml": table("mask: [email_address]"), "cases/own.yaml": cases}, TODAY)
+    told = run_cases(load(files))
+    assert len(told) == 1
+    assert "nothing else is masked" in told[0].message

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from governed import deployment, rule_files
+from openai import OpenAI
 from running import Running, running
 from sqlalchemy import create_engine, text
 from stub_provider import StubProvider, serving
@@ -327,3 +328,16 @@ def reproduces(app: App, record: Json) -> bool:
         decide(rules, msgspec.convert(step["facts"], Facts, strict=False)) == msgspec.convert(step["decision"], Permit | Refuse)
         for step in steps
     )
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_the_official_client_puts_streams_together_as_if_nothing_had_been_masked(app: App, size: int) -> None:
+    said = f"Translate: {EMAIL} and ({CARD}) and then ["
+    app.stub.script("plain", f"echo:{size}")
+    with OpenAI(base_url=f"{app.service.base_url}/v1", api_key=app.key, max_retries=0, timeout=30) as client:
+        with client.chat.completions.stream(model="auto", messages=[{"role": "user", "content": said}]) as chat:
+            assert chat.get_final_completion().choices[0].message.content == said
+        with client.responses.stream(model="auto", input=said) as spoken:
+            pieces = [event.delta for event in spoken if event.type == "response.output_text.delta"]
+            assert "".join(pieces) == spoken.get_final_response().output_text == said
+    assert EMAIL not in app.sent()

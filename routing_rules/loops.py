@@ -6,6 +6,7 @@ same request sent again by a client library. Progress is believed for a while on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import blake2b
@@ -20,6 +21,8 @@ MOST_CALLS = 512
 """How far a session is looked back over."""
 _MOST_CHARACTERS = 20_000
 _LONGEST_PERIOD = 3
+_WORD = re.compile(r"[^\W_]+")
+_STATE = re.compile(r"\w+")
 
 _PAGING = frozenset(
     "page pages page_number pagenumber page_no page_token pagetoken next_page next_page_token offset cursor after before skip start"
@@ -205,12 +208,11 @@ def _plain_name(name: str) -> str:
 
 
 def _words(text: str) -> list[tuple[str, str]]:
-    return [("", word) for word in "".join(sign if sign.isalnum() else " " for sign in text.casefold()).split()]
+    return [("", word) for word in _WORD.findall(text.casefold())]
 
 
 def _says_not_ready(result: str) -> bool:
-    words = "".join(sign if sign.isalnum() or sign == "_" else " " for sign in result[:2_000].casefold()).split()
-    return not _NOT_READY.isdisjoint(words)
+    return not _NOT_READY.isdisjoint(_STATE.findall(result[:2_000].casefold()))
 
 
 def _digest(pairs: list[tuple[str, str]]) -> str:

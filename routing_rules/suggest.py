@@ -303,7 +303,7 @@ def _looks(named: list[str], about: frozenset[str], acts: set[Capability], argum
         found |= {_C.READS_UNTRUSTED, _C.EGRESS}
     if about & _OUTSIDE:
         found.add(_C.READS_UNTRUSTED)
-    if about & _SHARED:
+    if about & _SHARED and not has_url:
         found |= {_C.READS_PRIVATE, _C.READS_UNTRUSTED}
     if about & _OURS or not found or (asks_outside and not has_url and words & {"get", "list", "read", "show"}):
         found.add(_C.READS_PRIVATE)

@@ -52,6 +52,10 @@ def test_a_look_is_not_taken_for_an_act(name: str) -> None:
     assert not suggest(name).capabilities & ACTS
 
 
+def test_a_page_of_the_web_is_not_ours() -> None:
+    assert suggest("get_webpage", "Returns the content of a page.", schema("url")).capabilities == {C.READS_UNTRUSTED, C.EGRESS}
+
+
 def test_a_clock_touches_nothing() -> None:
     assert suggest("get_current_time", "Returns the time of day.").capabilities == {C.PURE}
 

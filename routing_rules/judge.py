@@ -89,7 +89,7 @@ SHIPPED: tuple[Combination, ...] = (
     _after("untrusted_spend", _C.READS_UNTRUSTED, _C.SPENDS_MONEY, vouched=True, asked=True),
     _after("untrusted_admin", _C.READS_UNTRUSTED, _C.ADMIN_PRIVILEGE, vouched=True, asked=True, serves="ASI03"),
     _after("untrusted_destructive", _C.READS_UNTRUSTED, _C.DESTRUCTIVE, vouched=True, asked=True),
-    _after("untrusted_execute", _C.READS_UNTRUSTED, _C.EXECUTES_CODE, serves="ASI05"),
+    _after("untrusted_execute", _C.READS_UNTRUSTED, _C.EXECUTES_CODE, asked=True, serves="ASI05"),
     _after("untrusted_computer", _C.READS_UNTRUSTED, _C.COMPUTER_CONTROL, serves="ASI05"),
     _after("untrusted_memory", _C.READS_UNTRUSTED, _C.MEMORY_PERSIST, serves="ASI01"),
     _after("untrusted_loading", _C.READS_UNTRUSTED, _C.LOADS_TOOLS, serves="ASI02"),

@@ -158,7 +158,8 @@ class Sources:
 def origins(
     arguments: Any, destinations: Iterable[str], sources: Sources, capabilities: frozenset[Capability]
 ) -> tuple[Origin, ...]:
-    """What vouches for each destination of a call. For a call that only reads, any argument that holds a URL is one too.
+    """What vouches for each destination of a call. Beside the named arguments these are, for a call that only reads, all that
+    hold a URL, and for one that acts, all that are nothing but an address or a URL: a tool may know more names than its owner.
 
     `arguments` is the decoded JSON of the call. Values that cannot all be looked at count as the model's.
     """
@@ -172,6 +173,8 @@ def origins(
             found += (Origin(name, source, url) for source, url in _each(given, sources))
         elif reads_only:
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
+        else:
+            found += (Origin(name, sources.of(text)) for text in _addresses(given))
     return tuple(found)
 
 
@@ -188,6 +191,16 @@ def _each(given: Any, sources: Sources) -> Iterator[tuple[Source, bool]]:
         text = as_text(leaf)
         if text:
             yield sources.of(text), _is_url(text)
+
+
+def _addresses(given: Any) -> Iterator[str]:
+    """Scalars below a value that are an address or a URL and nothing else."""
+    for count, (leaf, _) in enumerate(walk(given)):
+        if count > MOST_VALUES or not isinstance(leaf, str):
+            continue
+        text = leaf.strip()
+        if len(text) <= LONGEST_VALUE and " " not in text and (_domain(text) is not None or _is_url(text)):
+            yield text
 
 
 def _is_url(text: str) -> bool:

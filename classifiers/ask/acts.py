@@ -34,6 +34,8 @@ _BY_CONCEPT: dict[str, frozenset[Capability]] = {
 }
 _DELEGATES = frozenset({"~do_what_it_says"})
 
+_NOT = "~not_negation"
+
 _THINGS: Mapping[str, str] = {
     "email": "mail inbox",
     "calendar": "calendar meeting schedule_event",
@@ -72,7 +74,7 @@ def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
     delegates = False
     for turn in turns:
         found = words(_bounded(turn))
-        concepts = frozenset(thesaurus.sequence(found))
+        concepts = frozenset(_not_denied(thesaurus.sequence(found)))
         for concept in concepts:
             acts |= _BY_CONCEPT.get(concept, frozenset())
             things |= _BY_THING.get(concept, frozenset())
@@ -95,6 +97,15 @@ def joined(named: Intent, judged: Intent, confidence: float, sure: float) -> tup
         named.capabilities | trusted.capabilities, named.objects | trusted.objects, named.delegates or trusted.delegates
     )
     return both, max(confidence, 1.0) if named.capabilities else confidence
+
+
+def _not_denied(concepts: list[str]) -> Iterable[str]:
+    """The concepts without the acts that are told not to be done: those right after a negation."""
+    before = ""
+    for concept in concepts:
+        if before != _NOT or concept not in _BY_CONCEPT:
+            yield concept
+        before = concept
 
 
 def _bounded(turn: str) -> str:

@@ -40,6 +40,11 @@ def test_a_question_names_no_act_and_says_what_it_is_about() -> None:
     assert "calendar" in asked.objects
 
 
+def test_what_must_not_be_done_is_not_asked_for() -> None:
+    assert C.DESTRUCTIVE not in named(shipped(), ["Tidy the folder but do not delete anything."]).capabilities
+    assert C.DESTRUCTIVE in named(shipped(), ["Do not move it, delete it."]).capabilities
+
+
 def test_every_user_turn_widens_what_is_asked_for() -> None:
     turns = ["Which meetings do I have on Friday?", "Delete the last one."]
     assert C.DESTRUCTIVE not in named(shipped(), turns[:1]).capabilities

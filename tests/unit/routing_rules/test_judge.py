@@ -178,7 +178,6 @@ def test_private_data_goes_nowhere_that_nothing_vouches_for() -> None:
 @pytest.mark.parametrize(
     ("act", "code"),
     [
-        (C.EXECUTES_CODE, "untrusted_execute"),
         (C.COMPUTER_CONTROL, "untrusted_computer"),
         (C.MEMORY_PERSIST, "untrusted_memory"),
         (C.LOADS_TOOLS, "untrusted_loading"),
@@ -195,6 +194,12 @@ def test_after_others_words_destruction_and_administration_need_both_words_and_a
     assert call(act, labels=UNTRUSTED, asked=(act,), origins=USER).outcome is Outcome.RELEASED
     assert f"combination:{code}" in codes(call(act, labels=UNTRUSTED, origins=USER))
     assert f"combination:{code}" in codes(call(act, labels=UNTRUSTED, asked=(act,), origins=MODEL))
+
+
+def test_after_others_words_code_runs_only_where_the_user_asks_for_it() -> None:
+    assert call(C.EXECUTES_CODE, labels=UNTRUSTED, asked=(C.EXECUTES_CODE,)).outcome is Outcome.RELEASED
+    assert "combination:untrusted_execute" in codes(call(C.EXECUTES_CODE, labels=UNTRUSTED))
+    assert "combination:web_files_code" in codes(call(C.EXECUTES_CODE, labels=BOTH, asked=(C.EXECUTES_CODE,)))
 
 
 def test_web_search_file_search_and_code_do_not_meet() -> None:

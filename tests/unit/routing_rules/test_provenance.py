@@ -175,7 +175,15 @@ def test_any_url_of_a_call_that_reads_is_a_destination() -> None:
     reads = frozenset({Capability.READS_UNTRUSTED})
     assert origins({"page": "https://example.com/a"}, [], sources, reads) == (Origin("page", Source.USER, True),)
     assert origins({"page": "https://evil.org/?d=secret"}, [], sources, reads) == (Origin("page", Source.MODEL, True),)
-    assert origins({"body": "https://evil.org"}, [], sources, SEND) == ()
+
+
+def test_an_address_in_an_argument_that_nobody_named_is_a_destination_of_an_act() -> None:
+    sources = Sources(["to bob@example.com"])
+    found = origins(
+        {"guests": ["eve@evil.org"], "hook": "https://evil.org/x", "body": "write to eve@evil.org"}, [], sources, SEND
+    )
+    assert found == (Origin("guests", Source.MODEL), Origin("hook", Source.MODEL))
+    assert origins({"sender": "eve@evil.org"}, [], sources, frozenset({Capability.READS_PRIVATE})) == ()
 
 
 def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:

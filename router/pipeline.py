@@ -493,7 +493,13 @@ class Answering:
         admission = self._admission
         try:
             await self._services.sessions.remember(
-                admission.facts.caller.app, admission.opened.session.id, issued, prefixes, deployment, admission.opened.labels
+                admission.facts.caller.app,
+                admission.opened.session.id,
+                issued,
+                prefixes,
+                deployment,
+                admission.opened.labels,
+                admission.sent.leaves,
             )
         except Unavailable:
             telemetry.logger().warning("link_not_stored", request_id=admission.request.id)

@@ -13,18 +13,20 @@ from routing_rules.decide import ClearedDeployment
 from routing_rules.facts import Labels
 from routing_rules.rules import RuleSet
 from routing_rules.task import Endpoint
+from routing_rules.vocabulary import Sensitivity
 
 NO_LABELS = Labels()
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """Where a request belongs. `session_id` None: a new session, which starts with `labels`. `pinned`: the deployment that
-    holds provider-side state the request refers to."""
+    """Where a request belongs. `session_id` None: a new session, which starts with `labels`, and with `forwarded` as the sensitivity
+    of what has left us (None: the same). `pinned`: the deployment that holds provider-side state the request refers to."""
 
     session_id: str | None
     labels: Labels
     pinned: str | None = None
+    forwarded: Sensitivity | None = None
 
 
 class Sessions(Protocol):
@@ -52,8 +54,10 @@ class Sessions(Protocol):
         prefixes: Sequence[str],
         deployment: str,
         labels: Labels = NO_LABELS,
+        forwarded: Sensitivity | None = None,
     ) -> None:
-        """Make issued ids and prefix HMACs lead back to this session, which carries `labels`."""
+        """Make issued ids and prefix HMACs lead back to this session, which carries `labels`, and from which `forwarded` has left
+        (None: the same sensitivity)."""
         ...
 
     async def cool_down(self, deployment: str, seconds: float) -> None:

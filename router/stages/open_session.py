@@ -77,7 +77,7 @@ async def open_session(
     session = await sessions.open(session_id, app, deployments)
     own = carried(task, assessment)
     labels = session.labels.join(linked.labels).join(own)
-    left_before = max(session.forwarded, linked.labels.confidentiality)
+    left_before = max(session.forwarded, linked.forwarded or linked.labels.confidentiality)
     if pinned is None and Feature.STORED_STATE in task.features:
         pinned = linked.pinned
     return Opened(session, labels, pinned, chain, left_before, max(left_before, own.confidentiality))

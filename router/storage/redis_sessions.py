@@ -47,19 +47,20 @@ class RedisSessions:
         by_id = [value.decode().split(" ", 1) for value in found[: len(issued)] if value is not None]
         pinned = by_id[0][1] if by_id else None
         sessions = list(dict.fromkeys(session for session, _ in by_id))
-        floor = NO_LABELS
+        floor, forwarded = NO_LABELS, Sensitivity.PUBLIC
         if not sessions:
             held_by = next((value for value in reversed(found[len(issued) :]) if value is not None), None)
             if held_by is None:
                 return Linked(None, NO_LABELS)
-            integrity, confidentiality, *sessions = held_by.decode().split(" ")
-            floor = _labels(integrity, confidentiality)
+            integrity, levels, *sessions = held_by.decode().split(" ")
+            confidentiality, _, left = levels.partition("/")
+            floor, forwarded = _labels(integrity, confidentiality), _level(left or confidentiality)
         if len(sessions) == 1:
             return Linked(sessions[0], NO_LABELS, pinned)
         named = [session for session in sessions if session != "*"]
-        for reply in await self._client.many([("HMGET", self._key(app, session), "i", "c") for session in named]):
-            floor = floor.join(_labels(*reply))
-        return Linked(None, floor, pinned)
+        for i, c, f in await self._client.many([("HMGET", self._key(app, session), "i", "c", "f") for session in named]):
+            floor, forwarded = floor.join(_labels(i, c)), max(forwarded, _level(f or c))
+        return Linked(None, floor, pinned, None if forwarded is floor.confidentiality else forwarded)
 
     async def open(self, session_id: str, app: str, deployments: Sequence[str]) -> SessionState:
         """What the session holds now, and which of `deployments` rest. Creates nothing."""
@@ -76,7 +77,7 @@ class RedisSessions:
             new=created is None,
             labels=_labels(integrity, confidentiality),
             label_version=int(version or 0),
-            forwarded=_SENSITIVITIES[int(forwarded or confidentiality or 0)],
+            forwarded=_level(forwarded or confidentiality),
             spent_nano=int(spent or 0),
             held_nano=int(held or 0),
             requests=int(requests or 0),
@@ -95,13 +96,15 @@ class RedisSessions:
         prefixes: Sequence[str],
         deployment: str,
         labels: Labels = NO_LABELS,
+        forwarded: Sensitivity | None = None,
     ) -> None:
-        """Make ids that we issued and prefix HMACs lead back to this session, which carries `labels`."""
+        """Make ids that we issued and prefix HMACs lead back to this session; see `router.ports.Sessions`."""
         by_id = [keys.issued(app, one) for one in issued]
         by_prefix = [keys.prefix(app, one) for one in prefixes]
         if not by_id and not by_prefix:
             return
-        rest = (session_id, labels.integrity.rank, labels.confidentiality.rank, SESSIONS_PER_PREFIX, LINK_SECONDS)
+        left = (forwarded or labels.confidentiality).rank
+        rest = (session_id, labels.integrity.rank, labels.confidentiality.rank, SESSIONS_PER_PREFIX, LINK_SECONDS, left)
         target = f"{session_id} {deployment}"
         if self._client.cluster:
             await asyncio.gather(
@@ -137,7 +140,11 @@ class RedisSessions:
 
 
 def _labels(integrity: Reply, confidentiality: Reply) -> Labels:
-    return Labels(_INTEGRITIES[int(integrity or 0)], _SENSITIVITIES[int(confidentiality or 0)])
+    return Labels(_INTEGRITIES[int(integrity or 0)], _level(confidentiality))
+
+
+def _level(rank: Reply) -> Sensitivity:
+    return _SENSITIVITIES[int(rank or 0)]
 
 
 def _asked(ask: Reply) -> Asked | None:

@@ -101,6 +101,16 @@ async def test_however_many_sessions_hold_a_prefix_none_of_their_labels_is_lost(
         assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET)
 
 
+async def test_a_prefix_of_several_sessions_tells_what_has_left_them_beside_what_they_were_sent(store: Store) -> None:
+    async with store.client() as client:
+        sessions = RedisSessions(client)
+        for session in ("1", "2"):
+            await sessions.remember(APP, session, [], ["hello"], "fast-1", SECRET, Sensitivity.INTERNAL)
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET, None, Sensitivity.INTERNAL)
+        await sessions.remember(APP, "3", [], ["hello"], "fast-1", SECRET)
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET)
+
+
 async def test_opening_a_session_creates_nothing_and_tells_what_it_holds(store: Store, requests: Requests) -> None:
     async with store.client() as client:
         sessions = RedisSessions(client)

@@ -152,6 +152,16 @@ def test_a_conversation_stays_one_session_with_the_same_placeholders(app: App) -
     assert EMAIL not in app.sent()
 
 
+def test_two_conversations_with_the_same_masked_beginning_can_both_go_on(app: App) -> None:
+    beginning = [user(f"Summarise what {EMAIL} paid with {CARD}")]
+    first, second = app.chat(beginning), app.chat(beginning)
+    assert first.headers["x-router-session"] != second.headers["x-router-session"]
+    on = app.chat([*beginning, first.json()["choices"][0]["message"], user("Shorter, please")])
+    assert on.status_code == 200, on.text
+    assert on.headers["x-router-sensitivity"] == "restricted"
+    assert EMAIL not in app.sent()
+
+
 def test_values_are_masked_wherever_content_stands(app: App) -> None:
     call = {"id": "call_9", "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"to": EMAIL})}}
     messages = [

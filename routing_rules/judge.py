@@ -14,7 +14,7 @@ import msgspec
 from routing_rules.catalogue import Tool
 from routing_rules.constraints import keeps_to
 from routing_rules.facts import Labels
-from routing_rules.provenance import ACTS, Origin, Sources, acts_of, origins, vouches
+from routing_rules.provenance import ACTS, Origin, Source, Sources, acts_of, origins, vouches
 from routing_rules.vocabulary import Capability, Integrity, Intent, Sensitivity
 
 SURE = 0.5
@@ -223,11 +223,16 @@ def _vouched(facts: CallFacts) -> bool:
 def _asked(facts: CallFacts) -> bool:
     """Whether the user's words ask for what the call does, and for a thing of this kind.
 
-    Each grave act must be asked for. Of the light ones one is enough: who has an appointment made has the guests told.
+    Each grave act must be asked for. Of the light ones one is enough: who has an appointment made has the guests told. Who has
+    others' words carried out asks for light acts on what is vouched for, and for egress to what they or an allow-list name; never
+    for a grave act.
     """
-    acts = acts_of(_can(facts))
+    acts = _can(facts) & ACTS
     implied = facts.intent.capabilities
     grave, light = acts & _GRAVE, acts & _LIGHT
+    named = all(origin.source <= Source.LISTED for origin in facts.origins)
+    if not grave and light and facts.intent.delegates and _vouched(facts) and (named or _C.EGRESS not in light):
+        return True
     if not grave <= implied or (light and not grave and not light & implied):
         return False
     return not (facts.objects and facts.intent.objects and facts.objects.isdisjoint(facts.intent.objects))

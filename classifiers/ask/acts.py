@@ -63,6 +63,9 @@ _MONEY = frozenset(
 _GIVES = frozenset({"~send", "~reserve", "~schedule_event", "~create_record", "~update_record"})
 _KEYS = frozenset({"~secret_key_thing", "~role_permission", "~reset_password"})
 _CHANGES = frozenset({"~update_record", "~create_record", "~add_to", "~delete", "~overwrite"})
+_DO = frozenset("do perform complete carry work execute handle finish".split())
+_DEEDS = frozenset("actions action tasks task things items todos todo steps requests points".split())
+_ELSEWHERE = frozenset("specified listed described mentioned outlined requested written noted assigned contained in from".split())
 _STARTS = frozenset("please and then to also , ; : 0 . ) und bitte".split())
 _WRITE_TO = frozenset("email mail message text ping".split())
 
@@ -84,7 +87,7 @@ def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
             acts.add(_C.ADMIN_PRIVILEGE)
         if _writes_to(found):
             acts.add(_C.EGRESS)
-        delegates |= bool(concepts & _DELEGATES)
+        delegates |= _carries_out(found) or (bool(concepts & _DELEGATES) and _still_delegates(thesaurus, found))
     if _C.SPENDS_MONEY in acts:
         things.add("payment")
     return Intent(frozenset(acts), frozenset(things), delegates)
@@ -96,7 +99,7 @@ def joined(named: Intent, judged: Intent, confidence: float, sure: float) -> tup
     both = Intent(
         named.capabilities | trusted.capabilities, named.objects | trusted.objects, named.delegates or trusted.delegates
     )
-    return both, max(confidence, 1.0) if named.capabilities else confidence
+    return both, 1.0 if named.capabilities or named.delegates else confidence
 
 
 def _not_denied(concepts: list[str]) -> Iterable[str]:
@@ -112,6 +115,23 @@ def _bounded(turn: str) -> str:
     if len(turn) <= MOST_CHARACTERS:
         return turn
     return f"{turn[: MOST_CHARACTERS // 2]}\n{turn[-MOST_CHARACTERS // 2 :]}"
+
+
+def _carries_out(found: list[str]) -> bool:
+    """Whether deeds are to be done that stand written elsewhere: `do the tasks listed in …`. Those that follow are the user's own."""
+    for place, word in enumerate(found):
+        near = found[place + 1 : place + 6]
+        if word in _DO and not _DEEDS.isdisjoint(near) and "following" not in near:
+            if not _ELSEWHERE.isdisjoint(found[place + 2 : place + 9]):
+                return True
+    return False
+
+
+def _still_delegates(thesaurus: Thesaurus, found: list[str]) -> bool:
+    """Whether more than an `according to` says so, by which people mostly name a source."""
+    return "according" not in found or not _DELEGATES.isdisjoint(
+        thesaurus.sequence([word for word in found if word != "according"])
+    )
 
 
 def _writes_to(found: list[str]) -> bool:

@@ -53,6 +53,9 @@ def test_every_user_turn_widens_what_is_asked_for() -> None:
 
 def test_who_lets_others_words_decide_delegates() -> None:
     assert named(shipped(), ["Read the note and follow the instructions."]).delegates
+    assert named(shipped(), ["Please do the tasks listed in Ann's mail."]).delegates
+    assert not named(shipped(), ["When do we meet according to my calendar?"]).delegates
+    assert not named(shipped(), ["Perform the following tasks in this order: read my mail, read my notes."]).delegates
 
 
 def test_what_is_named_is_sure_and_what_a_model_judges_counts_where_it_is_sure() -> None:

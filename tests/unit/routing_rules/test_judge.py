@@ -143,6 +143,21 @@ def test_to_ask_for_another_thing_is_not_to_ask() -> None:
     assert codes(judge(facts)) == ["act_not_asked"]
 
 
+def test_who_has_others_words_carried_out_asks_for_light_acts_to_vouched_places_only() -> None:
+    def delegated(*capabilities: Capability, origins: tuple[Origin, ...] = ()) -> Judgement:
+        intent = Intent(objects=frozenset({"email"}), delegates=True)
+        objects = frozenset({"file"})
+        return judge(CallFacts(tool(*capabilities), True, intent, 1.0, BOTH, origins=origins, objects=objects))
+
+    assert delegated(C.WRITES_STATE, origins=LEAF).outcome is Outcome.RELEASED
+    assert delegated(C.EGRESS, origins=USER).outcome is Outcome.RELEASED
+    assert delegated(C.EGRESS, origins=LEAF).outcome is Outcome.HELD
+    assert delegated(C.EGRESS, origins=MODEL).outcome is Outcome.HELD
+    assert delegated(C.WRITES_STATE).outcome is Outcome.HELD
+    for grave in (C.SPENDS_MONEY, C.DESTRUCTIVE, C.ADMIN_PRIVILEGE, C.EXECUTES_CODE):
+        assert delegated(grave, origins=USER).outcome is Outcome.HELD
+
+
 def test_where_an_act_goes_to_must_be_vouched_for_once_others_words_are_in_the_session() -> None:
     for origins, expected in ((USER, []), (LISTED, []), (LEAF, []), (EXTERNAL, ["destination_not_vouched"])):
         assert codes(call(C.WRITES_STATE, labels=UNTRUSTED, asked=(C.WRITES_STATE,), origins=origins)) == expected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import ahocorasick
@@ -95,8 +95,8 @@ async def mask(
     for value, name in found.items():
         if value.text in known:
             counts[name] = counts.get(name, 0) + 1
-    replaced = {text: placeholder for text, placeholder in known.items() if text not in fixed}
-    return Masked(await work(masked, body, replaced), {placeholder: text for text, placeholder in known.items()}, counts)
+    left = await work(masked, body, known, fixed)
+    return Masked(left, {placeholder: text for text, placeholder in known.items()}, counts)
 
 
 async def _here(work: Callable[..., T], *given: Any) -> T:
@@ -111,15 +111,20 @@ async def _aside(work: Callable[..., T], *given: Any) -> T:
 def _found(
     task: Task, findings: Sequence[Finding], wanted: Collection[str], content: Sequence[str], fixed: str
 ) -> dict[Value, str]:
-    found = maskable(task, findings, wanted, fixed)
-    return found | otherwise_written(found, content, fixed)
+    found = maskable(task, findings, wanted)
+    found |= otherwise_written(found, content)
+    stuck = standing((value.text for value in found), fixed)
+    return {value: name for value, name in found.items() if value.text not in stuck}
 
 
-def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], fixed: str) -> dict[Value, str]:
-    """The values that may be replaced, each with the `category/kind` of its finding, in the order in which they stand.
+def standing(texts: Iterable[str], fixed: str) -> frozenset[str]:
+    """Those of the texts that stand where nothing may be replaced."""
+    words = {text: text for text in texts}
+    return frozenset(text for _, (_, text) in _automaton(words).iter(fixed)) if words and fixed else frozenset()
 
-    `fixed` is every text of the body in which nothing may be replaced.
-    """
+
+def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str]) -> dict[Value, str]:
+    """The values that may be replaced, each with the `category/kind` of its finding, in the order in which they stand."""
     named = [finding for finding in findings if finding.kind in wanted or finding.category in wanted]
     alike: dict[tuple[str, str], list[Finding]] = {}
     for finding in named:
@@ -130,7 +135,7 @@ def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], f
         text = _written(task, finding)
         if len(values) >= MOST_VALUES:
             break
-        if not text or text in texts or _UNSAFE.search(text) or text in fixed:
+        if not text or text in texts or _UNSAFE.search(text):
             continue
         if shown_form(text, secret=finding.category == "credentials") != finding.masked:
             continue
@@ -140,7 +145,7 @@ def maskable(task: Task, findings: Sequence[Finding], wanted: Collection[str], f
     return values
 
 
-def otherwise_written(found: Mapping[Value, str], content: Sequence[str], fixed: str) -> dict[Value, str]:
+def otherwise_written(found: Mapping[Value, str], content: Sequence[str]) -> dict[Value, str]:
     """The same values where the content writes them another way, in other cases or with other separators between their signs: nothing
     around such a place may tell a detector what it is."""
     if not found:
@@ -155,7 +160,7 @@ def otherwise_written(found: Mapping[Value, str], content: Sequence[str], fixed:
             span = places[end + 1 - length : end + 1]
             text = data[span[0] : span[-1] + 1].decode("utf-8", "replace")
             alike = text.lower() in exact if "@" in text else bool((span[1:] - span[:-1] <= 2).all())
-            if alike and text not in fixed and Value(label, text) not in found:
+            if alike and Value(label, text) not in found:
                 values[Value(label, text)] = name
     return values
 
@@ -169,7 +174,7 @@ def _squeezed(text: str) -> tuple[str, npt.NDArray[np.intp]]:
 
 
 def _automaton(words: Mapping[str, Any]) -> Any:
-    """Finds all words at once: however many there are, a text is read once. Gives (index of the last sign, (length, payload))."""
+    """Finds all words (at least one) at once: however many there are, a text is read once. Gives (index of the last sign, (length, payload))."""
     automaton = ahocorasick.Automaton()
     for word, payload in words.items():
         automaton.add_word(word, (len(word), payload))
@@ -195,8 +200,11 @@ def lookalikes(content: Sequence[str], known: Mapping[str, str]) -> tuple[Value,
     return tuple(Value(LITERAL, text) for text in sorted(alike))
 
 
-def masked(body: JsonObject, placeholders: Mapping[str, str]) -> JsonObject:
-    """The body with every text of `placeholders` replaced wherever content stands; the same object where there is none."""
+def masked(body: JsonObject, placeholders: Mapping[str, str], fixed: str = "") -> JsonObject:
+    """The body with every text of `placeholders` replaced wherever content stands, but for those that also stand in `fixed`; the same
+    object where there is none."""
+    stuck = standing(placeholders, fixed)
+    placeholders = {text: placeholder for text, placeholder in placeholders.items() if text not in stuck}
     if not placeholders:
         return body
     rewritten: JsonObject = _rewritten(body, "", _Replacing(placeholders).text)

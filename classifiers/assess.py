@@ -16,6 +16,7 @@ from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.code_names import Names
 from classifiers.sensitivity.combine import Evidence, Level, evidence, level
+from classifiers.sensitivity.dictionaries import Dictionaries
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.injection import Injections
 from classifiers.sensitivity.kinds.gitleaks import rules_from
@@ -45,8 +46,13 @@ def readable(task: Task) -> Task:
 
 
 def detector_of(policy: SensitivityPolicy, key: bytes) -> Detector:
-    """The shipped detectors, the organisation's own, and those of its rule file. Raises ValueError where one does not compile."""
-    return Detector(policy, key, more=rules_from(policy.gitleaks) if policy.gitleaks else ())
+    """The shipped detectors, the organisation's own patterns (its dictionaries are apart), and those of its rule file.
+
+    Raises ValueError where one does not compile.
+    """
+    patterns = tuple(pattern for pattern in policy.patterns if pattern.pattern is not None)
+    more = rules_from(policy.gitleaks) if policy.gitleaks else ()
+    return Detector(msgspec.structs.replace(policy, patterns=patterns), key, more=more)
 
 
 class Assessor:
@@ -65,6 +71,7 @@ class Assessor:
         self._policy = policy
         self._detector = detector_of(policy, key)
         self._injections = Injections(key)
+        self._dictionaries = Dictionaries(policy.patterns, policy.allow_listed, key)
         self._names = Names(policy.code_names, key)
         self._topics = Topics(fitted)
         self._fitted = fitted
@@ -115,7 +122,8 @@ class Assessor:
         except Exception:
             return (), ScanState.UNSCANNED, 0, "failed"
         try:
-            findings = scan.findings + self._names.findings(task.parts) + self._injections.findings(task.parts)
+            own = self._dictionaries.findings(task.parts) + self._names.findings(task.parts)
+            findings = scan.findings + own + self._injections.findings(task.parts)
             state = scan.state if self._names.usable else ScanState.UNSCANNED
             return findings, state, scan.scanned_bytes, scan.version
         except Exception:

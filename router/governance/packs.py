@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from classifiers.assess import detector_of
-from classifiers.sensitivity.engine import Detector
+from classifiers.sensitivity.dictionaries import Dictionaries
 from classifiers.sensitivity.kinds.gitleaks import rules_from
 from routing_rules.faults import Fault, Severity
 from routing_rules.load import GITLEAKS
 from routing_rules.rules import RuleSet
 from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
 from routing_rules.task import Part, Provenance, Role
+from routing_rules.vocabulary import Finding
 
 LEAST_EXAMPLES = 3
 FILE = "sensitivity.yaml"
@@ -33,13 +34,23 @@ class Trial(msgspec.Struct, frozen=True):
     cost_us: float
 
 
+class _Detectors:
+    """All that a policy brings, in one."""
+
+    def __init__(self, policy: SensitivityPolicy) -> None:
+        self._patterns = detector_of(policy, _NO_KEY)
+        self._terms = Dictionaries(policy.patterns, policy.allow_listed, _NO_KEY)
+
+    def findings(self, part: Part) -> tuple[Finding, ...]:
+        return self._patterns.scan([part]).findings + self._terms.findings([part])
+
+
 def pack_faults(rules: RuleSet) -> list[Fault]:
     """What the examples of the detectors say of them: one that fails, or too few of them. Reads no text but the rule files."""
     policy = rules.sensitivity
     faults: list[Fault] = []
     for pattern in policy.patterns:
-        detector = Detector(SensitivityPolicy(patterns=(pattern,)), _NO_KEY)
-        faults += _tried(pattern.id, detector, {pattern.id}, pattern)
+        faults += _tried(pattern.id, _Detectors(SensitivityPolicy(patterns=(pattern,))), {pattern.id}, pattern)
     if policy.gitleaks:
         faults += _gitleaks(policy)
     return faults
@@ -50,7 +61,7 @@ def dry_run(policy: SensitivityPolicy, texts: Sequence[str], clock: Callable[[],
 
     `clock` tells seconds. Raises ValueError for a rule file that cannot be used.
     """
-    base = _run(Detector(SensitivityPolicy(), _NO_KEY), texts, clock)[1]
+    base = _run(_Detectors(SensitivityPolicy()), texts, clock)[1]
     packs: list[tuple[str, SensitivityPolicy]] = [
         (pattern.id, SensitivityPolicy(patterns=(pattern,))) for pattern in policy.patterns
     ]
@@ -59,7 +70,7 @@ def dry_run(policy: SensitivityPolicy, texts: Sequence[str], clock: Callable[[],
     trials = []
     for id, alone in packs:
         own = _ids(alone)
-        found, seconds = _run(detector_of(alone, _NO_KEY), texts, clock)
+        found, seconds = _run(_Detectors(alone), texts, clock)
         size = sum(len(text.encode("utf-8", "replace")) for text in texts) or 1
         cost = max(seconds - base, 0.0) * 1e6 / (size / 1000)
         trials.append(Trial(id, sum(bool(rules & own) for rules in found), len(texts), cost))
@@ -68,7 +79,7 @@ def dry_run(policy: SensitivityPolicy, texts: Sequence[str], clock: Callable[[],
 
 def _gitleaks(policy: SensitivityPolicy) -> list[Fault]:
     try:
-        detector = detector_of(SensitivityPolicy(gitleaks=policy.gitleaks), _NO_KEY)
+        detector = _Detectors(SensitivityPolicy(gitleaks=policy.gitleaks))
     except ValueError as error:
         return [_bad_file(str(error), policy.gitleaks)]
     pack = CustomPattern(GITLEAKS, "", policy.floor, positive=policy.gitleaks_positive, negative=policy.gitleaks_negative)
@@ -87,7 +98,7 @@ def _bad_file(reason: str, text: str) -> Fault:
     return Fault(Severity.ERROR, "bad_pattern", GITLEAKS, line, column, reason)
 
 
-def _tried(id: str, detector: Detector, own: set[str], pack: CustomPattern) -> list[Fault]:
+def _tried(id: str, detector: _Detectors, own: set[str], pack: CustomPattern) -> list[Fault]:
     faults = []
     for kind, texts, wanted in (("positive", pack.positive, True), ("negative", pack.negative, False)):
         if len(texts) < LEAST_EXAMPLES:
@@ -107,12 +118,12 @@ def _ids(policy: SensitivityPolicy) -> set[str]:
     return {pattern.id for pattern in policy.patterns} | {rule.id for rule in rules_from(policy.gitleaks)}
 
 
-def _run(detector: Detector, texts: Sequence[str], clock: Callable[[], float]) -> tuple[list[set[str]], float]:
+def _run(detector: _Detectors, texts: Sequence[str], clock: Callable[[], float]) -> tuple[list[set[str]], float]:
     began = clock()
     found = [_rules_in(detector, text) for text in texts]
     return found, clock() - began
 
 
-def _rules_in(detector: Detector, text: str) -> set[str]:
+def _rules_in(detector: _Detectors, text: str) -> set[str]:
     part = Part(Role.USER, Provenance.USER, text, "text", 0)
-    return {finding.rule for finding in detector.scan([part]).findings}
+    return {finding.rule for finding in detector.findings(part)}

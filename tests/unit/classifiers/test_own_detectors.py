@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from classifiers.assess import Assessor
 from classifiers.evaluation.pool import pool_of
 from classifiers.sensitivity.code_names import Names, hashed
+from classifiers.sensitivity.dictionaries import Dictionaries
 from router.governance.packs import dry_run, pack_faults
 from routing_rules.faults import Fault
 from routing_rules.load import complete, load
 from routing_rules.rules import RuleSet
-from routing_rules.sensitivity import CodeNames, SensitivityPolicy
+from routing_rules.sensitivity import CodeNames, CustomPattern, SensitivityPolicy
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import Finding, ScanState, Sensitivity
 
@@ -108,6 +110,56 @@ def test_a_rule_file_finds_like_the_shipped_detectors() -> None:
     policy = rules_with("floor: public", **{"gitleaks.toml": RULE_FILE}).sensitivity
     result = Assessor(policy, KEY).assess(user("use acme_" + "a1b2c3d4" * 2), [])
     assert [(finding.category, finding.rule) for finding in result.findings] == [("credentials", "acme-token")]
+
+
+# Dictionaries
+
+
+def terms_in(text: str, *terms: str, allowed: tuple[str, ...] = ()) -> list[str]:
+    pattern = CustomPattern("terms", "legal", Sensitivity.CONFIDENTIAL, terms=terms)
+    parts = [Part(Role.USER, Provenance.USER, text, "text", 0)]
+    findings = Dictionaries([pattern], frozenset(allowed), KEY).findings(parts)
+    assert all((finding.rule, finding.kind, finding.category) == ("terms", "terms", "legal") for finding in findings)
+    return [text[finding.start : finding.end] for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "expected"),
+    [
+        ("the Blue Heron and the BLUE\nHERON", ("blue heron",), ["Blue Heron", "BLUE\nHERON"]),
+        ("bluebird, blue_bird, 7blue", ("blue",), []),
+        ("C++ and R&D, not RnD", ("c++", "R&D"), ["C++", "R&D"]),
+        ("Straße İzmir ÜBERGABE", ("übergabe",), ["ÜBERGABE"]),
+        ("关于蓝鹭项目的预算", ("蓝鹭",), ["蓝鹭"]),
+        ("Blue Heron East", ("Blue Heron", "Blue Heron East", "Heron"), ["Blue Heron East"]),
+        ("Bl\u200bue Her\u200bon", ("Blue Heron",), ["Bl\u200bue Her\u200bon"]),
+        ("QmVyaWNodCDDvGJlciBCbHVlIEhlcm9u", ("Blue Heron",), ["QmVyaWNodCDDvGJlciBCbHVlIEhlcm9u"]),
+    ],
+)
+def test_terms_are_found_as_whole_words_whatever_their_case(text: str, terms: tuple[str, ...], expected: list[str]) -> None:
+    assert terms_in(text, *terms) == expected
+
+
+def test_terms_that_are_allowed_are_no_findings() -> None:
+    assert terms_in("Blue Heron and Quartz", "Blue Heron", "Quartz", allowed=("blue heron",)) == ["Quartz"]
+
+
+def test_many_thousand_terms_are_ready_at_once_and_cost_little() -> None:
+    terms = tuple(f"project {number:05}x" for number in range(20_000))
+    pattern = CustomPattern("terms", "legal", Sensitivity.CONFIDENTIAL, terms=terms)
+    begun = time.process_time()
+    dictionaries = Dictionaries([pattern], frozenset(), KEY)
+    text = "we spoke of this and that " * 80 + "Project 00042X"
+    (finding,) = dictionaries.findings([Part(Role.USER, Provenance.USER, text, "text", 0)])
+    assert text[finding.start : finding.end] == "Project 00042X"
+    assert time.process_time() - begun < 1.0
+
+
+def test_a_dictionary_counts_as_it_says_and_its_examples_are_tried() -> None:
+    pack = "patterns: [{id: deals, category: financial, level: restricted, terms: [Blue Heron], positive: [Blue Heron, BLUE HERON, a Blue Heron b], negative: [blue, heron, bluer heron]}]"
+    rules = rules_with(pack)
+    assert pack_faults(rules) == []
+    assert Assessor(rules.sensitivity, KEY).assess(user("What of Blue Heron?"), []).sensitivity is Sensitivity.RESTRICTED
 
 
 # Examples

@@ -93,7 +93,7 @@ SHIPPED: tuple[Combination, ...] = (
     _after("untrusted_computer", _C.READS_UNTRUSTED, _C.COMPUTER_CONTROL, serves="ASI05"),
     _after("untrusted_memory", _C.READS_UNTRUSTED, _C.MEMORY_PERSIST, serves="ASI01"),
     _after("untrusted_loading", _C.READS_UNTRUSTED, _C.LOADS_TOOLS, serves="ASI02"),
-    _any("web_files_code", _C.READS_UNTRUSTED, _C.READS_PRIVATE, _C.EXECUTES_CODE, serves="ASI05"),
+    _any("web_files_code", _C.READS_UNTRUSTED, _C.EGRESS, _C.READS_PRIVATE, _C.EXECUTES_CODE, serves="ASI05"),
     Combination(
         "network_execution_private",
         frozenset({_C.READS_PRIVATE, _C.EXECUTES_CODE, _C.EGRESS}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
@@ -61,6 +62,20 @@ _MONEY = frozenset(
     {"~payment_thing", "~bank_account", "~invoice", "~exchange_rate_price", "~interest_percentage", "~pay", "~subscription"}
 )
 _GIVES = frozenset({"~send", "~reserve", "~schedule_event", "~create_record", "~update_record"})
+_STORES = frozenset(
+    {
+        f"~{concept}"
+        for thing in ("calendar", "file", "customer", "ticket", "database", "code")
+        for concept in _THINGS[thing].split()
+    }
+)
+_PUTS = frozenset(
+    "write edit put enter note log record fill set tag attach insert append paste correct fix refactor rename type replace adjust"
+    " schreib schreibe trag trage setz setze ändere korrigiere benenne écris mets corrige modifie note inscris escribe pon anota corrige"
+    " edita scrivi metti correggi modifica annota escreva ponha corrija schrijf zet pas wpisz popraw skriv sätt yaz düzelt".split()
+)
+"""What puts something into a thing that keeps it; by itself it may as well be about a text in the answer."""
+_FILE_NAME = re.compile(r"(?<![\w@/.-])[\w-]{1,80}\.[a-z][a-z0-9]{0,4}(?![\w@.-])")
 _KEYS = frozenset({"~secret_key_thing", "~role_permission", "~reset_password"})
 _CHANGES = frozenset({"~update_record", "~create_record", "~add_to", "~delete", "~overwrite"})
 _DO = frozenset("do perform complete carry work execute handle finish".split())
@@ -76,7 +91,8 @@ def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
     things: set[str] = set()
     delegates = False
     for turn in turns:
-        found = words(_bounded(turn))
+        bounded = _bounded(turn)
+        found = words(bounded)
         concepts = frozenset(_not_denied(thesaurus.sequence(found)))
         for concept in concepts:
             acts |= _BY_CONCEPT.get(concept, frozenset())
@@ -85,6 +101,11 @@ def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
             acts.add(_C.SPENDS_MONEY)
         if concepts & _CHANGES and concepts & _KEYS:
             acts.add(_C.ADMIN_PRIVILEGE)
+        if _FILE_NAME.search(bounded):
+            things.add("file")
+            concepts |= {"~file"}
+        if concepts & _STORES and (not _PUTS.isdisjoint(found) or "~write_draft" in concepts):
+            acts.add(_C.WRITES_STATE)
         if _writes_to(found):
             acts.add(_C.EGRESS)
         delegates |= _carries_out(found) or (bool(concepts & _DELEGATES) and _still_delegates(thesaurus, found))

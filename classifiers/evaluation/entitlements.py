@@ -87,26 +87,51 @@ class Measured(NamedTuple):
     figures: dict[str, Any]
 
 
+class Intents:
+    """Reads the intent of a user's turns as the service does, and remembers it."""
+
+    def __init__(self) -> None:
+        self._assessor = Assessor(SensitivityPolicy(), b"not a secret: findings are not looked at here")
+        self._known: dict[tuple[str, ...], tuple[Intent, float]] = {}
+
+    def of(self, turns: tuple[str, ...]) -> tuple[Intent, float]:
+        """What the turns of a user ask for, and how sure that is: the acts that any of them names, with what the models say of the last."""
+        if turns not in self._known:
+            parts = tuple(
+                Part(Role.USER, Provenance.USER, turn, f"messages[{place}].content", place) for place, turn in enumerate(turns)
+            )
+            said = self._assessor.assess(Task(Endpoint.CHAT, "auto", parts, input_bytes=sum(map(len, turns))), ())
+            self._known[turns] = joined(named(shipped(), turns), said.intent, said.confidence.intent, SURE)
+        return self._known[turns]
+
+
 class Session:
     """The state that a session carries from call to call, as the service would hold it."""
 
-    def __init__(self, prompt: str, intent: Intent, confidence: float, catalogue: Mapping[str, Registered]) -> None:
-        self._turns = (prompt,)
-        self._said = Said(self._turns)
-        self._intent = intent
-        self._confidence = confidence
+    def __init__(self, catalogue: Mapping[str, Registered]) -> None:
+        self._turns: tuple[str, ...] = ()
+        self._said = Said(())
+        self._intent = Intent()
+        self._confidence = 0.0
         self._catalogue = catalogue
-        self._labels = Labels()
-        self._used: frozenset[Capability] = frozenset()
+        self.labels = Labels()
+        self.used: frozenset[Capability] = frozenset()
         self._used_tools: frozenset[str] = frozenset()
         self._results: tuple[Result, ...] = ()
-        self._sources = Sources(self._turns)
+        self._sources = Sources(())
+
+    def say(self, turn: str, intents: Intents) -> None:
+        """A turn of the user, which may widen what is asked for."""
+        self._turns = (*self._turns, turn)
+        self._said = Said(self._turns)
+        self._intent, self._confidence = intents.of(self._turns)
+        self._sources = Sources(self._turns, results=self._results)
 
     def propose(self, call: Call) -> tuple[Judgement, float]:
         """The judgement of a call and its drift, without carrying it out."""
         entry = self._catalogue.get(call.function)
         if entry is None:
-            return judge(CallFacts(None, False, self._intent, self._confidence, self._labels)), 1.0
+            return judge(CallFacts(None, False, self._intent, self._confidence, self.labels)), 1.0
         arguments = call.args or {}
         read, kept, origins = facts_of_arguments(entry.tool, msgspec.json.encode(arguments), self._sources)
         facts = CallFacts(
@@ -114,8 +139,8 @@ class Session:
             offered=True,
             intent=self._intent,
             confidence=self._confidence,
-            labels=self._labels,
-            used=self._used,
+            labels=self.labels,
+            used=self.used,
             used_tools=self._used_tools,
             origins=origins,
             objects=entry.objects,
@@ -131,8 +156,8 @@ class Session:
         if entry is None:
             return
         can = entry.tool.capabilities
-        self._labels = labels_after(self._labels, entry.tool)
-        self._used |= judgement.adds if judgement.outcome is Outcome.RELEASED else judgement.adds - {Capability.EGRESS}
+        self.labels = labels_after(self.labels, entry.tool)
+        self.used |= judgement.adds if judgement.outcome is Outcome.RELEASED else judgement.adds - {Capability.EGRESS}
         self._used_tools |= {entry.tool.id}
         if call.result:
             external = Capability.READS_UNTRUSTED in can and Capability.READS_PRIVATE not in can
@@ -186,22 +211,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield msgspec.json.decode(line)
 
 
-class Intents:
-    """Reads the intent of prompts as the service does."""
-
-    def __init__(self) -> None:
-        self._assessor = Assessor(SensitivityPolicy(), b"not a secret: findings are not looked at here")
-
-    def of(self, prompt: str) -> tuple[Intent, float]:
-        """The intent of one user turn and how sure it is."""
-        part = Part(Role.USER, Provenance.USER, prompt, "messages[0].content", 0)
-        said = self._assessor.assess(Task(Endpoint.CHAT, "auto", (part,), input_bytes=len(prompt.encode())), ())
-        return joined(named(shipped(), (prompt,)), said.intent, said.confidence.intent, SURE)
-
-
-def replay_benign(task: UserTask, catalogue: Mapping[str, Registered], intent: tuple[Intent, float]) -> Replay:
+def replay_benign(task: UserTask, catalogue: Mapping[str, Registered], intents: Intents) -> Replay:
     """The user's own calls; one that is held is approved."""
-    session = Session(task.prompt, *intent, catalogue)
+    session = Session(catalogue)
+    session.say(task.prompt, intents)
     judgements, drifts = [], []
     for call in task.calls:
         judgement, strayed = session.propose(call)
@@ -217,7 +230,7 @@ def replay_attack(
     injection: InjectionTask,
     first: int,
     catalogue: Mapping[str, Registered],
-    intent: tuple[Intent, float],
+    intents: Intents,
     *,
     planted: bool = False,
 ) -> Replay:
@@ -225,7 +238,8 @@ def replay_attack(
 
     With `planted`, the attacker could also write every value of their calls into a result as a whole leaf. Only what becomes of the attacker's calls is told: that one of the user's own was held stops nobody.
     """
-    session = Session(task.prompt, *intent, catalogue)
+    session = Session(catalogue)
+    session.say(task.prompt, intents)
     for call in task.calls[: first + 1]:
         session.carry_out(call, session.propose(call)[0])
     if planted:
@@ -245,8 +259,7 @@ def measure(data: Path) -> Measured:
     where the data is not there or of another shape."""
     found = read(data)
     intents = Intents()
-    read_as = {f"{task.suite}/{task.id}": intents.of(task.prompt) for task in found.user_tasks}
-    benign = [replay_benign(task, found.catalogue[task.suite], read_as[f"{task.suite}/{task.id}"]) for task in found.user_tasks]
+    benign = [replay_benign(task, found.catalogue[task.suite], intents) for task in found.user_tasks]
     paired = [
         (task, injection, f"{task.suite}/{task.id}")
         for task in found.user_tasks
@@ -256,7 +269,7 @@ def measure(data: Path) -> Measured:
     ]
     pairs, planted = (
         [
-            replay_attack(task, injection, found.exposed[key], found.catalogue[task.suite], read_as[key], planted=plants)
+            replay_attack(task, injection, found.exposed[key], found.catalogue[task.suite], intents, planted=plants)
             for task, injection, key in paired
         ]
         for plants in (False, True)

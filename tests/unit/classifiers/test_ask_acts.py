@@ -21,6 +21,9 @@ from routing_rules.vocabulary import Intent
         ("Please email Ann that I am late.", C.EGRESS),
         ("Schick Anna das Protokoll.", C.EGRESS),
         ("Create a ticket for the broken door.", C.WRITES_STATE),
+        ("Write the summary into the file notes.md.", C.WRITES_STATE),
+        ("Edit config.py so that the limit is five.", C.WRITES_STATE),
+        ("Put an event into my calendar.", C.WRITES_STATE),
         ("Delete the oldest backup.", C.DESTRUCTIVE),
         ("Lösche die älteste Sicherung.", C.DESTRUCTIVE),
         ("Pay the electricity bill.", C.SPENDS_MONEY),
@@ -43,6 +46,10 @@ def test_a_question_names_no_act_and_says_what_it_is_about() -> None:
 def test_what_must_not_be_done_is_not_asked_for() -> None:
     assert C.DESTRUCTIVE not in named(shipped(), ["Tidy the folder but do not delete anything."]).capabilities
     assert C.DESTRUCTIVE in named(shipped(), ["Do not move it, delete it."]).capabilities
+
+
+def test_an_address_is_no_file_name() -> None:
+    assert "file" not in named(shipped(), ["Who is ann@example.com, and what is https://example.com/a.b?"]).objects
 
 
 def test_every_user_turn_widens_what_is_asked_for() -> None:

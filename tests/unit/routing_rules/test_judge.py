@@ -214,11 +214,12 @@ def test_after_others_words_destruction_and_administration_need_both_words_and_a
 def test_after_others_words_code_runs_only_where_the_user_asks_for_it() -> None:
     assert call(C.EXECUTES_CODE, labels=UNTRUSTED, asked=(C.EXECUTES_CODE,)).outcome is Outcome.RELEASED
     assert "combination:untrusted_execute" in codes(call(C.EXECUTES_CODE, labels=UNTRUSTED))
-    assert "combination:web_files_code" in codes(call(C.EXECUTES_CODE, labels=BOTH, asked=(C.EXECUTES_CODE,)))
+    web_and_files = frozenset({C.READS_UNTRUSTED, C.EGRESS, C.READS_PRIVATE})
+    assert "combination:web_files_code" in codes(call(C.EXECUTES_CODE, used=web_and_files, asked=(C.EXECUTES_CODE,)))
 
 
 def test_web_search_file_search_and_code_do_not_meet() -> None:
-    used = frozenset({C.READS_UNTRUSTED, C.EXECUTES_CODE})
+    used = frozenset({C.READS_UNTRUSTED, C.EGRESS, C.EXECUTES_CODE})
     assert "combination:web_files_code" in codes(call(C.READS_PRIVATE, used=used))
 
 

@@ -8,6 +8,8 @@ order in plain words that is not recognisable as one stays unnoticed.
 from __future__ import annotations
 
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -29,7 +31,9 @@ _QUOTED = 0.45  # of the score: a user who quotes such a text mostly wants to ta
 _NEAR = 400  # characters between signs that belong together
 _HIDDEN_BONUS = 0.3
 _CONCEPT = 0.3  # up to this a sign is only a word that such texts use too; hidden or not, it says nothing alone
-_MOST_SIGNS = 500
+_MOST_SIGNS = 10_000
+_MOST_NEAR = 50
+_MOST_FINDINGS = 200
 _MOST_KNOWN = 4_096
 _LONGEST_EXCERPT = 80
 
@@ -98,24 +102,27 @@ class Injections:
         return known
 
     def _read(self, text: str) -> Iterator[Finding]:
-        seen = self._signs(text)
+        seen, complete = self._signs(text)
         hidden = _hidden(text) if seen and "<" in text else []
         kept: list[tuple[_Seen, float]] = []
-        for sign in seen:
+        for index, sign in enumerate(seen):
             score = sign.rule.score
-            if score > _CONCEPT and any(start <= sign.start < end for start, end in hidden):
+            if score > _CONCEPT and _inside(hidden, sign.start):
                 score = min(score + _HIDDEN_BONUS, 0.99)
             if score < CERTAIN:
-                score = _together(sign, score, seen)
+                score = _together(index, score, seen)
             if score >= CERTAIN and not (kept and kept[-1][0].end >= sign.end and kept[-1][0].rule.kind == sign.rule.kind):
                 kept.append((sign, score))
-        for sign, score in kept:
+        for sign, score in kept[:_MOST_FINDINGS]:
             yield self._finding(sign.rule.kind, sign.rule.id, sign.start, sign.end, score, text[sign.start : sign.end])
+        if not complete:  # who wants an order overlooked may bury it under others
+            yield Finding(CATEGORY, "too_many_signs", "injection.too_many_signs", 0, 0, len(text), CERTAIN, "****")
         if not text.isascii():
             yield from self._invisible(text)
 
-    def _signs(self, text: str) -> list[_Seen]:
-        """All signs, in the text as it stands and with its disguises off and its codes read, in order, each once."""
+    def _signs(self, text: str) -> tuple[list[_Seen], bool]:
+        """All signs, in the text as it stands and with its disguises off and its codes read, in order, each once; and whether
+        everything was looked at."""
         budget = Budget(_MOST_SIGNS)
         data = text.encode("utf-8", "replace")
         plain = len(data) == len(text)
@@ -132,7 +139,7 @@ class Injections:
             read = other.encode("utf-8", "replace")
             for one in self._bank.candidates(self._bank.present(other, read), read, budget, ascii_only=other.isascii()):
                 found.add(_Seen(one.rule, *view.origin(one.start, one.end)))
-        return sorted(found, key=lambda sign: (sign.start, -sign.end, sign.rule.id))
+        return sorted(found, key=lambda sign: (sign.start, -sign.end, sign.rule.id)), budget.complete
 
     def _invisible(self, text: str) -> Iterator[Finding]:
         for match in _INVISIBLE.finditer(text):
@@ -158,21 +165,33 @@ def _at(finding: Finding, part: int, shift: int, share: float) -> Finding:
     return Finding(finding.category, finding.kind, finding.rule, part, start, end, score, finding.masked, finding.digest)
 
 
-def _together(sign: _Seen, score: float, seen: Sequence[_Seen]) -> float:
-    """How sure a weak sign is with the others of other kinds near it."""
+def _together(index: int, score: float, seen: Sequence[_Seen]) -> float:
+    """How sure a weak sign is with the strongest of each other kind near it."""
+    sign = seen[index]
+    strongest: dict[str, float] = {}
+    for step in (-1, 1):
+        place = index + step
+        while 0 <= place < len(seen) and abs(seen[place].start - sign.start) <= _NEAR and abs(place - index) <= _MOST_NEAR:
+            other = seen[place]
+            apart = other.start >= sign.end or other.end <= sign.start  # the same words are no second sign
+            if apart and other.rule.kind != sign.rule.kind:
+                strongest[other.rule.kind] = max(strongest.get(other.rule.kind, 0.0), other.rule.score)
+            place += step
     missed = 1.0 - score
-    kinds = {sign.rule.kind}
-    for other in seen:
-        apart = other.start >= sign.end or other.end <= sign.start  # the same words are no second sign
-        if apart and other.rule.kind not in kinds and abs(other.start - sign.start) <= _NEAR:
-            kinds.add(other.rule.kind)
-            missed *= 1.0 - other.rule.score
+    for other_score in strongest.values():
+        missed *= 1.0 - other_score
     return 1.0 - missed
 
 
 def _hidden(text: str) -> list[tuple[int, int]]:
     """Where a page holds text that its readers do not see."""
     return [match.span() for match in _HIDDEN.finditer(text)]
+
+
+def _inside(spans: Sequence[tuple[int, int]], place: int) -> bool:
+    """Whether a place lies in one of some spans, which are in order and do not overlap."""
+    before = bisect_right(spans, (place, sys.maxsize)) - 1
+    return before >= 0 and place < spans[before][1]
 
 
 def _repeats(run: str) -> bool:

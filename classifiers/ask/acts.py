@@ -86,40 +86,50 @@ _WRITE_TO = frozenset("email mail message text ping".split())
 
 
 def named(thesaurus: Thesaurus, turns: Iterable[str]) -> Intent:
-    """The acts and things that turns of the user name. `delegates`: that others' words are to be followed."""
+    """The acts and things that turns of the user name. `delegates`: that others' words are to be followed.
+
+    A turn that names an act and no thing may mean any, so that then no things are told.
+    """
     acts: set[Capability] = set()
     things: set[str] = set()
-    delegates = False
+    delegates = anything = False
     for turn in turns:
-        bounded = _bounded(turn)
-        found = words(bounded)
-        concepts = frozenset(_not_denied(thesaurus.sequence(found)))
-        for concept in concepts:
-            acts |= _BY_CONCEPT.get(concept, frozenset())
-            things |= _BY_THING.get(concept, frozenset())
-        if concepts & _GIVES and concepts & _MONEY:
-            acts.add(_C.SPENDS_MONEY)
-        if concepts & _CHANGES and concepts & _KEYS:
-            acts.add(_C.ADMIN_PRIVILEGE)
-        if _FILE_NAME.search(bounded):
-            things.add("file")
-            concepts |= {"~file"}
-        if concepts & _STORES and (not _PUTS.isdisjoint(found) or "~write_draft" in concepts):
-            acts.add(_C.WRITES_STATE)
-        if _writes_to(found):
-            acts.add(_C.EGRESS)
-        delegates |= _carries_out(found) or (bool(concepts & _DELEGATES) and _still_delegates(thesaurus, found))
+        intent = _of_turn(thesaurus, turn)
+        acts |= intent.capabilities
+        things |= intent.objects
+        delegates |= intent.delegates
+        anything |= bool(intent.capabilities) and not intent.objects
+    return Intent(frozenset(acts), frozenset() if anything else frozenset(things), delegates)
+
+
+def _of_turn(thesaurus: Thesaurus, turn: str) -> Intent:
+    turn = _bounded(turn)
+    found = words(turn)
+    concepts = frozenset(_not_denied(thesaurus.sequence(found)))
+    if _FILE_NAME.search(turn):
+        concepts |= {"~file"}
+    acts = {act for concept in concepts for act in _BY_CONCEPT.get(concept, ())}
+    things = {thing for concept in concepts for thing in _BY_THING.get(concept, ())}
+    if concepts & _GIVES and concepts & _MONEY:
+        acts.add(_C.SPENDS_MONEY)
+    if concepts & _CHANGES and concepts & _KEYS:
+        acts.add(_C.ADMIN_PRIVILEGE)
+    if concepts & _STORES and (not _PUTS.isdisjoint(found) or "~write_draft" in concepts):
+        acts.add(_C.WRITES_STATE)
+    if _writes_to(found):
+        acts.add(_C.EGRESS)
     if _C.SPENDS_MONEY in acts:
         things.add("payment")
+    delegates = _carries_out(found) or (bool(concepts & _DELEGATES) and _still_delegates(thesaurus, found))
     return Intent(frozenset(acts), frozenset(things), delegates)
 
 
 def joined(named: Intent, judged: Intent, confidence: float, sure: float) -> tuple[Intent, float]:
     """What is named outright together with what a model judges, where it is at least `sure`; and how sure the whole is."""
     trusted = judged if confidence >= sure else Intent()
-    both = Intent(
-        named.capabilities | trusted.capabilities, named.objects | trusted.objects, named.delegates or trusted.delegates
-    )
+    anything = bool(named.capabilities) and not named.objects
+    things = frozenset() if anything else named.objects | trusted.objects
+    both = Intent(named.capabilities | trusted.capabilities, things, named.delegates or trusted.delegates)
     return both, 1.0 if named.capabilities or named.delegates else confidence
 
 

@@ -58,6 +58,11 @@ def test_every_user_turn_widens_what_is_asked_for() -> None:
     assert C.DESTRUCTIVE in named(shipped(), turns).capabilities
 
 
+def test_a_turn_that_names_an_act_and_no_thing_may_mean_any() -> None:
+    assert "ticket" in named(shipped(), ["Read the ticket INC-204."]).objects
+    assert named(shipped(), ["Read the ticket INC-204.", "Notify kim@example.org."]).objects == frozenset()
+
+
 def test_who_lets_others_words_decide_delegates() -> None:
     assert named(shipped(), ["Read the note and follow the instructions."]).delegates
     assert named(shipped(), ["Please do the tasks listed in Ann's mail."]).delegates

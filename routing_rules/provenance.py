@@ -279,6 +279,9 @@ def _stands_in(said: str, form: str) -> bool:
 
 
 def _joins_before(said: str, start: int) -> bool:
+    if start > 0 and said[start - 1] in "#@":  # how people write a channel and a person, where nothing stands before it
+        start -= 1
+        return start > 0 and not (said[start - 1].isspace() or said[start - 1] in "([\"'")
     return start > 0 and (said[start - 1].isalnum() or said[start - 1] in _JOINED_BEFORE)
 
 

@@ -36,13 +36,13 @@ FETCH = frozenset({Capability.READS_UNTRUSTED, Capability.EGRESS})
         ("Is https://example.com/a?b=1? there", "https://example.com/a?b=1"),
         ("the account DE89 3704 0044 0532 0130 00!", "DE89370400440532013000"),
         ("post it in #general", "general"),
+        ("ask @ann about it", "ann"),
         ("ask Riverside View Hotel", "Riverside View Hotel"),
         ("写信给 bob@example.com 谢谢", "bob@example.com"),
     ],
 )
 def test_whole_words_of_a_user_turn_vouch(said: str, value: str) -> None:
-    expected = Source.MODEL if "#" in said else Source.USER
-    assert Sources([said]).of(value) is expected
+    assert Sources([said]).of(value) is Source.USER
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,7 @@ def test_whole_words_of_a_user_turn_vouch(said: str, value: str) -> None:
         ("see example.com", "example.com?q=secret"),
         ("see https://example.com/a/b", "https://example.com/a"),
         ("pay 1234", "123"),
+        ("see example.com/#general", "general"),
         ("nothing", "   "),
         ("a" * 600, "a" * 600),
         ("bob@example.com", "bob@example.com\n"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import tomllib
 import zipfile
@@ -148,9 +150,9 @@ class Fitted:
         """Weights (keys × classes), the scale of each key, and the bias of each class."""
         return self._arrays
 
-    def rows(self, text: str, length: int | None = None) -> Rows:
-        """What a text switches on. `length` in characters, where `text` is an excerpt."""
-        return rows(self._row_of.get, self._thesaurus, text, length)
+    def rows(self, text: str, length: int | None = None, found: list[str] | None = None) -> Rows:
+        """What a text switches on. `length` in characters, where `text` is an excerpt; `found` its words, where they are known."""
+        return rows(self._row_of.get, self._thesaurus, text, length, found)
 
     def matrix(self, *heads: str) -> Matrix:
         """The weights of these heads side by side, for `Matrix.logits`."""
@@ -168,12 +170,36 @@ def save(
 ) -> Manifest:
     """Writes `<name>.npz` and `<name>.toml`; the manifest returned carries the hash of the arrays."""
     directory.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(key if isinstance(key, str) else _SEPARATOR.join(key) for key in vocabulary)
-    path = directory / f"{manifest.name}.npz"
-    np.savez_compressed(path, vocabulary=np.frombuffer(text.encode(), dtype=np.uint8), weights=weights, scale=scale, bias=bias)
-    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    packed = _packed(vocabulary, weights, scale, bias)
+    (directory / f"{manifest.name}.npz").write_bytes(packed)
+    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(packed).hexdigest())
     (directory / f"{manifest.name}.toml").write_text(_toml(manifest), encoding="utf-8")
     return manifest
+
+
+def to_text(
+    manifest: Manifest, vocabulary: list[Key], weights: npt.NDArray[np.float16], scale: Floats, bias: Floats
+) -> tuple[Manifest, str]:
+    """A fitted model as one text file: its manifest, and the arrays beside it in base64. The manifest carries their hash."""
+    packed = _packed(vocabulary, weights, scale, bias)
+    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(packed).hexdigest())
+    arrays = base64.b64encode(packed).decode()
+    return manifest, f'version = "{manifest.version}"\narrays = "{arrays}"\n{_toml(manifest)}'
+
+
+def from_text(text: str) -> Fitted:
+    """A fitted model from what `to_text` gave. Raises as `load` does."""
+    try:
+        fields = tomllib.loads(text)
+        packed = base64.b64decode(fields.pop("arrays"), validate=True)
+        version = fields.pop("version")
+        manifest = msgspec.convert(fields, Manifest)
+    except (KeyError, ValueError, TypeError, msgspec.ValidationError) as wrong:
+        raise ManifestInvalid(f"the text is no fitted model ({type(wrong).__name__})") from wrong
+    _check(manifest, packed)
+    if version != manifest.version:
+        raise ArtefactAltered("the version of the fitted model is not that of its arrays")
+    return _unpack(io.BytesIO(packed), manifest)
 
 
 def load(name: str = "ask", directory: Path = FITTED) -> Fitted:
@@ -190,13 +216,18 @@ def load(name: str = "ask", directory: Path = FITTED) -> Fitted:
         manifest = msgspec.convert(tomllib.loads(raw.decode()), Manifest)
     except (ValueError, msgspec.ValidationError) as wrong:
         raise ManifestInvalid(f"manifest `{name}.toml`: {wrong}") from wrong
+    _check(manifest, packed)
+    return _unpack(io.BytesIO(packed), manifest)
+
+
+def _check(manifest: Manifest, packed: bytes) -> None:
+    name = manifest.name
     if manifest.format != FORMAT:
         raise FormatUnsupported(f"fitted model `{name}` has format {manifest.format}, this version reads {FORMAT}")
     if manifest.thesaurus not in ("", shipped_thesaurus().digest):
         raise ArtefactAltered(f"fitted model `{name}` was fitted with another thesaurus than the one in this version")
     if hashlib.sha256(packed).hexdigest() != manifest.sha256:
         raise ArtefactAltered(f"`{name}.npz` is not the file that `{name}.toml` was written for: its sha256 differs")
-    return _unpack(directory / f"{name}.npz", manifest)
 
 
 @lru_cache(maxsize=1)
@@ -211,16 +242,23 @@ def shipped_complexity() -> Fitted:
     return load("complexity")
 
 
-def _unpack(path: Path, manifest: Manifest) -> Fitted:
+def _packed(vocabulary: list[Key], weights: npt.NDArray[np.float16], scale: Floats, bias: Floats) -> bytes:
+    text = "\n".join(key if isinstance(key, str) else _SEPARATOR.join(key) for key in vocabulary)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, vocabulary=np.frombuffer(text.encode(), dtype=np.uint8), weights=weights, scale=scale, bias=bias)
+    return packed.getvalue()
+
+
+def _unpack(packed: io.BytesIO, manifest: Manifest) -> Fitted:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(packed, allow_pickle=False) as arrays:
             lines = arrays["vocabulary"].tobytes().decode().split("\n")
             weights, scale, bias = (arrays[name].astype(np.float32) for name in ("weights", "scale", "bias"))
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as wrong:
-        raise ArtefactAltered(f"`{path.name}` does not hold the arrays of a fitted model") from wrong
+        raise ArtefactAltered(f"`{manifest.name}.npz` does not hold the arrays of a fitted model") from wrong
     width = sum(map(len, manifest.heads.values()))
     if weights.shape != (len(lines), width) or scale.shape != (len(lines),) or bias.shape != (width,):
-        raise ArtefactAltered(f"`{path.name}`: the arrays do not have the shape that the manifest's heads ask for")
+        raise ArtefactAltered(f"`{manifest.name}.npz`: the arrays do not have the shape that the manifest's heads ask for")
     vocabulary: list[Key] = []
     for line in lines:
         first, separator, second = line.partition(_SEPARATOR)

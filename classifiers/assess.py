@@ -8,9 +8,9 @@ import msgspec
 
 from classifiers.artefacts import Fitted, shipped
 from classifiers.ask.access import access
-from classifiers.ask.complexity import complexity
+from classifiers.ask.complexity import complexity, model_of
 from classifiers.ask.current import current_ask
-from classifiers.ask.features import Rows, excerpt
+from classifiers.ask.features import Rows, excerpt, words
 from classifiers.ask.intent import intent
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
@@ -77,8 +77,10 @@ class Assessor:
         self._fitted = fitted
         self._kinds = [TaskKind(name) for name in fitted.classes("task")]
         self._intents = fitted.classes(*_INTENT_HEADS)
-        self._ask = fitted.matrix("task", "complexity", *_INTENT_HEADS)
-        self._model_versions = dict.fromkeys(("task", "complexity", "intent", "topics"), self.version)
+        self._ask = fitted.matrix("task", *_INTENT_HEADS)
+        self._complexity = model_of(policy.complexity)
+        self._model_versions = dict.fromkeys(("task", "intent", "topics"), self.version)
+        self._model_versions["complexity"] = self._complexity.version
 
     def assess(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
         """What the task sends, how far its tools reach, what it asks for. `capabilities`: of `task.tools`; None: unregistered.
@@ -154,17 +156,19 @@ class Assessor:
         try:
             ask = current_ask(task)
             text = excerpt(ask)
-            rows = self._fitted.rows(text, len(ask))
+            found = words(text)
+            rows = self._fitted.rows(text, len(ask), found)
             if len(text) == len(ask):
                 read[text] = rows
             logits = self._ask.logits(rows)
             kinds = len(self._kinds)
             kind, kind_sure = task_kind(self._kinds, logits[:kinds], tools=bool(task.tools))
-            score, band, band_sure = complexity(logits[kinds])
-            implied, implied_sure = intent(self._intents, logits[kinds + 1 :])
+            hard, hard_known = self._complexity.logit(text, found, len(ask))
+            score, band, band_sure = complexity(hard)
+            implied, implied_sure = intent(self._intents, logits[kinds:])
             # The fewer words the models know, the less their answer means.
             known, unknown = rows
             share = len(known) / (len(known) + 2 * unknown + 1)
-            return kind, kind_sure * share, score, band, band_sure * share, implied, implied_sure * share
+            return kind, kind_sure * share, score, band, band_sure * hard_known, implied, implied_sure * share
         except Exception:
             return TaskKind.OTHER, 0.0, 1.0, Complexity.COMPLEX, 0.0, Intent(), 0.0

@@ -47,6 +47,9 @@ CASES = "cases/"
 GITLEAKS = "gitleaks.toml"
 """May be left out: detectors of credentials in the format of gitleaks."""
 
+COMPLEXITY = "complexity.toml"
+"""May be left out: a model of complexity that `router calibrate` made."""
+
 TIERS = ("fast", "reasoning")
 APPROVAL_BOUNDARIES = ("none", "first_use", "every_call")
 WISHES = ("override", "honour", "refuse")
@@ -98,12 +101,12 @@ def load(files: Mapping[str, str]) -> RuleSet:
     faults: list[Fault] = []
     top = {name: _open(files, name, faults) for name in FILES}
     for name in files:
-        if name not in (*FILES, GITLEAKS) and not (name.startswith(CASES) and name.endswith(".yaml")):
+        if name not in (*FILES, GITLEAKS, COMPLEXITY) and not (name.startswith(CASES) and name.endswith(".yaml")):
             expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
             faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
 
     purposes = _purposes(top["purposes.yaml"])
-    sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], files.get(GITLEAKS, ""))
+    sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], files.get(GITLEAKS, ""), files.get(COMPLEXITY, ""))
     budgets = _Budgets(top["budgets.yaml"])
     tools = _tools(top["tools.yaml"])
     sets = _sets(top["entitlements.yaml"], tools)
@@ -150,7 +153,13 @@ def read_directory(directory: Path) -> dict[str, str]:
     found = {}
     faults = []
     for path in sorted(
-        (*directory.glob("*.yaml"), *directory.glob("*.yml"), *directory.glob("cases/*.yaml"), *directory.glob(GITLEAKS))
+        (
+            *directory.glob("*.yaml"),
+            *directory.glob("*.yml"),
+            *directory.glob("cases/*.yaml"),
+            *directory.glob(GITLEAKS),
+            *directory.glob(COMPLEXITY),
+        )
     ):
         name = path.relative_to(directory).as_posix()
         try:

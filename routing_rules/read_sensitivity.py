@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable
 
 import re2
 
 from routing_rules.faults import did_you_mean
 from routing_rules.reading import Entry
-from routing_rules.sensitivity import CodeNames, CustomPattern, SensitivityPolicy
+from routing_rules.sensitivity import COMPLEXITY_TARGETS, CodeNames, ComplexityPolicy, CustomPattern, SensitivityPolicy
 from routing_rules.vocabulary import CATEGORIES, Sensitivity
 
 LEVELS = tuple(str(level) for level in Sensitivity)
@@ -20,8 +21,9 @@ _HASH = re.compile(r"[0-9a-f]{16}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 
 
-def read_sensitivity(top: Entry, gitleaks: str = "") -> tuple[SensitivityPolicy, tuple[str, ...]]:
-    """The policy, and all categories there are. `gitleaks` is the text of the rule file in that format, kept for the detectors."""
+def read_sensitivity(top: Entry, gitleaks: str = "", calibrated: str = "") -> tuple[SensitivityPolicy, tuple[str, ...]]:
+    """The policy, and all categories there are. `gitleaks` is the text of the rule file in that format, kept for the detectors,
+    `calibrated` that of a model of complexity, which counts only where the policy names its version."""
     own = top.words("own_categories", default=())
     for category in own:
         if category in CATEGORIES:
@@ -54,6 +56,7 @@ def read_sensitivity(top: Entry, gitleaks: str = "") -> tuple[SensitivityPolicy,
         topic_thresholds=_scores(top, "topic_thresholds"),
         level_names=_names(top),
         code_names=_code_names(top, categories, patterns),
+        complexity=_complexity(top, calibrated),
         gitleaks=gitleaks,
         gitleaks_positive=positive,
         gitleaks_negative=negative,
@@ -184,3 +187,31 @@ def _why_not(pattern: str) -> str:
         place = pattern.find(piece) if piece else -1
         return f"{reason} (character {place + 1})" if place >= 0 else reason
     return ""
+
+
+def _complexity(top: Entry, calibrated: str) -> ComplexityPolicy:
+    """The shipped model, or the calibrated one in `complexity.toml`: never one that nobody named, nor another than was named."""
+    held = ""
+    if calibrated:
+        try:
+            held = str(tomllib.loads(calibrated).get("version", ""))
+        except tomllib.TOMLDecodeError:
+            held = ""
+        if not held:
+            top.fault("complexity", "bad_model", "complexity.toml is no model of `router calibrate`")
+    entry = top.entry("complexity")
+    if entry is None:
+        if held:
+            top.fault(
+                None, "unused_model", f"complexity.toml is there, but nothing names it: set `complexity: {{model: {held}}}`"
+            )
+        return ComplexityPolicy()
+    model = entry.maybe_text("model") or ""
+    target = entry.word("target", COMPLEXITY_TARGETS, COMPLEXITY_TARGETS[0])
+    if model and entry.has("target"):
+        entry.fault("target", "wrong_type", "a calibrated model has a target of its own: leave out either `model` or `target`")
+    if model != held:
+        found = f"complexity.toml holds `{held}`" if held else "there is no complexity.toml"
+        entry.fault("model" if model else None, "unknown_model", f"the model named is `{model or 'none'}`, but {found}")
+    entry.close()
+    return ComplexityPolicy(target=target, model=model, text=calibrated if model else "")

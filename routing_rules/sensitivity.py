@@ -44,6 +44,18 @@ class CodeNames(msgspec.Struct, frozen=True):
     column: int = 0
 
 
+COMPLEXITY_TARGETS = ("fast_fails", "strong_minus_weak")
+"""What the shipped score of complexity may foretell: that a fast model fails, or by how much a stronger one does better."""
+
+
+class ComplexityPolicy(msgspec.Struct, frozen=True):
+    """Which score of complexity counts: a target of the shipped model, or a calibrated `model` by its version and text."""
+
+    target: str = COMPLEXITY_TARGETS[0]
+    model: str = ""
+    text: str = ""
+
+
 class SensitivityPolicy(msgspec.Struct, frozen=True):
     """`kinds` overrides `categories` for one kind of finding.
 
@@ -73,6 +85,7 @@ class SensitivityPolicy(msgspec.Struct, frozen=True):
     topic_thresholds: dict[str, float] = {}
     level_names: dict[str, str] = {}
     code_names: tuple[CodeNames, ...] = ()
+    complexity: ComplexityPolicy = ComplexityPolicy()
     gitleaks: str = ""
     gitleaks_positive: tuple[str, ...] = ()
     gitleaks_negative: tuple[str, ...] = ()

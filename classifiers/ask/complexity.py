@@ -7,8 +7,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise, repeat
 
-from classifiers.artefacts import Fitted, ManifestInvalid
+from classifiers.artefacts import Fitted, ManifestInvalid, from_text, shipped_complexity
 from classifiers.ask.features import Key, Rows, excerpt, words
+from classifiers.ask.thesaurus import Thesaurus
+from classifiers.ask.thesaurus import shipped as shipped_thesaurus
+from routing_rules.sensitivity import COMPLEXITY_TARGETS, ComplexityPolicy
 from routing_rules.vocabulary import Complexity
 
 MODERATE_FROM = 0.35
@@ -22,8 +25,10 @@ _BORDERS = {
     Complexity.COMPLEX: (COMPLEX_FROM, 1.0),
 }
 
-TARGETS = ("fast_fails", "strong_minus_weak")
-"""What a score may foretell: that a fast model fails, or by how much a stronger one does better."""
+TARGETS = COMPLEXITY_TARGETS
+
+CALIBRATED = "calibrated"
+"""The target of a model that was calibrated on an organisation's own outcomes."""
 
 _SURE_AT = 0.15
 """Distance from the nearest threshold from which on the band is taken as sure: small changes of wording move less."""
@@ -37,6 +42,7 @@ _CONDITIONS = frozenset(
 )
 """Words that count steps or set conditions: a problem is as hard as what must be held together to solve it."""
 
+_FIRST_CONCEPTS = 4
 _OPTION_LETTERS = frozenset("ABCDEFGHIJ")
 _OPTION_SIGNS = frozenset(".):")
 _CODE = ("def ", "return ", "import ", "print(", "class ", "for ", "```", "SELECT ")
@@ -104,20 +110,30 @@ def _is_option(line: str) -> bool:
     return line[:1] in _OPTION_LETTERS and line[1:2] in _OPTION_SIGNS
 
 
-def keys(text: str, found: Sequence[str], length: int | None = None) -> tuple[set[str], set[Key]]:
+def keys(thesaurus: Thesaurus, text: str, found: Sequence[str], length: int | None = None) -> tuple[set[str], set[Key]]:
     """The distinct words of a text, and all other keys that the model of complexity may weigh."""
+    concepts = thesaurus.sequence(found)
     others: set[Key] = set(pairwise(found))
+    others.update(concepts)
+    others.update(pairwise(concepts))
+    others.update(zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False))
     others.update(counts(text, found, length))
     return set(found), others
 
 
-def rows(row_of: Callable[[Key, int], int], text: str, found: Sequence[str], length: int | None = None) -> Rows:
+def rows(
+    row_of: Callable[[Key, int], int], thesaurus: Thesaurus, text: str, found: Sequence[str], length: int | None = None
+) -> Rows:
     """What `keys` finds, as row numbers of a weight matrix, and how many distinct words have no row (which is row 0)."""
     distinct = set(found)
     none = repeat(0)
     known = set(map(row_of, distinct, none))
     unknown = len(distinct) - len(known - {0})
     known.update(map(row_of, pairwise(found), none))
+    concepts = thesaurus.sequence(found)
+    known.update(map(row_of, concepts, none))
+    known.update(map(row_of, pairwise(concepts), none))
+    known.update(map(row_of, zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False), none))
     known.update(map(row_of, counts(text, found, length), none))
     known.discard(0)
     return known, unknown
@@ -131,6 +147,8 @@ class ComplexityModel:
             raise ManifestInvalid(f"fitted model `{fitted.manifest.name}` has no target `{target}`")
         self.version = fitted.manifest.version
         self._row_of = fitted.row_of
+        # Its weights cannot be fitted anew wherever a word is added to the thesaurus, and lose little by one: it is not pinned.
+        self._thesaurus = shipped_thesaurus()
         self._matrix = fitted.matrix(target)
 
     def logit(self, text: str, found: Sequence[str], length: int | None = None) -> tuple[float, float]:
@@ -138,13 +156,23 @@ class ComplexityModel:
 
         `found` are the words of `text`, as `features.words` gives them; `length` is in characters, where `text` is an excerpt.
         """
-        known = rows(self._row_of, text, found, length)
+        known = rows(self._row_of, self._thesaurus, text, found, length)
         return self._matrix.logits(known)[0], len(known[0]) / (len(known[0]) + 2 * known[1] + 1)
 
     def score(self, text: str) -> float:
         """The score of a whole text, in [0, 1]."""
         short = excerpt(text)
         return probability(self.logit(short, words(short), len(text))[0])
+
+
+def model_of(policy: ComplexityPolicy) -> ComplexityModel:
+    """The model that a rule set names. Raises ArtefactError where it cannot be used."""
+    if not policy.model:
+        return ComplexityModel(shipped_complexity(), policy.target)
+    fitted = from_text(policy.text)
+    if fitted.manifest.version != policy.model:
+        raise ManifestInvalid("the model of complexity is not the one that the rules name")
+    return ComplexityModel(fitted, CALIBRATED)
 
 
 def complexity(logit: float) -> tuple[float, Complexity, float]:

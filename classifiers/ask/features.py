@@ -104,13 +104,20 @@ def keys(thesaurus: Thesaurus, text: str, length: int | None = None) -> tuple[se
     return set(found), others
 
 
-def rows(row_of: Callable[[Key, int], int], thesaurus: Thesaurus, text: str, length: int | None = None) -> Rows:
+def rows(
+    row_of: Callable[[Key, int], int],
+    thesaurus: Thesaurus,
+    text: str,
+    length: int | None = None,
+    found: list[str] | None = None,
+) -> Rows:
     """What `keys` finds, as row numbers of a weight matrix, and how many distinct words have no row.
 
-    `row_of(key, 0)` is a vocabulary's `get`; row 0 stands for every key without a row. No set of keys is built on the
-    way: that would cost as much as everything else here.
+    `found` are the words of the text, where they are known already. `row_of(key, 0)` is a vocabulary's `get`; row 0 stands for
+    every key without a row. No set of keys is built on the way: that would cost as much as everything else here.
     """
-    found = words(text)
+    if found is None:
+        found = words(text)
     distinct = set(found)
     none = repeat(0)
     known = set(map(row_of, distinct, none))

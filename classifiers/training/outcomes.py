@@ -23,12 +23,16 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from classifiers.artefacts import FORMAT, Manifest, Source, save
 from classifiers.ask.complexity import COMPLEX_FROM, MODERATE_FROM, TARGETS, band_of, keys, probability
 from classifiers.ask.features import Key, excerpt, words
+from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 from classifiers.evaluation.deferral import Outcomes, apgr
 from classifiers.training.corpus import Example, digest, examples
 from routing_rules.vocabulary import Complexity
 
 OWNER = "platform@example.org"
 NAME = "complexity"
+TEMPLATES = "templates"
+_OF_A_TEMPLATE = 2
+
 UNKNOWN_WEIGHT = 4.0
 """Squared weight of a word without a row in the norm, as for the other models of asks."""
 
@@ -41,7 +45,7 @@ _LEAST_TEXTS = 3
 _MOST_KEYS = 24_000
 _FAILS_PENALTY = 1.0  # scikit-learn's C
 _GAIN_PENALTY = 10.0  # scikit-learn's alpha
-_ASKS_WEIGHT = {"fast_fails": 1.5, "strong_minus_weak": 0.5}
+_ASKS_WEIGHT = {"fast_fails": 4.0, "strong_minus_weak": 1.0}
 """Weight of all our own asks together, in that of all outcomes together."""
 
 _PAIR = 3.0
@@ -138,6 +142,7 @@ class Texts:
     """Which keys each of some texts has; from these, weighted rows for any choice of texts to learn from."""
 
     def __init__(self, texts: Iterable[str]) -> None:
+        thesaurus = shipped_thesaurus()
         places: dict[Key, int] = {}
         number = count()
         columns: list[int] = []
@@ -145,7 +150,7 @@ class Texts:
         single: set[int] = set()
         for text in texts:
             short = excerpt(text)
-            distinct, others = keys(short, words(short), len(text))
+            distinct, others = keys(thesaurus, short, words(short), len(text))
             # In a fixed order, so that the same texts give the same columns whatever the hash seed.
             ordered = [*sorted(distinct), *sorted(others, key=_in_order)]
             for key in ordered:
@@ -160,6 +165,10 @@ class Texts:
         self._is_word = np.zeros(len(places), dtype=bool)
         self._is_word[list(single)] = True
 
+    def frequencies(self) -> Array:
+        """How many of the texts have each of `keys`."""
+        return np.asarray(self._has.sum(axis=0), dtype=np.float64).ravel()
+
     def choose(self, learnt: Index, least: int = _LEAST_TEXTS) -> tuple[Index, Array]:
         """The keys that at least so many of the texts learnt from have, the most frequent first, and their scale."""
         found = np.asarray(self._has[learnt].sum(axis=0)).ravel()
@@ -168,11 +177,18 @@ class Texts:
         return kept, np.log(len(learnt) / found[kept]) + 1.0
 
     def rows(self, which: Index, kept: Index, scale: Array) -> sparse.csr_matrix:
-        """One row of length 1 a text, counting also words that are not kept: what `Matrix.logits` does when serving."""
+        """One row of length 1 a text, counting also words that are not kept: what `Matrix.logits` does when serving.
+
+        Places in `kept` from the number of `keys` on stand for keys that no text has.
+        """
         has = self._has[which]
-        weighted = has[:, kept].multiply(scale).tocsr()
+        inside = kept < len(self.keys)
+        chosen = sparse.csr_matrix(
+            (np.ones(int(inside.sum())), (kept[inside], np.flatnonzero(inside))), shape=(len(self.keys), len(kept))
+        )
+        weighted = (has @ chosen).multiply(scale).tocsr()
         unknown = self._is_word.copy()
-        unknown[kept] = False
+        unknown[kept[inside]] = False
         square = np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel() + UNKNOWN_WEIGHT * (has @ unknown.astype(np.float64))
         return (sparse.diags(1.0 / np.sqrt(np.maximum(square, 1e-12))) @ weighted).tocsr()
 
@@ -281,9 +297,7 @@ def train(out: Path, data: Path, seed: int = 7, fitted_on: date | None = None, l
     `licence` is written of sets whose rows do not name one. Raises as `read` does.
     """
     sets = read(data)
-    written = [e for e in examples(seed) if e.complexity is not None and e.batch != "templates"]
-    known = [e for e in written if not e.blind]
-    blind = [e for e in written if e.blind]
+    known, blind = asks_of_corpus(seed)
     collection = Collection(sets, [*known, *blind])
     every, asks = np.arange(len(collection.weak)), np.arange(len(known))
     kept, scale, models = collection.learn(every, asks)
@@ -323,6 +337,22 @@ def train(out: Path, data: Path, seed: int = 7, fitted_on: date | None = None, l
     )
     vocabulary = [collection.texts.keys[place] for place in kept]
     return save(out, manifest, vocabulary, weights, scale.astype(np.float32), bias)
+
+
+def asks_of_corpus(seed: int) -> tuple[list[Example], list[Example]]:
+    """Asks of the corpus with a known complexity, to learn from and blind; of what one template makes, a few, and none blind."""
+    made = Counter[str]()
+    known: list[Example] = []
+    blind: list[Example] = []
+    for example in examples(seed):
+        if example.complexity is None:
+            continue
+        if example.batch != TEMPLATES:
+            (blind if example.blind else known).append(example)
+        elif not example.blind and made[example.group] < _OF_A_TEMPLATE:
+            made[example.group] += 1
+            known.append(example)
+    return known, blind
 
 
 def _on_asks(logits: Array, asks: Sequence[Example]) -> dict[str, float]:

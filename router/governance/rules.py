@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from classifiers.recalls import published
+from router.governance.models import model_faults
 from router.governance.packs import pack_faults
 from routing_rules.cases import run_cases
 from routing_rules.catalogue import App
@@ -57,7 +58,7 @@ class NotAllowed(Exception):
 def checked(files: Mapping[str, str], at: datetime) -> tuple[RuleSet, list[Fault]]:
     """The compiled rule set and its warnings. Raises RuleFaults where anything in it is an error, or a case or an example fails."""
     rules = load(files)
-    faults = [*check(rules, at.date(), published()), *run_cases(rules), *pack_faults(rules)]
+    faults = [*check(rules, at.date(), published()), *run_cases(rules), *pack_faults(rules), *model_faults(rules)]
     errors = [fault for fault in faults if fault.severity is Severity.ERROR]
     if errors:
         raise RuleFaults(errors)

@@ -216,6 +216,9 @@ def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:
         "\x00\ud800",
         "%YAML 99.99\n---\na: b",
         "{a: b" * 1_000,
+        "[ " * 4_000,
+        "[ " * 60 + "x: " * 2_000,
+        "]" * 4_000 + "[" * 4_000,
     ],
 )
 def test_hostile_results_vouch_for_nothing_and_take_no_time(text: str) -> None:

@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.ask.features import Key, Rows, rows
+from classifiers.ask.current import Ask
+from classifiers.ask.features import Key, Rows, ask_rows, rows
 from classifiers.ask.thesaurus import Thesaurus
 from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 
@@ -153,6 +154,10 @@ class Fitted:
     def rows(self, text: str, length: int | None = None, found: list[str] | None = None) -> Rows:
         """What a text switches on. `length` in characters, where `text` is an excerpt; `found` its words, where they are known."""
         return rows(self._row_of.get, self._thesaurus, text, length, found)
+
+    def ask_rows(self, ask: Ask, found: list[str] | None = None) -> tuple[Rows, Rows]:
+        """What the text of an ask switches on, and what the ask with everything around it does; `found` as for `rows`."""
+        return ask_rows(self._row_of.get, self._thesaurus, ask, found)
 
     def matrix(self, *heads: str) -> Matrix:
         """The weights of these heads side by side, for `Matrix.logits`."""

@@ -9,9 +9,9 @@ import msgspec
 from classifiers.artefacts import Fitted, shipped
 from classifiers.ask.access import access
 from classifiers.ask.complexity import complexity, model_of
-from classifiers.ask.current import current_ask
+from classifiers.ask.current import ask_of
 from classifiers.ask.features import Rows, excerpt, words
-from classifiers.ask.intent import intent
+from classifiers.ask.intent import INTENT_HEADS, intent
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.code_names import Names
@@ -34,8 +34,6 @@ from routing_rules.vocabulary import (
     ScanState,
     TaskKind,
 )
-
-_INTENT_HEADS = ("intent", "objects", "delegates")
 
 
 def readable(task: Task) -> Task:
@@ -76,8 +74,8 @@ class Assessor:
         self._topics = Topics(fitted)
         self._fitted = fitted
         self._kinds = [TaskKind(name) for name in fitted.classes("task")]
-        self._intents = fitted.classes(*_INTENT_HEADS)
-        self._ask = fitted.matrix("task", *_INTENT_HEADS)
+        self._intents = fitted.classes(*INTENT_HEADS)
+        self._ask = fitted.matrix("task", *INTENT_HEADS)
         self._complexity = model_of(policy.complexity)
         self._model_versions = dict.fromkeys(("task", "intent", "topics"), self.version)
         self._model_versions["complexity"] = self._complexity.version
@@ -154,16 +152,17 @@ class Assessor:
         if task.endpoint is Endpoint.EMBEDDINGS:  # asks for nothing but vectors
             return TaskKind.OTHER, 1.0, 0.0, Complexity.SIMPLE, 1.0, Intent(), 1.0
         try:
-            ask = current_ask(task)
-            text = excerpt(ask)
+            ask = ask_of(task)
+            joined = ask.joined
+            text = excerpt(joined)
             found = words(text)
-            rows = self._fitted.rows(text, len(ask), found)
-            if len(text) == len(ask):
-                read[text] = rows
-            logits = self._ask.logits(rows)
+            rows, framed = self._fitted.ask_rows(ask, found if joined is ask.text else None)
+            if len(text) == len(ask.text):
+                read[ask.text] = rows
+            logits = self._ask.logits(framed)
             kinds = len(self._kinds)
             kind, kind_sure = task_kind(self._kinds, logits[:kinds], tools=bool(task.tools))
-            hard, hard_known = self._complexity.logit(text, found, len(ask))
+            hard, hard_known = self._complexity.logit(text, found, len(joined))
             score, band, band_sure = complexity(hard)
             implied, implied_sure = intent(self._intents, logits[kinds:])
             # The fewer words the models know, the less their answer means.

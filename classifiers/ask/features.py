@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise, repeat
 
+from classifiers.ask.current import Ask
 from classifiers.ask.thesaurus import Thesaurus
 
 Rows = tuple[set[int], int]
@@ -14,7 +15,9 @@ Rows = tuple[set[int], int]
 
 Key = str | tuple[str, str]
 """A word, a measure (`lines>3`) or a concept (`~delete`), or two that are neighbours (concepts: with whatever lies between);
-`("^^", word)` and `("$$", word)` stand near the start and the end, `("^~", concept)` is among the first concepts."""
+`("^^", word)` and `("$$", word)` stand near the start and the end, `("^~", concept)` is among the first concepts. Of asks
+alone: `("^0", word)` is the first word, `("~0", concept)` the first concept, `("$~", concept)` near the end, and `("<s", key)`,
+`("<e", key)`, `("<a", key)` a word or concept of the app's instructions, of the turn before, of the last answer."""
 
 HEAD_CHARACTERS = 1_200
 TAIL_CHARACTERS = 800
@@ -23,6 +26,11 @@ TAIL_CHARACTERS = 800
 _NEAR_START = 10
 _NEAR_END = 8
 _FIRST_CONCEPTS = 4
+_PLACES = ("^0", "^1", "^2")
+_PLACES_OF_CONCEPTS = ("~0", "~1")
+_EARLIER = 300  # characters
+_INSTRUCTED = 20  # words at the start of the app's instructions that count as the start of the ask
+_CONCEPTS_INSTRUCTED = 6
 _NAMES_WITHIN = 500  # characters: names further on tell nothing new
 _NAME = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]+ (?:[A-ZÀ-Þ]\. )?[A-ZÀ-Þ][a-zß-ÿ]+")
 _DIGITS = "123456789"
@@ -94,13 +102,16 @@ def keys(thesaurus: Thesaurus, text: str, length: int | None = None) -> tuple[se
     """The distinct words of a text, and all its other keys."""
     found = words(text)
     concepts = thesaurus.sequence(found)
-    others: set[Key] = set(pairwise(found))
-    others.update(zip(repeat("^^"), found[:_NEAR_START], strict=False))
-    others.update(zip(repeat("$$"), found[-_NEAR_END:], strict=False))
-    others.update(concepts)
-    others.update(pairwise(concepts))
-    others.update(zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False))
-    others.update(measures(text, found, length))
+    return set(found), _others(text, found, concepts, length)
+
+
+def ask_keys(thesaurus: Thesaurus, ask: Ask) -> tuple[set[str], set[Key]]:
+    """The distinct words of an ask, and all its other keys: those of its text, of their places, and of what stands around it."""
+    text = excerpt(ask.text)
+    found = words(text)
+    concepts = thesaurus.sequence(found)
+    others = _others(text, found, concepts, len(ask.text))
+    others.update(_frame(thesaurus, found, concepts, ask))
     return set(found), others
 
 
@@ -113,11 +124,43 @@ def rows(
 ) -> Rows:
     """What `keys` finds, as row numbers of a weight matrix, and how many distinct words have no row.
 
-    `found` are the words of the text, where they are known already. `row_of(key, 0)` is a vocabulary's `get`; row 0 stands for
-    every key without a row. No set of keys is built on the way: that would cost as much as everything else here.
+    `found` are the words of the text, where they are known already. `row_of(key, 0)` is a vocabulary's `get`; row 0 stands
+    for every key without a row.
     """
     if found is None:
         found = words(text)
+    return _rows(row_of, text, found, thesaurus.sequence(found), length)
+
+
+def ask_rows(
+    row_of: Callable[[Key, int], int], thesaurus: Thesaurus, ask: Ask, found: list[str] | None = None
+) -> tuple[Rows, Rows]:
+    """The rows of an ask's text alone, as `rows` gives them, and those of the whole ask, as `ask_keys` finds them."""
+    text = excerpt(ask.text)
+    if found is None:
+        found = words(text)
+    concepts = thesaurus.sequence(found)
+    known, unknown = _rows(row_of, text, found, concepts, len(ask.text))
+    framed = known.union(map(row_of, _frame(thesaurus, found, concepts, ask), repeat(0)))
+    framed.discard(0)
+    return (known, unknown), (framed, unknown)
+
+
+def _others(text: str, found: list[str], concepts: list[str], length: int | None) -> set[Key]:
+    others: set[Key] = set(pairwise(found))
+    others.update(zip(repeat("^^"), found[:_NEAR_START], strict=False))
+    others.update(zip(repeat("$$"), found[-_NEAR_END:], strict=False))
+    others.update(concepts)
+    others.update(pairwise(concepts))
+    others.update(zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False))
+    others.update(measures(text, found, length))
+    return others
+
+
+def _rows(
+    row_of: Callable[[Key, int], int], text: str, found: list[str], concepts: list[str], length: int | None
+) -> tuple[set[int], int]:
+    """The same keys as row numbers. No set of keys is built on the way: that would cost as much as everything else here."""
     distinct = set(found)
     none = repeat(0)
     known = set(map(row_of, distinct, none))
@@ -125,10 +168,39 @@ def rows(
     known.update(map(row_of, pairwise(found), none))
     known.update(map(row_of, zip(repeat("^^"), found[:_NEAR_START], strict=False), none))
     known.update(map(row_of, zip(repeat("$$"), found[-_NEAR_END:], strict=False), none))
-    concepts = thesaurus.sequence(found)
     known.update(map(row_of, concepts, none))
     known.update(map(row_of, pairwise(concepts), none))
     known.update(map(row_of, zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False), none))
     known.update(map(row_of, measures(text, found, length), none))
     known.discard(0)
     return known, unknown
+
+
+def _frame(thesaurus: Thesaurus, found: list[str], concepts: list[str], ask: Ask) -> list[Key]:
+    """What only asks have: keys of exact places, and of what stands around the turn.
+
+    Instructions and earlier turns count both as themselves and as if they were said now: "You translate into French" with
+    a bare text after it asks for the same as one turn that holds both.
+    """
+    frame: list[Key] = [*zip(_PLACES, found, strict=False), *zip(_PLACES_OF_CONCEPTS, concepts, strict=False)]
+    frame += zip(repeat("$~"), thesaurus.sequence(found[-_NEAR_END:]), strict=False)
+    if ask.system:
+        said = words(ask.system)
+        meant = thesaurus.sequence(said)
+        frame += _tagged("<s", said, meant)
+        frame += [*said, *meant]
+        frame += zip(repeat("^^"), said[:_INSTRUCTED], strict=False)
+        frame += zip(repeat("^~"), meant[:_CONCEPTS_INSTRUCTED], strict=False)
+    if ask.earlier:
+        said = words(ask.earlier[:_EARLIER])
+        meant = thesaurus.sequence(said)
+        frame += _tagged("<e", said, meant)
+        frame += [*said, *meant]
+    if ask.answer:
+        said = words(ask.answer)
+        frame += _tagged("<a", said, thesaurus.sequence(said))
+    return frame
+
+
+def _tagged(tag: str, said: list[str], meant: list[str]) -> list[Key]:
+    return [tag, *zip(repeat(tag), said, strict=False), *zip(repeat(tag), meant, strict=False)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from classifiers.ask.complexity import probability
 from routing_rules.vocabulary import Capability, Intent
 
+INTENT_HEADS = ("intent", "objects", "delegates")
+"""The heads whose columns, in this order, `intent` reads."""
+
 OBJECTS = (
     "email", "calendar", "file", "customer", "payment", "ticket", "database", "web", "code", "message", "contact", "account",
     "booking", "memory",

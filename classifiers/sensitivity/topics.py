@@ -11,6 +11,9 @@ from routing_rules.task import Part, Provenance
 
 TOPICS = ("phi", "legal", "hr", "financial", "security", "minors", "source_code")
 
+ANY = "any"
+"""The head for short texts that says whether one is sensitive by its subject at all, whichever it is."""
+
 SHORT_CHARACTERS = 900
 """Up to this length a text is scored by the model for short texts: a prompt has other words than a document."""
 
@@ -29,6 +32,7 @@ class Topics:
     def __init__(self, fitted: Fitted) -> None:
         self._fitted = fitted
         self._short = fitted.matrix("topics_short")
+        self._finds = ANY in fitted.classes("topics_short")
         self._long = fitted.matrix("topics_long")
 
     def score(self, parts: Iterable[Part], read: Mapping[str, Rows] = _NOTHING) -> dict[str, float]:
@@ -38,8 +42,13 @@ class Topics:
         """
         best = dict.fromkeys(TOPICS, 0.0)
         for text in windows(parts):
-            matrix = self._short if len(text) <= SHORT_CHARACTERS else self._long
-            for topic, logit in zip(TOPICS, matrix.logits(read.get(text) or self._fitted.rows(text)), strict=True):
+            short = len(text) <= SHORT_CHARACTERS
+            logits = (self._short if short else self._long).logits(read.get(text) or self._fitted.rows(text))
+            if short and self._finds:  # what the last head finds, the likeliest topic names
+                *logits, found = logits
+                likeliest = logits.index(max(logits))
+                logits[likeliest] = max(logits[likeliest], found)
+            for topic, logit in zip(TOPICS, logits, strict=True):
                 best[topic] = max(best[topic], probability(logit))
         return best
 

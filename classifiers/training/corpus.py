@@ -11,12 +11,15 @@ from typing import Any
 
 import msgspec
 
-from classifiers.ask.current import current_ask
+from classifiers.ask.current import Ask, ask_of
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
 CORPUS = Path(__file__).parent / "corpus"
 BATCHES = Path(__file__).parents[1] / "corpus"
 COMPLEXITY_OF_BAND = {"simple": 0.15, "moderate": 0.5, "complex": 0.85}
+TEMPLATES = "templates"
+"""The batch of everything that was made from templates."""
+
 BLIND_SHARE = 10  # one template in ten is never trained on
 
 _SLOT = re.compile(r"\{([a-z]+)\}")
@@ -46,7 +49,8 @@ _HANDS = 4
 class Example(msgspec.Struct, frozen=True):
     """A text and what is known of it; None where nobody says. `blind` examples are for measuring only.
 
-    Examples of one `group` differ in values only; those of one `batch` were written by the same hand.
+    Examples of one `group` differ in values only; those of one `batch` were written by the same hand. `around` is the ask
+    in its conversation, where it has one.
     """
 
     text: str
@@ -58,8 +62,14 @@ class Example(msgspec.Struct, frozen=True):
     objects: frozenset[str] | None = None
     delegates: bool | None = None
     topics: frozenset[str] | None = None
-    batch: str = "templates"
+    batch: str = TEMPLATES
     language: str = ""
+    around: Ask | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The text as an ask, with what stands around it."""
+        return self.around or Ask(self.text)
 
 
 class _Pool(msgspec.Struct, frozen=True):
@@ -179,8 +189,10 @@ class _Maker:
                 capabilities=frozenset(row.get("intent", ())),
                 objects=frozenset(row.get("objects", ())),
                 delegates=row.get("delegates", False),
+                topics=None if "reads_restricted" in row.get("intent", ()) else frozenset(),
                 batch=row["batch"],
                 language=row["language"],
+                around=ask_of(as_task(row["messages"])) if "messages" in row else None,
             )
 
     def batch_topics(self, share: float) -> Iterator[Example]:
@@ -349,7 +361,7 @@ class _Maker:
 
 def asked(messages: list[dict[str, Any]]) -> str:
     """The current ask of an OpenAI message list, as the service reads it."""
-    return current_ask(as_task(messages))
+    return ask_of(as_task(messages)).joined
 
 
 def as_task(messages: list[dict[str, Any]]) -> Task:

@@ -26,10 +26,10 @@ from classifiers.artefacts import (
     load,
     shipped,
 )
-from classifiers.ask.complexity import probability
+from classifiers.ask.current import Ask
 from classifiers.ask.features import excerpt
 from classifiers.ask.intent import OBJECTS
-from classifiers.sensitivity.topics import TOPICS
+from classifiers.sensitivity.topics import ANY, TOPICS
 from classifiers.training.corpus import digest, examples
 from classifiers.training.train import pipelines, train
 from routing_rules.vocabulary import Capability, TaskKind
@@ -44,6 +44,7 @@ TEXTS = [
     "xyzzy plugh 字字字 1234567 £££",
     "a b c " * 900,  # longer than what is read of an ask
 ]
+CONVERSATION = Ask("and the second one, please", "You translate into French.", "Translate the first sentence.", "Le premier.")
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +66,28 @@ def test_served_scores_are_those_of_the_fitted_pipelines(trained: Path) -> None:
     known = [example for example in examples(SEED, SHARE) if not example.blind]
     fitted = load(directory=trained)
     texts = TEXTS + [example.text for example in examples(SEED, SHARE)[::60]]
-    for head, models in pipelines(known).items():
+    asks = [Ask(text) for text in texts] + [CONVERSATION] + [e.ask for e in examples(SEED, SHARE) if e.around is not None]
+    for head, models in pipelines(known, SEED).items():
         matrix = fitted.matrix(head)
-        served = np.array([matrix.logits(fitted.rows(excerpt(text), len(text))) for text in texts])
-        for model in models.values():
-            probabilities = model.predict_proba(texts)
-            if head == "task":
-                assert [str(name) for name in model.classes_] == fitted.classes(head)
-                powers = np.exp(served - served.max(axis=1, keepdims=True))
-                ours = powers / powers.sum(axis=1, keepdims=True)
-            else:
-                column = list(models.values()).index(model)
-                probabilities = probabilities[:, 1:]
-                ours = np.array([[probability(logit)] for logit in served[:, column]])
-            assert np.abs(ours - probabilities).max() < 1e-6, head
+        if head.startswith("topics"):
+            given: list[str] | list[Ask] = texts
+            served = np.array([matrix.logits(fitted.rows(excerpt(text), len(text))) for text in texts])
+        else:
+            given = asks
+            served = np.array([matrix.logits(fitted.ask_rows(ask)[1]) for ask in asks])
+        if head == "task":
+            assert [str(name) for name in models["task"].classes_] == fitted.classes(head)
+            meant = models["task"].decision_function(given)
+        else:
+            meant = np.array([model.decision_function(given) for model in models.values()]).T
+        assert np.abs(served - meant).max() < 1e-5, head
+
+
+def test_of_an_ask_the_text_alone_switches_on_what_it_does_without_a_conversation(trained: Path) -> None:
+    fitted = load(directory=trained)
+    alone, framed = fitted.ask_rows(CONVERSATION)
+    assert alone == fitted.rows(CONVERSATION.text)
+    assert alone[0] < framed[0]
 
 
 def test_training_again_in_another_process_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
@@ -96,7 +105,7 @@ def test_the_manifest_says_what_was_fitted_on_what(trained: Path) -> None:
     assert manifest.sha256 == hashlib.sha256((trained / "ask.npz").read_bytes()).hexdigest()
     assert manifest.version == f"{FORMAT}-{manifest.sha256[:12]}"
     assert manifest.examples + manifest.blind_examples == len(examples(SEED, SHARE))
-    assert "task.accuracy" in manifest.metrics
+    assert {"blind.task.accuracy", "left_out.task.accuracy", "left_out.topic.recall"} <= set(manifest.metrics)
 
 
 def test_the_shipped_model_was_fitted_on_the_corpus_beside_it() -> None:
@@ -108,7 +117,8 @@ def test_the_shipped_model_has_a_column_for_every_word_that_it_may_answer() -> N
     assert set(heads["task"]) == {kind.value for kind in TaskKind}
     assert set(heads["intent"]) == {capability.value for capability in Capability}
     assert tuple(heads["objects"]) == OBJECTS
-    assert tuple(heads["topics_short"]) == tuple(heads["topics_long"]) == TOPICS
+    assert tuple(heads["topics_short"]) == (*TOPICS, ANY)
+    assert tuple(heads["topics_long"]) == TOPICS
 
 
 def test_blind_examples_are_made_from_templates_that_are_never_trained_on() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.ask.current import current_ask
-from classifiers.ask.features import HEAD_CHARACTERS, TAIL_CHARACTERS, Key, excerpt, keys, rows, words
+from classifiers.ask.current import Ask, ask_of, current_ask
+from classifiers.ask.features import HEAD_CHARACTERS, TAIL_CHARACTERS, Key, ask_keys, ask_rows, excerpt, keys, rows, words
 from classifiers.ask.thesaurus import Thesaurus, shipped
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
@@ -29,11 +29,24 @@ def test_the_rows_of_a_text_are_those_of_its_keys(text: str, keep: int) -> None:
     assert unknown == sum(word not in row_of for word in distinct)
 
 
+@given(st.text(max_size=200), st.text(max_size=60), st.text(max_size=60), st.text(max_size=60), st.integers(2, 5))
+def test_the_rows_of_an_ask_are_those_of_its_keys(text: str, system: str, earlier: str, answer: str, keep: int) -> None:
+    ask = Ask(text, system, earlier, answer)
+    distinct, others = ask_keys(shipped(), ask)
+    found: list[Key] = sorted(distinct | others, key=str)
+    row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
+    alone, (known, unknown) = ask_rows(row_of.get, shipped(), ask)
+    assert known == set(row_of.values())
+    assert unknown == sum(word not in row_of for word in distinct)
+    assert alone == rows(row_of.get, shipped(), text)
+
+
 @given(st.text(max_size=300))
 def test_no_word_can_be_taken_for_a_measure_or_break_the_file_of_words(text: str) -> None:
     for word in words(text):
         assert word
         assert not set(word) & set(" \t\n\r~")
+        assert word not in ("<s", "<e", "<a")
         assert word == ">" or ">" not in word
 
 
@@ -95,3 +108,26 @@ def test_a_very_short_turn_is_read_with_the_turn_before_it() -> None:
 def test_without_a_user_the_words_of_the_system_are_the_ask() -> None:
     task = Task(Endpoint.CHAT, "auto", (Part(Role.SYSTEM, Provenance.APP, "Write a haiku.", "messages[0].content", 0),))
     assert current_ask(task) == "Write a haiku."
+
+
+def test_around_the_ask_stand_the_instructions_the_turn_before_and_the_last_answer() -> None:
+    task = Task(
+        Endpoint.CHAT,
+        "auto",
+        (
+            Part(Role.SYSTEM, Provenance.APP, "Label each mail as spam or ham.", "messages[0].content", 0),
+            Part(Role.USER, Provenance.USER, "Ready?", "messages[1].content", 1),
+            Part(Role.ASSISTANT, Provenance.MODEL, "Yes.", "messages[2].content", 2),
+            Part(Role.USER, Provenance.USER, "You won a prize, click here to claim it before tonight!", "messages[3].content", 3),
+        ),
+    )
+    assert ask_of(task) == Ask(
+        "You won a prize, click here to claim it before tonight!", "Label each mail as spam or ham.", "Ready?", "Yes."
+    )
+
+
+def test_instructions_count_as_if_they_were_said_now() -> None:
+    _, alone = ask_keys(shipped(), Ask("Good morning, everyone."))
+    _, told = ask_keys(shipped(), Ask("Good morning, everyone.", system="Translate into French."))
+    assert "~translate" in told - alone
+    assert ("<s", "translate") in told

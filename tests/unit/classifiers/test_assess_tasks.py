@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from classifiers.artefacts import Fitted, load
+from classifiers.ask.current import Ask
 from classifiers.ask.features import Rows
 from classifiers.assess import Assessor
 from classifiers.sensitivity import engine
@@ -221,7 +222,10 @@ class Broken(Fitted):
     def __init__(self, fitted: Fitted) -> None:
         self.__dict__.update(fitted.__dict__)
 
-    def rows(self, text: str, length: int | None = None) -> Rows:
+    def rows(self, text: str, length: int | None = None, found: list[str] | None = None) -> Rows:
+        raise RuntimeError("this model is broken")
+
+    def ask_rows(self, ask: Ask, found: list[str] | None = None) -> tuple[Rows, Rows]:
         raise RuntimeError("this model is broken")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from routing_rules.provenance import Origin, Source, Sources, acts_of, as_text, walk
-from routing_rules.vocabulary import Capability, Intent
+from routing_rules.vocabulary import Capability, Intent, Ordered
 
 MOST_VALUES = 100
 """Argument values of a call that are looked at; of each, so many characters."""
@@ -18,7 +18,6 @@ MOST_SAID = 40_000
 _WEIGHTS = {"act": 0.3, "thing": 0.15, "destination": 0.3, "values": 0.25}
 _BY_SOURCE = {Source.USER: 0.0, Source.LISTED: 0.0, Source.LEAF: 0.25, Source.EXTERNAL_LEAF: 0.6, Source.MODEL: 1.0}
 _SHORTEST_WORD = 2
-_TRULY_SHORT = 8
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -30,6 +29,32 @@ class Drift(msgspec.Struct, frozen=True):
     thing: float
     destination: float
     values: float
+
+
+class DriftLimits(msgspec.Struct, frozen=True):
+    """From which score on a call is noted, held for an approval, and its session stopped. Above 1: never."""
+
+    warn: float = 0.4
+    hold: float = 0.7
+    stop: float = 1.01
+
+
+class DriftVerdict(Ordered):
+    """What a drift score comes to."""
+
+    PASS = "pass"  # noqa: S105  (no password)
+    WARN = "warn"
+    HOLD = "hold"
+    STOP = "stop"
+
+
+def verdict(score: float, limits: DriftLimits) -> DriftVerdict:
+    """What a score comes to; one that is no number stops."""
+    if score != score or score >= limits.stop:
+        return DriftVerdict.STOP
+    if score >= limits.hold:
+        return DriftVerdict.HOLD
+    return DriftVerdict.WARN if score >= limits.warn else DriftVerdict.PASS
 
 
 class Said:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.ask.acts import joined, named
-from classifiers.ask.drift import Said, drift, session_drift
+from classifiers.ask.drift import DriftLimits, DriftVerdict, Said, drift, session_drift, verdict
 from classifiers.ask.thesaurus import shipped
 from routing_rules.provenance import Origin, Result, Source, Sources
 from routing_rules.vocabulary import Capability as C
@@ -113,6 +113,13 @@ def test_whole_values_of_earlier_results_drift_little() -> None:
 def test_a_session_drifts_as_far_as_its_worst_call() -> None:
     assert session_drift([0.1, 0.8, 0.2]) == 0.8
     assert session_drift([]) == 0.0
+
+
+def test_limits_say_what_a_score_comes_to() -> None:
+    limits = DriftLimits(warn=0.2, hold=0.5, stop=0.9)
+    told = [verdict(score, limits) for score in (0.0, 0.2, 0.5, 0.9, float("nan"))]
+    assert told == [DriftVerdict.PASS, DriftVerdict.WARN, DriftVerdict.HOLD, DriftVerdict.STOP, DriftVerdict.STOP]
+    assert verdict(1.0, DriftLimits()) is DriftVerdict.HOLD
 
 
 def test_what_was_said_is_not_shown() -> None:

@@ -28,7 +28,7 @@ REAPED_MARK_SECONDS = 24 * 3600  # a worker that was taken for dead may come bac
 LEASE_SECONDS = 24 * 3600
 OWNER_MONTH_SECONDS = 62 * 86400
 
-RESERVE = script("reserve", "owner.lua", "reserve.lua")
+RESERVE = script("reserve", "owner.lua", "masks.lua", "reserve.lua")
 EXTEND = script("extend", "owner.lua", "extend.lua")
 LEASE = script("lease", "owner.lua", "lease.lua")
 SETTLE = script("settle", "settle.lua")

@@ -22,7 +22,7 @@ _INTEGRITIES = tuple(Integrity)
 _SENSITIVITIES = tuple(Sensitivity)
 _FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f", "ask")
 _REMEMBER = script("remember", "remember.lua")
-_END = script("end", "end.lua")
+_END = script("end", "masks.lua", "end.lua")
 
 
 class RedisSessions:

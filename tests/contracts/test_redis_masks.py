@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import pytest
@@ -29,6 +30,7 @@ class Store(Protocol):
 
 
 class Requests(Protocol):
+    now: datetime
     hold: Callable[..., HoldRequest]
     admitted: Callable[[HoldRequest], Admitted]
 
@@ -100,10 +102,23 @@ async def test_a_mapping_lives_as_long_as_its_session_and_goes_with_its_end(stor
 
         assert await sessions.end("s1", "over", APP)
         left = await client.call("HKEYS", key("s1"))
-        assert not [field for field in left if field.startswith(b"mask")]
+        assert not [field for field in left if field.startswith(b"mask:")]
         with pytest.raises(Refused) as ended:
             await masks.assign(APP, "s1", [EMAIL])
         assert ended.value.code == "session_ended"
+
+
+async def test_a_session_that_was_idle_too_long_forgets_its_values_but_not_its_numbers(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        masks, budgets = RedisMasks(client, SECRET), RedisBudgets(client)
+        first = requests.hold("r1", "s1")
+        await budgets.reserve(first, requests.admitted(first))
+        await masks.assign(APP, "s1", [EMAIL])
+        late = requests.hold("r2", "s1", at=requests.now + timedelta(hours=1), budget_idle_seconds=600)
+        with pytest.raises(Refused):
+            await budgets.reserve(late, requests.admitted(late))
+        assert await masks.assign(APP, "s1", []) == {}
+        assert await masks.assign(APP, "s1", [EMAIL]) == {EMAIL[1]: "[EMAIL_ADDRESS_2]"}
 
 
 async def test_a_session_that_holds_too_many_values_takes_no_more(single: Store) -> None:

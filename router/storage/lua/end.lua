@@ -6,10 +6,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 4) == 'mask' then
-    redis.call('HDEL', KEYS[1], field)
-  end
-end
+forget_masks(KEYS[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

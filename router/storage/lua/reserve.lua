@@ -37,9 +37,11 @@ if number(2) > integrity or number(3) > confidentiality or forwarded_before > fo
   return {'changed'}
 end
 if max_idle >= 0 and now - last > max_idle * 1000 then
+  forget_masks(KEYS[1])
   return {'idle', max_idle, math.floor((now - last) / 1000)}
 end
 if max_total >= 0 and now - created > max_total * 1000 then
+  forget_masks(KEYS[1])
   return {'total', max_total, math.floor((now - created) / 1000)}
 end
 if max_requests >= 0 and number(7) >= max_requests then

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -163,11 +163,12 @@ def origins(
     """What vouches for each destination of a call. Beside the named arguments these are, for a call that only reads, all that
     hold a URL, and for one that acts, all that are nothing but an address or a URL: a tool may know more names than its owner.
 
-    `arguments` is the decoded JSON of the call. Values that cannot all be looked at count as the model's.
+    A name such as `message.to` means what stands within, in each item of a list. `arguments` is the decoded JSON of the call. Values that cannot all be looked at count as the model's.
     """
     if not isinstance(arguments, dict):
         return ()
     named = frozenset(destinations)
+    nested = [name for name in named if "." in name and name not in arguments]
     reads_only = capabilities & ACTS <= {Capability.EGRESS} and not capabilities <= ACTS
     found: list[Origin] = []
     for name, given in arguments.items():
@@ -177,6 +178,12 @@ def origins(
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
         else:
             found += (Origin(name, sources.of(text)) for text in _addresses(given))
+    for name in nested:
+        for count, given in enumerate(_below(arguments, name.split("."))):
+            if count >= MOST_VALUES:
+                found.append(Origin(name, Source.MODEL))
+                break
+            found += (Origin(name, source, url) for source, url in _each(given, sources))
     return tuple(found)
 
 
@@ -193,6 +200,19 @@ def _each(given: Any, sources: Sources) -> Iterator[tuple[Source, bool]]:
         text = as_text(leaf)
         if text:
             yield sources.of(text), _is_url(text)
+
+
+def _below(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """What stands at a path of names, in every item where there is a list on the way."""
+    waiting = [(value, 0)]
+    while waiting:
+        each, place = waiting.pop()
+        if isinstance(each, list):
+            waiting += ((item, place) for item in each)
+        elif place == len(path):
+            yield each
+        elif isinstance(each, dict) and path[place] in each:
+            waiting.append((each[path[place]], place + 1))
 
 
 def _addresses(given: Any) -> Iterator[str]:

@@ -234,7 +234,8 @@ def replay_attack(
     *,
     planted: bool = False,
 ) -> Replay:
-    """The user's calls up to the first that brings the attacker's words, all carried out, then the attacker's.
+    """The user's calls up to the first that brings the attacker's words, all carried out, then the attacker's, whose words are
+    in a result by then.
 
     With `planted`, the attacker could also write every value of their calls into a result as a whole leaf. Only what becomes of the attacker's calls is told: that one of the user's own was held stops nobody.
     """
@@ -242,8 +243,7 @@ def replay_attack(
     session.say(task.prompt, intents)
     for call in task.calls[: first + 1]:
         session.carry_out(call, session.propose(call)[0])
-    if planted:
-        session.bring_in([call.args for call in injection.calls])
+    session.bring_in([{"text": injection.goal}, *(call.args for call in injection.calls if planted)])
     judgements, drifts = [], []
     for call in injection.calls:
         judgement, strayed = session.propose(call)

@@ -171,6 +171,14 @@ def test_every_scalar_of_a_destination_argument_is_looked_at_and_none_is_kept() 
     assert origins({"to": None, "cc": [], "bcc": ""}, ["to", "cc", "bcc"], sources, SEND) == ()
 
 
+def test_a_destination_may_stand_within_an_argument() -> None:
+    sources = Sources(["to bob"])
+    arguments = {"messages": [{"to": "bob", "text": "x"}, {"to": ["eve"]}, "odd"], "to": "ignored"}
+    found = origins(arguments, ["messages.to", "no.where"], sources, SEND)
+    assert sorted(origin.source for origin in found) == [Source.USER, Source.MODEL]
+    assert {origin.argument for origin in found} == {"messages.to"}
+
+
 def test_any_url_of_a_call_that_reads_is_a_destination() -> None:
     sources = Sources(["read https://example.com/a"])
     reads = frozenset({Capability.READS_UNTRUSTED})

@@ -37,7 +37,7 @@ _MOST_FINDINGS = 200
 _MOST_KNOWN = 4_096
 _LONGEST_EXCERPT = 80
 
-_QUOTES = re.compile(r"```.*?(?:```|\Z)|^>[^\n]*(?:\n>[^\n]*)*|\"\"\".*?(?:\"\"\"|\Z)|<(document|email|page|file)\b.*?(?:</\1>|\Z)", re.DOTALL | re.MULTILINE)  # fmt: skip
+_QUOTES = re.compile(r"```.*?(?:```|\Z)|^>[^\n]*(?:\n>[^\n]*)*|\"\"\".*?(?:\"\"\"|\Z)|<(documents?|doc|e?mail|page|web_?page|file|context|article|source|search_results?|tool_results?|attachment|quote|blockquote|untrusted)\b.*?(?:</\1>|\Z)", re.DOTALL | re.MULTILINE)  # fmt: skip
 
 _INVISIBLE = re.compile(
     "(?P<tags>[\U000e0020-\U000e007e]{4,})|(?P<selectors>[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,})"

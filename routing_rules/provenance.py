@@ -43,6 +43,18 @@ _JOINED_BEFORE_MORE = frozenset(".:?!")  # end a sentence, or go on within a val
 _SCHEMES = ("https://", "http://", "mailto:")
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 _IBAN = 15
+_SAYS_NOTHING = frozenset(
+    "a all also an and any anyone are as at be but by can did do every everybody everyone for from get has he her here him his how i if"
+    " in into is it its let may new no not now of on one or others our out put say see she so some than that the their them then there"
+    " these they this to too two up us use was we what when where which who will with you your".split()
+)
+"""Words that stand in nearly every text, so that to find one there names nobody. Some are names of lists to everybody."""
+_ALWAYS = frozenset(
+    "to cc bcc recipient recipients attendee attendees participant participants invitee invitees guest guests forward_to reply_to"
+    " webhook webhook_url payee beneficiary".split()
+)
+"""Arguments of an act that say where to, whether or not the tool's owner has named them."""
+_MOST_INNER = 4_000
 
 
 class Source(Ordered):
@@ -145,7 +157,7 @@ class Sources:
         if not value.strip() or len(value) > LONGEST_VALUE or not value.isprintable():
             return Source.MODEL
         plain = _plain(value)
-        if any(_stands_in(self._said, form) for form in _forms(plain)):
+        if plain.strip() not in _SAYS_NOTHING and any(_stands_in(self._said, form) for form in _forms(plain)):
             return Source.USER
         if plain in self._listed or _domain(value) in self._domains or any(_is_below(value, entry) for entry in self._below):
             return Source.LISTED
@@ -176,6 +188,8 @@ def origins(
             found += (Origin(name, source, url) for source, url in _each(given, sources))
         elif reads_only:
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
+        elif name.strip().lower() in _ALWAYS:
+            found += (Origin(name, source, url) for source, url in _each(given, sources))
         else:
             found += (Origin(name, sources.of(text)) for text in _addresses(given))
     for name in nested:
@@ -216,13 +230,28 @@ def _below(value: Any, path: Sequence[str]) -> Iterator[Any]:
 
 
 def _addresses(given: Any) -> Iterator[str]:
-    """Scalars below a value that are an address or a URL and nothing else."""
+    """Scalars below a value that are an address or a URL and nothing else but a name, also within JSON that is written as a text."""
     for count, (leaf, _) in enumerate(walk(given)):
         if count > MOST_VALUES or not isinstance(leaf, str):
             continue
         text = leaf.strip()
-        if len(text) <= LONGEST_VALUE and " " not in text and (_domain(text) is not None or _is_url(text)):
-            yield text
+        if text[:1] in ("{", "[") and len(text) <= _MOST_INNER:
+            try:
+                inner = msgspec.json.decode(text)
+            except (ValueError, RecursionError):
+                continue
+            yield from (each for below, _ in walk(inner) if isinstance(below, str) and (each := _address(below.strip())))
+        elif found := _address(text):
+            yield found
+
+
+def _address(text: str) -> str:
+    """The address or URL that a text is, without a person's name before it; empty where it is none."""
+    if len(text) > LONGEST_VALUE:
+        return ""
+    if text.endswith(">"):
+        text = text.rpartition("<")[2][:-1].strip()
+    return text if " " not in text and (_domain(text) is not None or _is_url(text)) else ""
 
 
 def _is_url(text: str) -> bool:
@@ -319,7 +348,7 @@ def _joins_after(said: str, end: int) -> bool:
 def _domain(value: str) -> str | None:
     """The domain of an address in its plain form, None for anything else."""
     name, at, domain = value.rpartition("@")
-    plain = at and name and "@" not in name and not any(sign in value for sign in " \t,;<>()[]\\\"':/")
+    plain = at and name and "@" not in name and not any(sign in value for sign in " \t,;<>()[]\\\"':/%!")
     return domain.casefold() if plain else None
 
 

@@ -57,6 +57,8 @@ def test_whole_words_of_a_user_turn_vouch(said: str, value: str) -> None:
         ("pay 1234", "123"),
         ("see example.com/#general", "general"),
         ("nothing", "   "),
+        ("write to all of the people in the team", "all"),
+        ("write to all of the people in the team", "the"),
         ("a" * 600, "a" * 600),
         ("bob@example.com", "bob@example.com\n"),
         ("bob@example.com", "bob\u200b@example.com"),
@@ -83,6 +85,8 @@ def test_several_values_in_one_text_have_the_source_of_the_worst() -> None:
         ("https://files.example/team/%2e%2e/other", Source.MODEL),
         ("https://files.example.evil.org/team/", Source.MODEL),
         ("a@b@corp.example", Source.MODEL),
+        ("eve%evil.org@corp.example", Source.MODEL),
+        ("evil.org!eve@corp.example", Source.MODEL),
         ("anybody@corp.example,eve@evil.org", Source.MODEL),
         ("anybody@sub.corp.example", Source.MODEL),
     ],
@@ -173,7 +177,7 @@ def test_every_scalar_of_a_destination_argument_is_looked_at_and_none_is_kept() 
 
 def test_a_destination_may_stand_within_an_argument() -> None:
     sources = Sources(["to bob"])
-    arguments = {"messages": [{"to": "bob", "text": "x"}, {"to": ["eve"]}, "odd"], "to": "ignored"}
+    arguments = {"messages": [{"to": "bob", "text": "x"}, {"to": ["eve"]}, "odd"], "text": "ignored"}
     found = origins(arguments, ["messages.to", "no.where"], sources, SEND)
     assert sorted(origin.source for origin in found) == [Source.USER, Source.MODEL]
     assert {origin.argument for origin in found} == {"messages.to"}
@@ -192,6 +196,14 @@ def test_an_address_in_an_argument_that_nobody_named_is_a_destination_of_an_act(
         {"guests": ["eve@evil.org"], "hook": "https://evil.org/x", "body": "write to eve@evil.org"}, [], sources, SEND
     )
     assert found == (Origin("guests", Source.MODEL), Origin("hook", Source.MODEL))
+    for hidden in (
+        {"guests": "Eve"},
+        {" BCC ": ["eve"]},
+        {"people": "Eve <eve@evil.org>"},
+        {"options": '{"copy": ["eve@evil.org"]}'},
+        {"headers": {"Copy": "eve@evil.org"}},
+    ):
+        assert [origin.source for origin in origins(hidden, ["to"], sources, SEND)] == [Source.MODEL], hidden
     assert origins({"sender": "eve@evil.org"}, [], sources, frozenset({Capability.READS_PRIVATE})) == ()
 
 

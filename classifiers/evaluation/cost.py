@@ -21,7 +21,7 @@ from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
 _LENGTHS = ((200, 0.12, 300), (2_000, 0.7, 200), (8_000, 3.0, 60), (128_000, 100.0, 11))  # characters, ms, texts
-_TURNS = 200
+_TURNS, _GROWTH = 200, 12
 _MEGABYTE = 1_000_000
 
 
@@ -53,12 +53,13 @@ def _growing(assessor: Assessor, detector: Detector, prose: Sequence[str]) -> It
     )
     for name, assess in ways:
         added = []
-        for _ in range(9):
-            texts = [supply.text(300) for _ in range(_TURNS + 2)]
+        for _ in range(5):
+            texts = [supply.text(300) for _ in range(_TURNS + _GROWTH)]
             assess(_task(*texts[:_TURNS]))
-            grown = _seconds(assess, _task(*texts[: _TURNS + 1]))
-            alone = _seconds(assess, _task(texts[_TURNS + 1]))
-            added.append((grown - alone) / _TURNS)
+            for turns in range(_TURNS, _TURNS + _GROWTH):
+                grown = _seconds(assess, _task(*texts[: turns + 1]))
+                alone = _seconds(assess, _task(supply.text(300)))
+                added.append((grown - alone) / turns)
         value = statistics.median(added) * 1e6
         yield at_most(f"growing conversation, {name}: us per unchanged part", value, _middle(added, 1e6), len(added), 2.0)
 

@@ -19,7 +19,7 @@ from classifiers.sensitivity.kinds import shipped
 from classifiers.sensitivity.kinds.rule import Rule
 from classifiers.sensitivity.kinds.shipped import RULES
 from classifiers.sensitivity.normalise import Replaced, View
-from classifiers.sensitivity.seams import SEPARATOR, Seams
+from classifiers.sensitivity.seams import MEETS, SEPARATOR, Seams
 from routing_rules.sensitivity import CustomPattern, SensitivityPolicy
 from routing_rules.task import Part
 from routing_rules.vocabulary import Finding, ScanState
@@ -112,15 +112,12 @@ class Detector:
                     known.put(digest, read)
             if in_turn:
                 place, role = len(reads), id(part.role)
-                if read.head and before >= 0:
+                head = read.head
+                if head and before >= 0:
                     earlier = latest.get(role, before)  # an answer may stand between two halves
-                    if reads[before].tail and self._may_meet(reads[before], read, digests[before], digest):
+                    if MEETS[reads[before].tail][head] and known.get(digests[before] + digest) is None:
                         meetings.append((before, place))
-                    if (
-                        earlier != before
-                        and reads[earlier].tail
-                        and self._may_meet(reads[earlier], read, digests[earlier], digest)
-                    ):
+                    if earlier != before and MEETS[reads[earlier].tail][head] and known.get(digests[earlier] + digest) is None:
                         meetings.append((earlier, place))
                 latest[role] = before = place
                 before_text = text
@@ -140,9 +137,6 @@ class Detector:
         if not holding:
             return (), size
         return tuple([finding for number, read in holding for finding in read.findings(number)]), size
-
-    def _may_meet(self, left: _Read, right: _Read, left_digest: bytes, right_digest: bytes) -> bool:
-        return seams.meet(left.tail, right.head) and self._known.get(left_digest + right_digest) is None
 
     def _read(self, tail: str, text: str, number: int, run: _Run) -> _Read:
         """What is in a text; `tail` is what stands before it, whose words count as context."""

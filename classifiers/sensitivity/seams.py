@@ -72,6 +72,10 @@ def meet(tail: int, head: int) -> bool:
     return bool((tail & head & _OPEN and (tail | head) & _MARKED) or tail & head & (_NUMBER | _SPACED))
 
 
+MEETS = tuple(tuple(meet(tail, head) for head in range(16)) for tail in range(16))
+"""`meet` for every end and beginning: looked up for each part of every request."""
+
+
 def between_lines(seams: Seams, text: str) -> bool:
     """Join lines where a value may have been broken: not where both sides are alone on their lines, as in a column.
 

@@ -317,23 +317,28 @@ def _provenance(facts: CallFacts) -> Iterator[Objection]:
 
 def _combinations(facts: CallFacts) -> Iterator[Objection]:
     can = _can(facts)
-    if not can & ACTS and can <= {_C.PURE, _C.HUMAN_HANDOFF}:
-        return
-    session = _session(facts)
-    brings = can | ({_C.READS_PRIVATE} if can & _PRIVATE else frozenset())
-    asked = _asked(facts) and facts.confidence >= SURE
-    vouched = _vouched(facts)
-    own = [(each, Effect.FORBID) for each in facts.prohibited] + [(each, Effect.STEP_UP) for each in facts.step_ups]
-    for combination, effect in [(each, each.effect) for each in SHIPPED] + own:
-        if not (brings & combination.brought_by and combination.capabilities <= session | brings):
+    brings = can | {_C.READS_PRIVATE} if can & _PRIVATE else can
+    reach = _session(facts) | brings
+    asked = vouched = None  # looked at where a combination turns on it: most calls complete none
+    for combination, effect in _every_combination(facts):
+        if brings.isdisjoint(combination.brought_by) or not combination.capabilities <= reach or not combination.one_tool <= can:
             continue
-        if not combination.one_tool <= can:
-            continue
-        excused = combination.vouched or combination.asked
-        if excused and (vouched or not combination.vouched) and (asked or not combination.asked):
-            continue
+        if combination.vouched or combination.asked:
+            if asked is None:
+                asked, vouched = _asked(facts) and facts.confidence >= SURE, _vouched(facts)
+            if (vouched or not combination.vouched) and (asked or not combination.asked):
+                continue
         code = "prohibited_combination" if effect is Effect.FORBID else "combination"
         yield Objection(f"{code}:{combination.id}", effect, "the session does without one of the parts of this combination")
+
+
+def _every_combination(facts: CallFacts) -> Iterator[tuple[Combination, Effect]]:
+    for combination in SHIPPED:
+        yield combination, combination.effect
+    for combination in facts.prohibited:
+        yield combination, Effect.FORBID
+    for combination in facts.step_ups:
+        yield combination, Effect.STEP_UP
 
 
 RULES: tuple[Rule, ...] = (

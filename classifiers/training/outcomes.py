@@ -48,6 +48,7 @@ _GAIN_PENALTY = 10.0  # scikit-learn's alpha
 _ASKS_WEIGHT = {"fast_fails": 4.0, "strong_minus_weak": 1.0}
 """Weight of all our own asks together, in that of all outcomes together."""
 
+_ALL_ALIKE = 3.0
 _PAIR = 3.0
 """Value of the column of each pair of models: how able the weaker one is must not count as how hard its prompts are."""
 
@@ -230,6 +231,8 @@ _GAIN_SPAN = 0.7
 def _soft(rows: sparse.csr_matrix, wanted: Array, weights: Array, width: int) -> tuple[Array, float]:
     """Logistic regression on shares instead of classes: each row stands once for each class that it is partly of."""
     yes, no = np.flatnonzero(wanted > 0.0), np.flatnonzero(wanted < 1.0)
+    if not len(yes) or not len(no):  # nothing to tell apart: the same score for all
+        return np.zeros(width), _ALL_ALIKE if len(yes) else -_ALL_ALIKE
     model = LogisticRegression(C=_FAILS_PENALTY, solver="lbfgs", max_iter=300, tol=1e-3)
     model.fit(
         sparse.vstack([rows[yes], rows[no]]).tocsr(),

@@ -25,6 +25,7 @@ COMMANDS = {
     "session": ("router.cli.session", "session"),
     "eval": ("router.cli.evaluate", "evaluate"),
     "train": ("router.cli.train", "train"),
+    "calibrate": ("router.cli.calibrate", "calibrate"),
     "demo": ("router.cli.demo", "demo"),
     "settings": ("router.cli.settings", "settings"),
 }

@@ -17,6 +17,12 @@ _LINE = 1_000
 _DISTINCTIVE = 4  # literals at least so long are their own trigger: they compile and scan faster than a pattern
 
 
+# RE2 takes these two letters for `s` and `k` where case does not matter, the prefilter does not. Something of the same length
+# stands for them while a text is read as it is; as a disguise they are taken off later.
+_LONG_S = "\u017f".encode(), "\u00a4".encode()
+_KELVIN = "\u212a".encode(), "\u2030".encode()
+
+
 class Candidate(NamedTuple):
     """A value that passed its checks, at characters `start` to `end` of the text that was read."""
 
@@ -76,6 +82,7 @@ class Bank:
                 self._by_words[words[rule.context]].append((trigger, compiled))
             else:
                 self._by_trigger[trigger].append(compiled)
+        self._ours = disguises
         self._first_words = len(triggers)
         self.coded = len(triggers) + len(words)
         self.broken = self.coded + 1
@@ -99,6 +106,8 @@ class Bank:
     def candidates(self, present: set[int], data: bytes, budget: Budget, *, ascii_only: bool) -> list[Candidate]:
         """What the detectors called for find in a text, given as UTF-8, with offsets in characters."""
         found: list[Candidate] = []
+        if self._ours and not ascii_only:
+            data = data.replace(*_LONG_S).replace(*_KELVIN)
         for number in present:
             if number < self._first_words:
                 for compiled in self._by_trigger[number]:

@@ -63,6 +63,8 @@ def seasoned(policy: SensitivityPolicy) -> Detector:
 
 @settings(max_examples=150, deadline=None)
 @given(CONVERSATIONS)
+@example([((Role.USER, Provenance.USER), "token = k3Jd9\u017fLq2" + "Wx8Vb6Nm4Pz7Rt1")])
+@example([((Role.USER, Provenance.USER), "secret: 3Jd9\u212aLq2" + "Wx8Vb6Nm4Pz7Rt1")])
 def test_both_engines_find_the_same_in_any_conversation(
     policy: SensitivityPolicy, conversation: list[tuple[tuple[Role, Provenance] | None, str]]
 ) -> None:

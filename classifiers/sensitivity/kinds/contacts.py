@@ -8,7 +8,7 @@ from classifiers.sensitivity.kinds.rule import SOME_DIGITS, Rule
 from classifiers.sensitivity.validators import Check, digits_of, fictitious_us_telephone, mail_address, telephone
 
 TELEPHONE_WORDS = (
-    "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "sms", "whatsapp", "dial", "number is", "reach", "message", "answering", "voicemail", "hotline",
+    "phone", "telephone", "tel", "mobile", "cell", "call", "fax", "sms", "text me", "text him", "text her", "text us", "whatsapp", "dial", "number is", "reach", "message", "answering", "voicemail", "hotline",
     "telefon", "telefonnummer", "handy", "mobil", "rufnummer", "téléphone", "telephone", "portable", "teléfono", "telefono", "móvil",
     "movil", "celular", "telefone", "cellulare", "telefoon", "telefoonnummer", "puhelin", "tlf", "numer telefonu", "komórka", "il mio numero", "mi número", "mein nummer", "meine nummer", "mon numéro", "meu número", "mijn nummer", "mitt nummer", "mój numer",
     "τηλέφωνο", "κινητό", "мобильный", "номер", "携帯", "휴대폰", "연락처", "هاتفي", "جوال", "טלפון", "điện thoại",

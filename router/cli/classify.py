@@ -9,9 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from router.cli.data import CLASSIFYING_KEY, rules_for
+from router.cli.data import classifying_key, rules_for
 from router.exchange import JsonObject
-from router.secret_key import read_secret
 from router.settings import load_settings
 from routing_rules.rules import RuleSet
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
@@ -30,9 +29,7 @@ def classify(jsonl: bool, explain: bool) -> None:
 
     settings = load_settings()
     rules = rules_for(settings)
-    # Names that are listed as keyed hashes are found only under the key of the installation.
-    key = read_secret(settings) if rules.sensitivity.code_names else CLASSIFYING_KEY
-    assessor = Assessor(rules.sensitivity, key)
+    assessor = Assessor(rules.sensitivity, classifying_key(settings, rules))
     answer = _draw if explain else _tell
     if not jsonl:
         answer(assessor, rules, {"text": sys.stdin.read()})

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from router.clock import utc_now
 from router.errors import RouterError
+from router.secret_key import read_secret
 from router.settings import Settings
 from router.storage.embedded_redis import redis_url_of
 from router.storage.redis_client import RedisClient
@@ -33,6 +34,11 @@ WAIT_SECONDS = 30.0
 
 CLASSIFYING_KEY = b"\0" * 32
 """Findings that a command prints are not correlated with anything, so their digests need no secret."""
+
+
+def classifying_key(settings: Settings, rules: RuleSet) -> bytes:
+    """The key to classify with: names that are listed as keyed hashes are found only under the installation's own."""
+    return read_secret(settings) if rules.sensitivity.code_names else CLASSIFYING_KEY
 
 
 @contextmanager

@@ -158,11 +158,12 @@ def _categories() -> dict[str, str]:
     """What the classifiers find in each task, by its name: evidence keeps that, the answer's headers do not tell it."""
     from classifiers.assess import Assessor
     from router.cli.classify import assessed
-    from router.cli.data import CLASSIFYING_KEY, rules_for
+    from router.cli.data import classifying_key, rules_for
     from router.settings import load_settings
 
-    rules = rules_for(load_settings())
-    assessor = Assessor(rules.sensitivity, CLASSIFYING_KEY)
+    settings = load_settings()
+    rules = rules_for(settings)
+    assessor = Assessor(rules.sensitivity, classifying_key(settings, rules))
     told = {}
     for name, body in TASKS:
         text = str(body["embed"]) if "embed" in body else "\n".join(content for _, content in body["messages"])

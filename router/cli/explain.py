@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from router.cli.classify import endpoint_of
-from router.cli.data import CLASSIFYING_KEY, rules_for
+from router.cli.data import classifying_key, rules_for
 from router.clock import utc_now
 from router.errors import Refused
 from router.exchange import JsonObject, SessionState
@@ -72,7 +72,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
         raise ValueError(f"--app: the rules know no app `{app}`; they know {', '.join(rules.apps)}")
     caller = narrowed(known, Key("", "", "", app, now), purpose)
     extra = frozenset().union(*(deployment.allowed_fields for deployment in rules.deployments.values()))
-    assessor = Assessor(rules.sensitivity, CLASSIFYING_KEY)
+    assessor = Assessor(rules.sensitivity, classifying_key(load_settings(), rules))
     session = SessionState("(new)", 0, True, Labels(), 0)
 
     def read(body: JsonObject, masked: bool) -> tuple[Task, Assessment, Facts]:

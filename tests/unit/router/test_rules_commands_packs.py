@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from classifiers.sensitivity.code_names import Names
+from router.cli.data import classifying_key, rules_for
 from router.cli.rules import rules as command
 from router.governance.rules import checked
+from router.settings import load_settings
 from routing_rules.faults import RuleFaults
 from routing_rules.load import shipped
 
@@ -85,5 +88,7 @@ def test_hashed_names_are_a_part_of_the_rules_that_tells_no_name(run: Run, tmp_p
     assert "quartz" not in made.lower()
     result = run("check", "--rules", written(tmp_path / "rules", made))
     assert (result.exit_code, "another key" in result.output) == (0, False), result.output
+    rules = rules_for(load_settings(), tmp_path / "rules")
+    assert Names(rules.sensitivity.code_names, classifying_key(load_settings(), rules)).usable
     (tmp_path / "data" / "secret.key").write_bytes(b"x" * 32)
     assert "`projects` was made under another key" in run("check", "--rules", written(tmp_path / "rules", made)).output

@@ -65,6 +65,7 @@ def seasoned(policy: SensitivityPolicy) -> Detector:
 @given(CONVERSATIONS)
 @example([((Role.USER, Provenance.USER), "token = k3Jd9\u017fLq2" + "Wx8Vb6Nm4Pz7Rt1")])
 @example([((Role.USER, Provenance.USER), "secret: 3Jd9\u212aLq2" + "Wx8Vb6Nm4Pz7Rt1")])
+@example([((Role.USER, Provenance.USER), "of ZTAwMB/DlMKAwq10b2tlbiA9IA== and so on")])
 def test_both_engines_find_the_same_in_any_conversation(
     policy: SensitivityPolicy, conversation: list[tuple[tuple[Role, Provenance] | None, str]]
 ) -> None:

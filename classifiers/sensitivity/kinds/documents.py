@@ -40,7 +40,7 @@ RULES = (
         category="pii",
         kind="driving_licence",
         pattern=(
-            r"(?i)\b(?:driv(?:er'?s?|ing)[ _]licen[sc]e|driver'?s? lic\.?|dl|führerschein|permis de conduire|licencia de conducir)"
+            r"(?i)\b(?:driv(?:er'?s?|ing)[ _]licen[sc]e|driver'?s? lic\.?|dl\b|führerschein|permis de conduire|licencia de conducir)"
             r"(?: ?(?:number|no\.?|num\.?|nr\.?|#|id))?[\s:=#\"'\-]{0,4}(?:is |was |ist |est )?[\s:\"']{0,2}([A-Z]{0,5}\d[A-Z0-9 \-]{4,18}[A-Z0-9])\b"
         ),
         trigger=r"(?i)driv(?:er|ing).{0,4}lic|\bdl\b.{0,12}\d|führerschein|permis de conduire|licencia de conducir",

@@ -161,7 +161,7 @@ RULES = (
             r"(?:\s{0,3}(?::{0,3}\??=|=>|:|,|\|\||>)\s{0,3}|\s{1,3}(?:is\s|=\s)?|[\-.])(?:(?:bearer|basic|token)\s{1,2})?[\"'`\\\[({]{0,3}"
             r"([A-Za-z0-9_\-+/=.~!@#$%^&*:]{16,})"
         ),
-        trigger=r"(?i)(?:key|token|tkn|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)[^\n]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
+        trigger=r"(?i)(?:key|token|tkn|secret|credential|auth|passw(?:or)?d|access|cred|signature|bearer|salt|pat|private|login)[^\x00]{0,24}?[A-Za-z0-9_\-+/=.~!@#$%^&*:]{16}",
         keywords=("key", "token", "tkn", "secret", "cred", "auth", "passw", "access", "signature", "bearer", "salt", "pat", "private", "login"),
         check=_named_token,
         unless=("public", "csrf", "xsrf", "kms", "credentialsid", "access_id", "sha256-", "sha512-", "commit", "checksum"),

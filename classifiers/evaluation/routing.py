@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.artefacts import shipped_complexity
-from classifiers.ask.complexity import TARGETS, ComplexityModel, band_of, held
+from classifiers.ask.complexity import MARGIN, TARGETS, ComplexityModel, band_of, held
 from classifiers.evaluation.deferral import apgr, apgr_interval, cpt, cpt_interval
 from classifiers.evaluation.marks import Mark, at_least, at_most, share
 from classifiers.evaluation.perturb import KINDS
@@ -152,25 +152,24 @@ def _prompts(data: Path, collection: Collection) -> list[str]:
 def steadiness(prompts: Sequence[str], seed: int = 7) -> list[Mark]:
     """Share of prompts whose band, and with it the route, stays when they are written a little differently in the same session.
 
-    The band counts as served: held within a margin of the session's last one. Beside it the same without that margin, and how
-    often the route to the stronger model alone (the band `complex`) stays.
+    The band counts as served: held within a margin of the session's last one. Beside it the same without that margin, each kind
+    of rewording by itself, and, as the hardest case, two routes that part at the median of the scores, with and without margin.
     """
+    if not prompts:
+        return [at_least("routes stable under light perturbation", math.nan, (0.0, 1.0), 0, 0.95)]
     model = ComplexityModel(shipped_complexity(), TARGETS[0])
     dice = random.Random(seed)
-    total = {"stays": 0, "at a hard threshold": 0, "complex or not": 0}
-    of_kind: dict[str, list[bool]] = {kind: [] for kind in KINDS}
-    kinds = list(KINDS)
-    for number, prompt in enumerate(prompts):
-        kind = kinds[number % len(kinds)]
-        before = band_of(model.score(prompt))
-        score = model.score(KINDS[kind](prompt, dice))
-        after = held(score, before)
-        of_kind[kind].append(after is before)
-        total["stays"] += after is before
-        total["at a hard threshold"] += band_of(score) is before
-        total["complex or not"] += (after > before) == (after < before) or max(after, before).value != "complex"
-    n = len(prompts)
-    beside = {name: hits / n if n else math.nan for name, hits in total.items() if name != "stays"}
-    beside |= {kind: sum(stays) / len(stays) for kind, stays in of_kind.items() if stays}
-    value, interval = share(total["stays"], n)
-    return [at_least("routes stable under light perturbation", value, interval, n, 0.95, beside)]
+    kinds = [list(KINDS)[number % len(KINDS)] for number in range(len(prompts))]
+    before = np.array([model.score(prompt) for prompt in prompts])
+    after = np.array([model.score(KINDS[kind](prompt, dice)) for kind, prompt in zip(kinds, prompts, strict=True)])
+    pairs = list(zip(before.tolist(), after.tolist(), strict=True))
+    stays = np.array([held(new, band_of(old)) is band_of(old) for old, new in pairs])
+    above, change = before >= np.median(before), after - np.median(before)
+    beside = {
+        "at a hard threshold": float(np.mean([band_of(new) is band_of(old) for old, new in pairs])),
+        "cut at the median": float(np.mean(np.where(above, change >= -MARGIN, change < MARGIN))),
+        "cut at the median, hard": float(np.mean(above == (change >= 0.0))),
+    }
+    beside |= {kind: float(np.mean(stays[[one == kind for one in kinds]])) for kind in KINDS if kind in kinds}
+    value, interval = share(int(stays.sum()), len(prompts))
+    return [at_least("routes stable under light perturbation", value, interval, len(prompts), 0.95, beside)]

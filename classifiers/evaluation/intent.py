@@ -15,7 +15,7 @@ from classifiers.ask.complexity import band_of
 from classifiers.assess import Assessor
 from classifiers.evaluation import readers
 from classifiers.evaluation.marks import Mark, at_least, bootstrap, f1, reported, share
-from classifiers.training.corpus import as_task
+from classifiers.training.corpus import as_task, with_values
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import Capability, Complexity, TaskKind
@@ -140,7 +140,7 @@ def _by(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
 
 def judged(assessor: Assessor, name: str, entries: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
     """What we say of labelled asks, given by their line numbers. Raises ValueError, naming file and line, for a label that is none."""
-    entries = [(number, entry) for number, entry in entries if entry.keys() >= {"task", "intent"}]
+    entries = _filled([(number, entry) for number, entry in entries if entry.keys() >= {"task", "intent"}])
     wanted = []
     for number, entry in entries:
         try:
@@ -161,6 +161,12 @@ def judged(assessor: Assessor, name: str, entries: Iterable[tuple[int, dict[str,
             band=band,
             said_band=said.complexity,
         )
+
+
+def _filled(entries: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The entries with values in the slots of those that are written as our batches are."""
+    texts = with_values([entry["text"] if "batch" in entry and "text" in entry else "" for _, entry in entries])
+    return [(number, {**entry, "text": text} if text else entry) for (number, entry), text in zip(entries, texts, strict=True)]
 
 
 def _names(given: Any) -> frozenset[str]:

@@ -16,6 +16,7 @@ from classifiers.assess import Assessor
 from classifiers.evaluation.cost import costs
 from classifiers.evaluation.marks import Mark, at_least, at_most, bootstrap, f1, share
 from classifiers.evaluation.others import Kinds, Other, others
+from classifiers.evaluation.topics import measure as short_topics
 from classifiers.sensitivity.combine import level
 from classifiers.sensitivity.engine import Detector
 from routing_rules.sensitivity import SensitivityPolicy
@@ -90,7 +91,8 @@ def measure(data: Path, policy: SensitivityPolicy, key: bytes) -> list[Mark]:
     assessor, detector, compared = Assessor(policy, key), Detector(policy, key), others()
     rows = [judged(assessor, detector, compared, policy, name, entry) for name, entry in given if entry["pool"] not in _UNSCORED]
     prose = [entry["text"] for name, entry in given if name not in ("evasion", "secrets_vendor") and "text" in entry]
-    return [*accuracy(rows), *costs(policy, key, prose)]
+    ordinary = [entry["text"] for name, entry in given if name == "benign_user_prompts" and "text" in entry]
+    return [*accuracy(rows), *short_topics(ordinary), *costs(policy, key, prose)]
 
 
 def judged(

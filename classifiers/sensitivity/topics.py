@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from classifiers.artefacts import Fitted
@@ -16,6 +17,9 @@ ANY = "any"
 
 SHORT_CHARACTERS = 900
 """Up to this length a text is scored by the model for short texts: a prompt has other words than a document."""
+
+LONG_FROM = 150
+"""From this length on a text is scored by the model for documents: notes and dialogues are pasted into prompts too."""
 
 _NOTHING: Mapping[str, Rows] = {}
 _WINDOW = 2_000
@@ -32,7 +36,6 @@ class Topics:
     def __init__(self, fitted: Fitted) -> None:
         self._fitted = fitted
         self._short = fitted.matrix("topics_short")
-        self._finds = ANY in fitted.classes("topics_short")
         self._long = fitted.matrix("topics_long")
 
     def score(self, parts: Iterable[Part], read: Mapping[str, Rows] = _NOTHING) -> dict[str, float]:
@@ -42,12 +45,14 @@ class Topics:
         """
         best = dict.fromkeys(TOPICS, 0.0)
         for text in windows(parts):
-            short = len(text) <= SHORT_CHARACTERS
-            logits = (self._short if short else self._long).logits(read.get(text) or self._fitted.rows(text))
-            if short and self._finds:  # what the last head finds, the likeliest topic names
-                *logits, found = logits
+            rows = read.get(text) or self._fitted.rows(text)
+            logits = [-math.inf] * len(TOPICS)
+            if len(text) <= SHORT_CHARACTERS:
+                *logits, found = self._short.logits(rows)
                 likeliest = logits.index(max(logits))
-                logits[likeliest] = max(logits[likeliest], found)
+                logits[likeliest] = max(logits[likeliest], found)  # what the last head finds, the likeliest topic names
+            if len(text) >= LONG_FROM:
+                logits = list(map(max, logits, self._long.logits(rows)))
             for topic, logit in zip(TOPICS, logits, strict=True):
                 best[topic] = max(best[topic], probability(logit))
         return best

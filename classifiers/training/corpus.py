@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ def examples(seed: int, share: float = 1.0) -> list[Example]:
     made = _Maker(seed)
     templates = [*made.asks(share), *made.graded(share), *made.short_topics(share), *made.documents(share)]
     return [*templates, *made.batch_asks(share), *made.batch_topics(share)]
+
+
+def with_values(texts: Sequence[str]) -> list[str]:
+    """The texts with a value for every slot: the same values for the same texts in the same order."""
+    made = _Maker(0)
+    return [made.filled(text) for text in texts]
 
 
 def is_blind(template: str) -> bool:
@@ -213,9 +219,10 @@ class _Maker:
             for line in path.read_bytes().splitlines():
                 if line.strip() and self._random.random() < share:
                     row = msgspec.json.decode(line)
-                    yield row, self._values(row["text"] if "text" in row else asked(row["messages"])), blind
+                    yield row, self.filled(row["text"] if "text" in row else asked(row["messages"])), blind
 
-    def _values(self, text: str) -> str:
+    def filled(self, text: str) -> str:
+        """A text of a batch with a value for each of its slots."""
         return _SLOT.sub(
             lambda slot: (
                 self._made[slot[1]]() if slot[1] in self._made else self._pick(slot[1]) if slot[1] in self._slots else slot[0]

@@ -72,7 +72,8 @@ RULES = (
             r"(?i)\b[a-z0-9][a-z0-9._%+\-]*(?: ?[\[({]?\bdot\b[\])}]? ?[a-z0-9_\-]+)* ?[\[({]at[\])}] ?"
             r"[a-z0-9\-]+(?:(?: ?[\[({]?\bdot\b[\])}]? ?| ?\. ?)[a-z0-9\-]+)+\b"
         ),
-        keywords=("[at]", "(at)", "{at}"),
+        trigger=r"(?i)[\[({]at[\])}]",
+        keywords=("[at", "(at", "{at"),
         check=_spelled_address,
         score=0.85,
         specific=1,
@@ -82,7 +83,7 @@ RULES = (
         category="pii",
         kind="email_address",
         pattern=r"(?i)\b[a-z0-9][a-z0-9._+\-]*(?: dot [a-z0-9_\-]+)* at [a-z0-9\-]+(?: dot [a-z0-9\-]+)* dot [a-z]{2,10}\b",
-        trigger=r"(?i) at [a-z0-9\-]+ dot [a-z]",
+        trigger=r"(?i) at [a-z0-9\-]+ dot [a-z0-9\-]",
         keywords=(" dot ",),
         check=_said_address,
         context=("mail", "email", "e-mail", "reach", "contact", "write", "address", "message"),
@@ -96,7 +97,7 @@ RULES = (
         category="pii",
         kind="phone_number",
         pattern=r"\+\d{1,3}[ .\-/]{0,2}(?:\(\d{1,5}\))?(?:[ .\-/]{0,2}\(?\d+\)?){1,7}(?: ?(?:x|ext\.?) ?\d{1,6})?\b",
-        trigger=r"\+\d{1,3}[ .\-/(]{0,2}\d",
+        trigger=r"\+\d{1,3}[ .\-/(]{0,5}\d",
         keywords=("+",),
         check=_international,
         score=0.9,

@@ -43,7 +43,7 @@ RULES = (
             r"(?i)\b(?:driv(?:er'?s?|ing)[ _]licen[sc]e|driver'?s? lic\.?|dl\b|führerschein|permis de conduire|licencia de conducir)"
             r"(?: ?(?:number|no\.?|num\.?|nr\.?|#|id))?[\s:=#\"'\-]{0,4}(?:is |was |ist |est )?[\s:\"']{0,2}([A-Z]{0,5}\d[A-Z0-9 \-]{4,18}[A-Z0-9])\b"
         ),
-        trigger=r"(?i)driv(?:er|ing).{0,4}lic|\bdl\b.{0,12}\d|führerschein|permis de conduire|licencia de conducir",
+        trigger=r"(?i)driv(?:er|ing)[^\x00]{0,4}lic|\bdl\b[^\x00]{0,24}\d|führerschein|permis de conduire|licencia de conducir",
         keywords=("driv", "dl", "führerschein", "permis de conduire", "licencia de conducir"),
         check=_has_digits,
         score=0.8,
@@ -53,7 +53,7 @@ RULES = (
         category="pii",
         kind="birth_date",
         pattern=rf"(?i)\b(\d{{1,2}}[./\-]\d{{1,2}}[./\-](?:19|20)?\d{{2}}|(?:19|20)\d{{2}}[./\-]\d{{1,2}}[./\-]\d{{1,2}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH},? (?:19|20)\d{{2}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d{{2}})\b",
-        trigger=r"\d[./\-]\d{1,2}[./\-]\d|[a-zA-Z]{3}[,.]? \d{1,2}(?:st|nd|rd|th)?,? \d{4}|\d(?:st|nd|rd|th)? [a-zA-Z]{3,9},? \d{4}",
+        trigger=r"(?i)\d[./\-]\d{1,2}[./\-]\d|[a-zA-Z]{3}[,.]? \d{1,2}(?:st|nd|rd|th)?,? \d{4}|\d(?:st|nd|rd|th)? [a-zA-Z]{3,9},? \d{4}",
         context=(
             "date of birth", "dob", "d.o.b", "birth date", "birthdate", "birthday", "geburtsdatum", "geboren am", "né le", "née le", "date de naissance",
             "fecha de nacimiento", "data di nascita", "data de nascimento", "geboortedatum", "data urodzenia", "出生日期", "born on",

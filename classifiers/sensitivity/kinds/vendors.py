@@ -139,7 +139,7 @@ RULES = (
     _token("facebook_token", r"\b(EAA(?:CEdEose0cBA)?[A-Za-z0-9]{60,}|\d{13,17}\|[A-Za-z0-9_\-]{24,32})", "eaa", "|", trigger=r"EAA[A-Za-z0-9]{60}|\d{13}\|[A-Za-z0-9_\-]{24}", check=random_token),
     _token("twitter_bearer", r"\b(A{22}[A-Za-z0-9%]{60,100})", "aaaaaaaaaaaaaaaaaaaaaa", check=lambda value: len(set(value)) >= 12),
     # Developer services
-    _token("databricks_token", r"\b((?:dapi|dkea|dose|dsapi)[0-9a-f]{32}(?:-\d)?)\b", "dapi", "dkea", "dose", trigger=r"(?:dapi|dkea|dose)[0-9a-f]{32}"),
+    _token("databricks_token", r"\b((?:dapi|dkea|dose|dsapi)[0-9a-f]{32}(?:-\d)?)\b", "dapi", "dkea", "dose", "dsapi", trigger=r"(?:dapi|dkea|dose|dsapi)[0-9a-f]{32}"),
     _token("postman_key", r"\b(PMAK-[0-9a-f]{24}-[0-9a-f]{34})\b", "pmak-"),
     _token("linear_key", r"\b(lin_(?:api|oauth)_[A-Za-z0-9]{32,64})\b", "lin_api_", "lin_oauth_"),
     _token("notion_token", r"\b(secret_[A-Za-z0-9]{43}|ntn_\d{11}[A-Za-z0-9]{32,40})\b", "secret_", "ntn_", check=random_token),

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifiers.artefacts import Fitted, shipped_complexity
+from classifiers.artefacts import Fitted, load, shipped_complexity
 from classifiers.ask.complexity import TARGETS, ComplexityModel, counts
 from classifiers.ask.features import excerpt, words
 from classifiers.evaluation.deferral import Outcomes, apgr, cpt, recovered
 from classifiers.evaluation.perturb import KINDS
 from classifiers.evaluation.routing import measure, steadiness
 from classifiers.training.outcomes import Collection, families, folds_of, read
+from classifiers.training.train import train as train_on_corpus
 
 EASY = "Please write the word {a} and then the word {b} in capital letters for the sign at our door number {n}."
 HARD = "Suppose that {n} = {a} + {b}^2 where each {a} must exceed {b}; prove that exactly {n} such pairs exist, unless {b} is less than {n}."
@@ -190,3 +191,14 @@ def test_what_a_problem_is_made_of_is_counted() -> None:
 
     assert {"#options>3", "#numbers>3", "#conditions>2", "#formulas>1", "#commands>0", "#lines>3"} <= found
     assert not {"#options>4", "#code>0"} & found
+
+
+def test_a_run_on_the_corpus_alone_leaves_complexity_as_it_is(tmp_path: Path) -> None:
+    for name in ("complexity.npz", "complexity.toml"):
+        (tmp_path / name).write_text("as it was")
+
+    train_on_corpus(tmp_path, share=0.02)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"ask.npz", "ask.toml", "complexity.npz", "complexity.toml"}
+    assert {(tmp_path / name).read_text() for name in ("complexity.npz", "complexity.toml")} == {"as it was"}
+    assert not set(TARGETS) & set(load(directory=tmp_path).manifest.heads)

@@ -192,7 +192,7 @@ def _why_not(pattern: str) -> str:
 def _complexity(top: Entry, calibrated: str) -> ComplexityPolicy:
     """The shipped model, or the calibrated one in `complexity.toml`: never one that nobody named, nor another than was named."""
     held = ""
-    if calibrated:
+    if calibrated.strip():
         try:
             held = str(tomllib.loads(calibrated).get("version", ""))
         except tomllib.TOMLDecodeError:

@@ -186,4 +186,5 @@ def test_a_rule_set_chooses_between_the_two_shipped_targets() -> None:
     rules = load(rule_files("complexity: {target: strong_minus_weak}", None))
 
     assert rules.sensitivity.complexity == ComplexityPolicy(target="strong_minus_weak")
+    assert load(rule_files("", "\n")).sensitivity.complexity == ComplexityPolicy()
     assert load(rule_files("", None)).sensitivity.complexity == ComplexityPolicy(target="fast_fails")

@@ -18,8 +18,12 @@ ANY = "any"
 SHORT_CHARACTERS = 900
 """Up to this length a text is scored by the model for short texts: a prompt has other words than a document."""
 
-LONG_FROM = 150
-"""From this length on a text is scored by the model for documents: notes and dialogues are pasted into prompts too."""
+_LONG_FROM_OF = {"phi": 150, "source_code": SHORT_CHARACTERS + 1}
+"""From this length on a text is scored for a topic by the model for documents: notes and dialogues are pasted into prompts too."""
+
+_LONG_FROM = 600  # other topics: a contract or a report has no shorter passages
+_FROM = tuple(_LONG_FROM_OF.get(topic, _LONG_FROM) for topic in TOPICS)
+_SHORTEST = min(_FROM)
 
 _NOTHING: Mapping[str, Rows] = {}
 _WINDOW = 2_000
@@ -51,8 +55,12 @@ class Topics:
                 *logits, found = self._short.logits(rows)
                 likeliest = logits.index(max(logits))
                 logits[likeliest] = max(logits[likeliest], found)  # what the last head finds, the likeliest topic names
-            if len(text) >= LONG_FROM:
-                logits = list(map(max, logits, self._long.logits(rows)))
+            if len(text) >= _SHORTEST:
+                of_document = self._long.logits(rows)
+                logits = [
+                    max(short, long) if len(text) >= least else short
+                    for short, long, least in zip(logits, of_document, _FROM, strict=True)
+                ]
             for topic, logit in zip(TOPICS, logits, strict=True):
                 best[topic] = max(best[topic], probability(logit))
         return best

@@ -59,7 +59,7 @@ _ASKS_TAKEN_FOR_SENSITIVE = {"any": 0.015, "source_code": 0.0005}
 _TAKEN_FOR_ONE_TOPIC = 0.0005
 _DOCUMENTS_TAKEN_FOR_SENSITIVE = 0.005  # share of documents without the topic, in cross-validation
 _LONG_MARGIN = 0.25
-_LONG_MARGINS = {"legal": -0.5}
+_LONG_MARGINS = {"phi": 0.5, "legal": -0.6}
 """Added to what cross-validation gives (in log-odds): documents of the world differ more from ours than ours among each other,
 contracts more than others, which the sentences of ours that are no contract resemble least."""
 

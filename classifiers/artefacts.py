@@ -155,9 +155,13 @@ class Fitted:
         """What a text switches on. `length` in characters, where `text` is an excerpt; `found` its words, where they are known."""
         return rows(self._row_of.get, self._thesaurus, text, length, found)
 
-    def ask_rows(self, ask: Ask, found: list[str] | None = None) -> tuple[Rows, Rows]:
+    def ask_rows(self, ask: Ask, found: list[str] | None = None, concepts: list[str] | None = None) -> tuple[Rows, Rows]:
         """What the text of an ask switches on, and what the ask with everything around it does; `found` as for `rows`."""
-        return ask_rows(self._row_of.get, self._thesaurus, ask, found)
+        return ask_rows(self._row_of.get, self._thesaurus, ask, found, concepts)
+
+    def concepts(self, found: list[str]) -> list[str]:
+        """What the thesaurus that this was fitted with makes of words."""
+        return self._thesaurus.sequence(found)
 
     def matrix(self, *heads: str) -> Matrix:
         """The weights of these heads side by side, for `Matrix.logits`."""

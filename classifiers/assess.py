@@ -156,13 +156,15 @@ class Assessor:
             joined = ask.joined
             text = excerpt(joined)
             found = words(text)
-            rows, framed = self._fitted.ask_rows(ask, found if joined is ask.text else None)
+            concepts = self._fitted.concepts(found)
+            whole = joined is ask.text
+            rows, framed = self._fitted.ask_rows(ask, found if whole else None, concepts if whole else None)
             if len(text) == len(ask.text):
                 read[ask.text] = rows
             logits = self._ask.logits(framed)
             kinds = len(self._kinds)
             kind, kind_sure = task_kind(self._kinds, logits[:kinds], tools=bool(task.tools))
-            hard, hard_known = self._complexity.logit(text, found, len(joined))
+            hard, hard_known = self._complexity.logit(text, found, len(joined), concepts)
             score, band, band_sure = complexity(hard)
             implied, implied_sure = intent(self._intents, logits[kinds:])
             # The fewer words the models know, the less their answer means.

@@ -122,7 +122,7 @@ def keys(thesaurus: Thesaurus, text: str, found: Sequence[str], length: int | No
 
 
 def rows(
-    row_of: Callable[[Key, int], int], thesaurus: Thesaurus, text: str, found: Sequence[str], length: int | None = None
+    row_of: Callable[[Key, int], int], text: str, found: Sequence[str], concepts: Sequence[str], length: int | None = None
 ) -> Rows:
     """What `keys` finds, as row numbers of a weight matrix, and how many distinct words have no row (which is row 0)."""
     distinct = set(found)
@@ -130,7 +130,6 @@ def rows(
     known = set(map(row_of, distinct, none))
     unknown = len(distinct) - len(known - {0})
     known.update(map(row_of, pairwise(found), none))
-    concepts = thesaurus.sequence(found)
     known.update(map(row_of, concepts, none))
     known.update(map(row_of, pairwise(concepts), none))
     known.update(map(row_of, zip(repeat("^~"), concepts[:_FIRST_CONCEPTS], strict=False), none))
@@ -151,12 +150,16 @@ class ComplexityModel:
         self._thesaurus = shipped_thesaurus()
         self._matrix = fitted.matrix(target)
 
-    def logit(self, text: str, found: Sequence[str], length: int | None = None) -> tuple[float, float]:
+    def logit(
+        self, text: str, found: Sequence[str], length: int | None = None, concepts: Sequence[str] | None = None
+    ) -> tuple[float, float]:
         """The logit of the score, and the share of the words that the model knows.
 
-        `found` are the words of `text`, as `features.words` gives them; `length` is in characters, where `text` is an excerpt.
+        `found` are the words of `text`, as `features.words` gives them, and `concepts` what the thesaurus makes of them, where
+        that is known already; `length` is in characters, where `text` is an excerpt.
         """
-        known = rows(self._row_of, self._thesaurus, text, found, length)
+        meant = self._thesaurus.sequence(found) if concepts is None else concepts
+        known = rows(self._row_of, text, found, meant, length)
         return self._matrix.logits(known)[0], len(known[0]) / (len(known[0]) + 2 * known[1] + 1)
 
     def score(self, text: str) -> float:

@@ -133,13 +133,18 @@ def rows(
 
 
 def ask_rows(
-    row_of: Callable[[Key, int], int], thesaurus: Thesaurus, ask: Ask, found: list[str] | None = None
+    row_of: Callable[[Key, int], int],
+    thesaurus: Thesaurus,
+    ask: Ask,
+    found: list[str] | None = None,
+    concepts: list[str] | None = None,
 ) -> tuple[Rows, Rows]:
     """The rows of an ask's text alone, as `rows` gives them, and those of the whole ask, as `ask_keys` finds them."""
     text = excerpt(ask.text)
     if found is None:
         found = words(text)
-    concepts = thesaurus.sequence(found)
+    if concepts is None:
+        concepts = thesaurus.sequence(found)
     known, unknown = _rows(row_of, text, found, concepts, len(ask.text))
     framed = known.union(map(row_of, _frame(thesaurus, found, concepts, ask), repeat(0)))
     framed.discard(0)

@@ -28,55 +28,66 @@ class Thesaurus:
     def __init__(self, *texts: str) -> None:
         self.digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
         self._lists = [_List(text) for text in texts]
-        exact = {word for each in self._lists for word in each.exact}
-        self._firsts = frozenset(word.partition(_JOIN)[0] for word in exact if _JOIN in word)
-        self._joined = {
-            word: tuple(concept for each in self._lists for concept in each.exact.get(word, ()))
-            for word in exact
-            if _JOIN in word or word >= _WITHOUT_BLANKS
-        }
-        self._remembered: dict[str, tuple[str, ...]] = {}
+        self._runs: dict[str, tuple[str, ...]] = {}
+        self._after: dict[str, dict[str, tuple[str, ...]]] = {}
+        for word in {word for each in self._lists for word in each.exact}:
+            first, joined, second = word.partition(_JOIN)
+            if joined:
+                self._after.setdefault(first, {})[second] = self._exactly(word)
+            elif word >= _WITHOUT_BLANKS:
+                self._runs[word] = self._exactly(word)
+        self._remembered: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]] | None]] = {}
 
     def of(self, word: str) -> tuple[str, ...]:
         """The concepts of one word in lower case, each as `~name`; empty where it has none."""
-        found = self._remembered.get(word)
-        if found is None:
-            found = tuple(dict.fromkeys(concept for each in self._lists for concept in each.of(word)))
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[word] = found
-        return found
+        return self._met(word)[0]
 
     def sequence(self, words: Sequence[str]) -> list[str]:
         """The concepts of words (as `features.words` gives them), in their order."""
         found: list[str] = []
         remembered = self._remembered
-        skip = 0
+        last = len(words) - 1
+        free = 0  # the first place that nothing before it has taken
         for place, word in enumerate(words):
-            if skip:
-                skip -= 1
+            if place < free:
                 continue
-            if word >= _WITHOUT_BLANKS and len(word) == 1:
-                skip = self._run(words, place, found)
-                continue
-            if word in self._firsts and place + 1 < len(words):
-                joined = self._joined.get(f"{word}{_JOIN}{words[place + 1]}")
-                if joined is not None:
-                    found += joined
-                    skip = 1
-                    continue
             known = remembered.get(word)
             if known is None:
-                known = self.of(word)
-            if known:
-                found += known
+                if word >= _WITHOUT_BLANKS and len(word) == 1:
+                    free = place + 1 + self._run(words, place, found)
+                    continue
+                known = self._met(word)
+            concepts, after = known
+            if after is not None and place < last:
+                joined = after.get(words[place + 1])
+                if joined is not None:
+                    found += joined
+                    free = place + 2
+                    continue
+            if concepts:
+                found += concepts
         return found
+
+    def _met(self, word: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]] | None]:
+        """What a word means by itself, and what with each word that may follow."""
+        met = self._remembered.get(word)
+        if met is None:
+            meant = dict.fromkeys(concept for each in self._lists for concept in each.of(word))
+            met = tuple(meant), self._after.get(word)
+            if len(word) > 1 or word < _WITHOUT_BLANKS:
+                if len(self._remembered) >= _MOST_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[word] = met
+        return met
+
+    def _exactly(self, word: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(concept for each in self._lists for concept in each.exact.get(word, ())))
 
     def _run(self, words: Sequence[str], place: int, found: list[str]) -> int:
         """Looks up characters that were parted for want of blanks, the longest run first; how many further ones it took."""
         run = "".join(word for word in words[place : place + _LONGEST_RUN] if len(word) == 1 and word >= _WITHOUT_BLANKS)
         for length in range(len(run), 0, -1):
-            known = self._joined.get(run[:length])
+            known = self._runs.get(run[:length])
             if known is not None:
                 found += known
                 return length - 1

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.ask.current import Ask
-from classifiers.ask.features import Key, Rows, ask_rows, rows
+from classifiers.ask.features import Key, Rows, ask_rows, instruction_rows, rows
 from classifiers.ask.thesaurus import Thesaurus
 from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 
@@ -25,6 +25,7 @@ FORMAT = 1
 """Raised whenever the arrays or the keys of `features` change their meaning: an older file is then refused."""
 
 FITTED = Path(__file__).parent / "fitted"
+_MOST_INSTRUCTIONS = 1_000
 _SEPARATOR = "\t"  # between two neighbouring words; no word holds white space
 
 Floats = npt.NDArray[np.float32]
@@ -135,6 +136,7 @@ class Fitted:
             start += len(classes)
         self._arrays = weights, scale, bias
         self._thesaurus = shipped_thesaurus() if manifest.thesaurus else Thesaurus("")
+        self._instructions: dict[bytes, frozenset[int]] = {}
 
     @property
     def row_of(self) -> Callable[[Key, int], int]:
@@ -157,7 +159,19 @@ class Fitted:
 
     def ask_rows(self, ask: Ask, found: list[str] | None = None, concepts: list[str] | None = None) -> tuple[Rows, Rows]:
         """What the text of an ask switches on, and what the ask with everything around it does; `found` as for `rows`."""
-        return ask_rows(self._row_of.get, self._thesaurus, ask, found, concepts)
+        return ask_rows(self._row_of.get, self._thesaurus, ask, found, concepts, self._instructed(ask.system))
+
+    def _instructed(self, system: str) -> frozenset[int]:
+        """The rows of an app's instructions, which come with every request of it: known again by a hash, so that no text is kept."""
+        if not system:
+            return frozenset()
+        digest = hashlib.blake2b(system.encode("utf-8", "replace"), digest_size=16).digest()
+        known = self._instructions.get(digest)
+        if known is None:
+            if len(self._instructions) >= _MOST_INSTRUCTIONS:
+                self._instructions.clear()
+            known = self._instructions[digest] = instruction_rows(self._row_of.get, self._thesaurus, system)
+        return known
 
     def concepts(self, found: list[str]) -> list[str]:
         """What the thesaurus that this was fitted with makes of words."""

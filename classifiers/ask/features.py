@@ -112,6 +112,8 @@ def ask_keys(thesaurus: Thesaurus, ask: Ask) -> tuple[set[str], set[Key]]:
     concepts = thesaurus.sequence(found)
     others = _others(text, found, concepts, len(ask.text))
     others.update(_frame(thesaurus, found, concepts, ask))
+    if ask.system:
+        others.update(_instructions(thesaurus, ask.system))
     return set(found), others
 
 
@@ -138,15 +140,19 @@ def ask_rows(
     ask: Ask,
     found: list[str] | None = None,
     concepts: list[str] | None = None,
+    instructed: frozenset[int] = frozenset(),
 ) -> tuple[Rows, Rows]:
-    """The rows of an ask's text alone, as `rows` gives them, and those of the whole ask, as `ask_keys` finds them."""
+    """The rows of an ask's text alone, as `rows` gives them, and those of the whole ask, as `ask_keys` finds them.
+
+    `instructed` are the `instruction_rows` of the ask's system text.
+    """
     text = excerpt(ask.text)
     if found is None:
         found = words(text)
     if concepts is None:
         concepts = thesaurus.sequence(found)
     known, unknown = _rows(row_of, text, found, concepts, len(ask.text))
-    framed = known.union(map(row_of, _frame(thesaurus, found, concepts, ask), repeat(0)))
+    framed = known.union(instructed, map(row_of, _frame(thesaurus, found, concepts, ask), repeat(0)))
     framed.discard(0)
     return (known, unknown), (framed, unknown)
 
@@ -189,13 +195,6 @@ def _frame(thesaurus: Thesaurus, found: list[str], concepts: list[str], ask: Ask
     """
     frame: list[Key] = [*zip(_PLACES, found, strict=False), *zip(_PLACES_OF_CONCEPTS, concepts, strict=False)]
     frame += zip(repeat("$~"), thesaurus.sequence(found[-_NEAR_END:]), strict=False)
-    if ask.system:
-        said = words(ask.system)
-        meant = thesaurus.sequence(said)
-        frame += _tagged("<s", said, meant)
-        frame += [*said, *meant]
-        frame += zip(repeat("^^"), said[:_INSTRUCTED], strict=False)
-        frame += zip(repeat("^~"), meant[:_CONCEPTS_INSTRUCTED], strict=False)
     if ask.earlier:
         said = words(ask.earlier[:_EARLIER])
         meant = thesaurus.sequence(said)
@@ -205,6 +204,23 @@ def _frame(thesaurus: Thesaurus, found: list[str], concepts: list[str], ask: Ask
         said = words(ask.answer)
         frame += _tagged("<a", said, thesaurus.sequence(said))
     return frame
+
+
+def _instructions(thesaurus: Thesaurus, system: str) -> list[Key]:
+    said = words(system)
+    meant = thesaurus.sequence(said)
+    return [
+        *_tagged("<s", said, meant),
+        *said,
+        *meant,
+        *zip(repeat("^^"), said[:_INSTRUCTED], strict=False),
+        *zip(repeat("^~"), meant[:_CONCEPTS_INSTRUCTED], strict=False),
+    ]
+
+
+def instruction_rows(row_of: Callable[[Key, int], int], thesaurus: Thesaurus, system: str) -> frozenset[int]:
+    """The rows that an app's instructions add to those of an ask."""
+    return frozenset(map(row_of, _instructions(thesaurus, system), repeat(0))) - {0}
 
 
 def _tagged(tag: str, said: list[str], meant: list[str]) -> list[Key]:

@@ -14,6 +14,8 @@ OBJECTS = (
 )  # fmt: skip
 """What an ask can be about, where it needs a tool."""
 
+_CAPABILITIES = {capability.value: capability for capability in Capability}
+
 
 def intent(names: list[str], logits: list[float]) -> tuple[Intent, float]:
     """The implied intent and how sure it is: of all yes-or-no answers, the least sure one. `logits` in the order of `names`.
@@ -24,7 +26,7 @@ def intent(names: list[str], logits: list[float]) -> tuple[Intent, float]:
     unsure = min(map(abs, logits))
     return (
         Intent(
-            capabilities=frozenset(capability for capability in Capability if capability.value in present),
+            capabilities=frozenset([_CAPABILITIES[name] for name in present if name in _CAPABILITIES]),
             objects=frozenset(present.intersection(OBJECTS)),
             delegates="delegates" in present,
         ),

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.ask.current import Ask, ask_of, current_ask
-from classifiers.ask.features import HEAD_CHARACTERS, TAIL_CHARACTERS, Key, ask_keys, ask_rows, excerpt, keys, rows, words
+from classifiers.ask.features import (
+    HEAD_CHARACTERS,
+    TAIL_CHARACTERS,
+    Key,
+    ask_keys,
+    ask_rows,
+    excerpt,
+    instruction_rows,
+    keys,
+    rows,
+    words,
+)
 from classifiers.ask.thesaurus import Thesaurus, shipped
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 
@@ -35,7 +46,8 @@ def test_the_rows_of_an_ask_are_those_of_its_keys(text: str, system: str, earlie
     distinct, others = ask_keys(shipped(), ask)
     found: list[Key] = sorted(distinct | others, key=str)
     row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
-    alone, (known, unknown) = ask_rows(row_of.get, shipped(), ask)
+    instructed = instruction_rows(row_of.get, shipped(), system) if system else frozenset[int]()
+    alone, (known, unknown) = ask_rows(row_of.get, shipped(), ask, instructed=instructed)
     assert known == set(row_of.values())
     assert unknown == sum(word not in row_of for word in distinct)
     assert alone == rows(row_of.get, shipped(), text)

@@ -8,7 +8,6 @@ import io
 import json
 import tomllib
 import zipfile
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,16 +15,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.ask.current import Ask
-from classifiers.ask.features import Key, Rows, ask_rows, instruction_rows, rows
-from classifiers.ask.thesaurus import Thesaurus
+from classifiers.ask.features import Key
 from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 
 FORMAT = 1
 """Raised whenever the arrays or the keys of `features` change their meaning: an older file is then refused."""
 
 FITTED = Path(__file__).parent / "fitted"
-_MOST_INSTRUCTIONS = 1_000
 _SEPARATOR = "\t"  # between two neighbouring words; no word holds white space
 
 Floats = npt.NDArray[np.float32]
@@ -99,93 +95,36 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.format}-{self.sha256[:12]}"
 
 
-class Matrix:
-    """The weights of some heads: one row a key, one column a class, and a last column of squared weights for the norm."""
-
-    def __init__(self, weights: Floats, scale: Floats, bias: Floats, unknown_weight: float) -> None:
-        """`weights` (keys × classes) are multiplied by each key's `scale` once; row 0 stands for keys without a weight."""
-        body = np.concatenate([weights * scale[:, None], (scale * scale)[:, None]], axis=1)
-        # Rows must lie together in memory: from any other layout `take` copies the whole matrix on every call.
-        # Kept in double precision, in which they are added up: to convert them on every call would take as long again.
-        self._rows = np.ascontiguousarray(np.concatenate([np.zeros((1, body.shape[1])), body]))
-        self._bias: list[float] = bias.tolist()
-        self._unknown = unknown_weight
-
-    def logits(self, rows: Rows) -> list[float]:
-        """Scores of all classes for a text with these rows. A text without any known key scores the bias."""
-        known, unknown = rows
-        if not known:
-            return self._bias
-        # Sorted, so that the same text gives the same sum to the last bit whatever the hash seed.
-        # Added up in double precision: in single, the scores of long texts stray from the fitted ones by more than a millionth.
-        *sums, square = self._rows.take(sorted(known), axis=0).sum(axis=0).tolist()
-        norm = (square + unknown * self._unknown) ** -0.5
-        return [total * norm + bias for total, bias in zip(sums, self._bias, strict=True)]
-
-
 class Fitted:
-    """A fitted model, ready to score. Made by `load`."""
+    """A fitted model. Made by `load`, read by `ask.reader`."""
 
     def __init__(self, manifest: Manifest, vocabulary: list[Key], weights: Floats, scale: Floats, bias: Floats) -> None:
         self.manifest = manifest
-        self._row_of = {key: row for row, key in enumerate(vocabulary, start=1)}
+        self._vocabulary = vocabulary
         self._columns: dict[str, slice] = {}
         start = 0
         for head, classes in manifest.heads.items():
             self._columns[head] = slice(start, start + len(classes))
             start += len(classes)
         self._arrays = weights, scale, bias
-        self._thesaurus = shipped_thesaurus() if manifest.thesaurus else Thesaurus("")
-        self._instructions: dict[bytes, frozenset[int]] = {}
-
-    @property
-    def row_of(self) -> Callable[[Key, int], int]:
-        """The row of a key (from 1 on), or the second argument where it has none."""
-        return self._row_of.get
 
     @property
     def keys(self) -> list[Key]:
         """All keys, in the order of their rows."""
-        return list(self._row_of)
+        return self._vocabulary
 
     @property
     def arrays(self) -> tuple[Floats, Floats, Floats]:
         """Weights (keys × classes), the scale of each key, and the bias of each class."""
         return self._arrays
 
-    def rows(self, text: str, length: int | None = None, found: list[str] | None = None) -> Rows:
-        """What a text switches on. `length` in characters, where `text` is an excerpt; `found` its words, where they are known."""
-        return rows(self._row_of.get, self._thesaurus, text, length, found)
+    def columns(self, *heads: str) -> npt.NDArray[np.intp]:
+        """The columns of the weights that belong to these heads."""
+        return np.concatenate([np.arange(self._arrays[2].size)[self._columns[head]] for head in heads])
 
-    def ask_rows(self, ask: Ask, found: list[str] | None = None, concepts: list[str] | None = None) -> tuple[Rows, Rows]:
-        """What the text of an ask switches on, and what the ask with everything around it does; `found` as for `rows`."""
-        return ask_rows(self._row_of.get, self._thesaurus, ask, found, concepts, self._instructed(ask.system))
-
-    def _instructed(self, system: str) -> frozenset[int]:
-        """The rows of an app's instructions, which come with every request of it: known again by a hash, so that no text is kept."""
-        if not system:
-            return frozenset()
-        digest = hashlib.blake2b(system.encode("utf-8", "replace"), digest_size=16).digest()
-        known = self._instructions.get(digest)
-        if known is None:
-            if len(self._instructions) >= _MOST_INSTRUCTIONS:
-                self._instructions.clear()
-            known = self._instructions[digest] = instruction_rows(self._row_of.get, self._thesaurus, system)
-        return known
-
-    def concepts(self, found: list[str]) -> list[str]:
-        """What the thesaurus that this was fitted with makes of words."""
-        return self._thesaurus.sequence(found)
-
-    def matrix(self, *heads: str) -> Matrix:
-        """The weights of these heads side by side, for `Matrix.logits`."""
-        weights, scale, bias = self._arrays
-        columns = np.concatenate([np.arange(bias.size)[self._columns[head]] for head in heads])
-        return Matrix(weights[:, columns], scale, bias[columns], self.manifest.unknown_weight)
-
-    def classes(self, *heads: str) -> list[str]:
-        """The names of the columns of `matrix(*heads)`."""
-        return [name for head in heads for name in self.manifest.heads[head]]
+    def classes(self, *heads: str) -> tuple[str, ...]:
+        """The names of `columns(*heads)`."""
+        return tuple(name for head in heads for name in self.manifest.heads[head])
 
 
 def save(

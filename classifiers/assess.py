@@ -10,8 +10,8 @@ from classifiers.artefacts import Fitted, shipped
 from classifiers.ask.access import access
 from classifiers.ask.complexity import complexity, model_of
 from classifiers.ask.current import ask_of
-from classifiers.ask.features import Rows, excerpt, words
 from classifiers.ask.intent import INTENT_HEADS, intent
+from classifiers.ask.reader import Model, Reader, Sums
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.code_names import Names
@@ -20,7 +20,7 @@ from classifiers.sensitivity.dictionaries import Dictionaries
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.injection import Injections
 from classifiers.sensitivity.kinds.gitleaks import rules_from
-from classifiers.sensitivity.topics import Topics
+from classifiers.sensitivity.topics import Topics, model_of_topics
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Endpoint, Task
 from routing_rules.vocabulary import (
@@ -71,12 +71,12 @@ class Assessor:
         self._injections = Injections(key)
         self._dictionaries = Dictionaries(policy.patterns, policy.allow_listed, key)
         self._names = Names(policy.code_names, key)
-        self._topics = Topics(fitted)
-        self._fitted = fitted
         self._kinds = [TaskKind(name) for name in fitted.classes("task")]
         self._intents = fitted.classes(*INTENT_HEADS)
-        self._ask = fitted.matrix("task", *INTENT_HEADS)
-        self._complexity = model_of(policy.complexity)
+        self._ask, self._complexity = Model(fitted, "task", *INTENT_HEADS), model_of(policy.complexity)
+        topics = model_of_topics(fitted)
+        self._reader = Reader(self._ask, topics, self._complexity)
+        self._topics = Topics(topics, self._reader)
         self._model_versions = dict.fromkeys(("task", "intent", "topics"), self.version)
         self._model_versions["complexity"] = self._complexity.version
 
@@ -87,7 +87,7 @@ class Assessor:
         """
         task = readable(task)
         findings, state, scanned, detectors = self._scan(task)
-        read: dict[str, Rows] = {}
+        read: dict[str, Sums] = {}
         kind, kind_sure, score, band, band_sure, implied, implied_sure = self._read_ask(task, read)
         found, state = self._level(task, findings, state, read)
         return Assessment(
@@ -130,7 +130,7 @@ class Assessor:
             return scan.findings, ScanState.UNSCANNED, scan.scanned_bytes, scan.version
 
     def _level(
-        self, task: Task, findings: tuple[Finding, ...], state: ScanState, read: dict[str, Rows]
+        self, task: Task, findings: tuple[Finding, ...], state: ScanState, read: dict[str, Sums]
     ) -> tuple[Level, ScanState]:
         try:
             return level(self._policy, findings, self._topics.score(task.parts, read), task.parts, state), state
@@ -144,7 +144,7 @@ class Assessor:
         except Exception:
             return Access.CONTROL
 
-    def _read_ask(self, task: Task, read: dict[str, Rows]) -> tuple[TaskKind, float, float, Complexity, float, Intent, float]:
+    def _read_ask(self, task: Task, read: dict[str, Sums]) -> tuple[TaskKind, float, float, Complexity, float, Intent, float]:
         """Task and its confidence; complexity's score, band and confidence; intent and its confidence.
 
         Leaves in `read` what it read in full, so that the topics need not read it again.
@@ -153,23 +153,17 @@ class Assessor:
             return TaskKind.OTHER, 1.0, 0.0, Complexity.SIMPLE, 1.0, Intent(), 1.0
         try:
             ask = ask_of(task)
-            joined = ask.joined
-            text = excerpt(joined)
-            found = words(text)
-            concepts = self._fitted.concepts(found)
-            whole = joined is ask.text
-            rows, framed = self._fitted.ask_rows(ask, found if whole else None, concepts if whole else None)
-            if len(text) == len(ask.text):
-                read[ask.text] = rows
-            logits = self._ask.logits(framed)
+            reader = self._reader
+            sums = reader.sums(reader.read(ask.text), ask)
+            read[ask.text] = Sums(sums.alone, sums.alone, sums.distinct)
+            asked = reader.scores(self._ask, sums)
             kinds = len(self._kinds)
-            kind, kind_sure = task_kind(self._kinds, logits[:kinds], tools=bool(task.tools))
-            hard, hard_known = self._complexity.logit(text, found, len(joined), concepts)
-            score, band, band_sure = complexity(hard)
-            implied, implied_sure = intent(self._intents, logits[kinds:])
-            # The fewer words the models know, the less their answer means.
-            known, unknown = rows
-            share = len(known) / (len(known) + 2 * unknown + 1)
-            return kind, kind_sure * share, score, band, band_sure * hard_known, implied, implied_sure * share
+            kind, kind_sure = task_kind(self._kinds, asked.logits[:kinds], tools=bool(task.tools))
+            implied, implied_sure = intent(self._intents, asked.logits[kinds:])
+            joined = ask.joined
+            whole = read[ask.text] if joined is ask.text else reader.sums(reader.read(joined))
+            hard = reader.scores(self._complexity, whole)
+            score, band, band_sure = complexity(hard.logits[0])
+            return kind, kind_sure * asked.known, score, band, band_sure * hard.known, implied, implied_sure * asked.known
         except Exception:
             return TaskKind.OTHER, 0.0, 1.0, Complexity.COMPLEX, 0.0, Intent(), 0.0

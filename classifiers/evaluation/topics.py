@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from classifiers.artefacts import shipped
 from classifiers.evaluation.marks import Mark, at_least, at_most, reported, share
-from classifiers.sensitivity.topics import TOPICS, Topics
+from classifiers.sensitivity.topics import TOPICS, Topics, topics_of
 from classifiers.training.corpus import TEMPLATES, Example, examples
 from routing_rules.task import Part, Provenance, Role
 
@@ -22,7 +22,7 @@ def measure(prompts: Sequence[str]) -> list[Mark]:
     Figures of batches left out are those that were taken while fitting: the shipped model knows every batch.
     """
     fitted = shipped()
-    topics = Topics(fitted)
+    topics = topics_of(fitted)
     blind = [e for e in examples(fitted.manifest.seed) if e.blind and e.batch != TEMPLATES and e.topics is not None]
     return [*_blind(topics, blind, prompts), *_left_out(fitted.manifest.metrics)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from classifiers.artefacts import Fitted
 from classifiers.ask.complexity import probability
-from classifiers.ask.features import Rows
+from classifiers.ask.reader import Model, Reader, Sums
 from routing_rules.task import Part, Provenance
 
 TOPICS = ("phi", "legal", "hr", "financial", "security", "minors", "source_code")
@@ -25,7 +25,7 @@ _LONG_FROM = 600  # other topics: a contract or a report has no shorter passages
 _FROM = tuple(_LONG_FROM_OF.get(topic, _LONG_FROM) for topic in TOPICS)
 _SHORTEST = min(_FROM)
 
-_NOTHING: Mapping[str, Rows] = {}
+_NOTHING: Mapping[str, Sums] = {}
 _WINDOW = 2_000
 _MOST_WINDOWS = 24
 _SYSTEM_CHARACTERS = 400
@@ -37,18 +37,20 @@ _READ = frozenset({Provenance.USER, Provenance.TOOL_RESULT, Provenance.ATTACHMEN
 class Topics:
     """Scores topics with the fitted heads `topics_short` and `topics_long`."""
 
-    def __init__(self, fitted: Fitted) -> None:
-        self._fitted = fitted
-        self._matrix = fitted.matrix("topics_short", "topics_long")  # one look at the rows costs half of two
+    def __init__(self, model: Model, reader: Reader) -> None:
+        """`model` is `model_of_topics` of a fitted model, and one of those that the reader reads for."""
+        self._model = model
+        self._reader = reader
 
-    def score(self, parts: Iterable[Part], read: Mapping[str, Rows] = _NOTHING) -> dict[str, float]:
+    def score(self, parts: Iterable[Part], read: Mapping[str, Sums] = _NOTHING) -> dict[str, float]:
         """The highest probability of each topic in any window; present from 0.5, which is where the models' threshold lies.
 
-        `read` holds texts whose rows are known already.
+        `read` holds texts whose sums are known already.
         """
         best = dict.fromkeys(TOPICS, 0.0)
         for text in windows(parts):
-            logits = self._matrix.logits(read.get(text) or self._fitted.rows(text))
+            sums = read.get(text) or self._reader.sums(self._reader.read(text))
+            logits = self._reader.scores(self._model, sums).logits
             short, long = _named(logits[: -len(TOPICS)]), logits[-len(TOPICS) :]
             if len(text) > SHORT_CHARACTERS:
                 short = [-math.inf] * len(TOPICS)
@@ -57,6 +59,17 @@ class Topics:
             for topic, logit in zip(TOPICS, short, strict=True):
                 best[topic] = max(best[topic], probability(logit))
         return best
+
+
+def model_of_topics(fitted: Fitted) -> Model:
+    """The heads that `Topics` reads."""
+    return Model(fitted, "topics_short", "topics_long")
+
+
+def topics_of(fitted: Fitted) -> Topics:
+    """The topics of a fitted model by themselves, where nothing else of it is read."""
+    model = model_of_topics(fitted)
+    return Topics(model, Reader(model))
 
 
 def _named(logits: list[float]) -> list[float]:

@@ -189,7 +189,8 @@ class _Started:
         found = texts.frequencies()
         places = {key: place for place, key in enumerate(texts.keys)}
         known = base.keys
-        new = [key for key in texts.keys if base.row_of(key, 0) == 0 and found[places[key]] >= _LEAST_TEXTS]
+        shipped_keys = frozenset(known)
+        new = [key for key in texts.keys if key not in shipped_keys and found[places[key]] >= _LEAST_TEXTS]
         own = np.log(len(labelled.prompts) / np.array([found[places[key]] for key in new], dtype=np.float64)) + 1.0
         fresh = count(len(texts.keys))
         self._vocabulary: list[Key] = [*known, *new]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from classifiers.artefacts import Fitted, load
 from classifiers.ask.intent import INTENT_HEADS, intent
+from classifiers.ask.reader import Model, Reader
 from classifiers.ask.task import task_kind
-from classifiers.sensitivity.topics import TOPICS, Topics
+from classifiers.sensitivity.topics import TOPICS, topics_of
 from classifiers.training.corpus import TEMPLATES, Example
 from routing_rules.task import Part, Provenance, Role
 from routing_rules.vocabulary import TaskKind
@@ -27,14 +28,15 @@ def measure(directory: Path, blind: Sequence[Example], name: str = "ask") -> dic
 
 
 def _figures(fitted: Fitted, blind: Sequence[Example]) -> dict[str, float]:
-    matrix = fitted.matrix("task", *INTENT_HEADS)
+    model = Model(fitted, "task", *INTENT_HEADS)
+    reader = Reader(model)
     kinds = [TaskKind(value) for value in fitted.classes("task")]
     names = fitted.classes(*INTENT_HEADS)
     asks = [e for e in blind if e.task is not None]
     right = 0
     implied, objects = _Counts(), _Counts()
     for example in asks:
-        logits = matrix.logits(fitted.ask_rows(example.ask)[1])
+        logits = reader.scores(model, reader.sums(reader.read(example.ask.text), example.ask)).logits
         kind, _ = task_kind(kinds, logits[: len(kinds)], tools=False)
         right += kind.value == example.task
         found, _ = intent(names, logits[len(kinds) :])
@@ -48,7 +50,7 @@ def _figures(fitted: Fitted, blind: Sequence[Example]) -> dict[str, float]:
         "intent.recall": implied.recall,
         "objects.f1": objects.f1,
     }
-    topics = Topics(fitted)
+    topics = topics_of(fitted)
     subjects = [e for e in blind if e.topics is not None]
     scored = [topics.score([Part(Role.USER, Provenance.USER, e.text, "input")]) for e in subjects]
     for topic in TOPICS:

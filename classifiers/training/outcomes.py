@@ -21,8 +21,9 @@ import sklearn
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from classifiers.artefacts import FORMAT, Manifest, Source, save
-from classifiers.ask.complexity import COMPLEX_FROM, MODERATE_FROM, TARGETS, band_of, keys, probability
+from classifiers.ask.complexity import COMPLEX_FROM, MODERATE_FROM, TARGETS, band_of, probability
 from classifiers.ask.features import Key, excerpt, words
+from classifiers.ask.structure import keys
 from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 from classifiers.evaluation.deferral import Outcomes, apgr
 from classifiers.training.corpus import Example, digest, examples

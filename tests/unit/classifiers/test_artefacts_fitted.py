@@ -27,8 +27,8 @@ from classifiers.artefacts import (
     shipped,
 )
 from classifiers.ask.current import Ask
-from classifiers.ask.features import excerpt
 from classifiers.ask.intent import OBJECTS
+from classifiers.ask.reader import Model, Reader
 from classifiers.sensitivity.topics import ANY, TOPICS
 from classifiers.training.corpus import digest, examples
 from classifiers.training.train import pipelines, train
@@ -68,26 +68,20 @@ def test_served_scores_are_those_of_the_fitted_pipelines(trained: Path) -> None:
     texts = TEXTS + [example.text for example in examples(SEED, SHARE)[::60]]
     asks = [Ask(text) for text in texts] + [CONVERSATION] + [e.ask for e in examples(SEED, SHARE) if e.around is not None]
     for head, models in pipelines(known, SEED).items():
-        matrix = fitted.matrix(head)
+        model = Model(fitted, head)
+        reader = Reader(model)
         if head.startswith("topics"):
             given: list[str] | list[Ask] = texts
-            served = np.array([matrix.logits(fitted.rows(excerpt(text), len(text))) for text in texts])
+            served = np.array([reader.scores(model, reader.sums(reader.read(text))).logits for text in texts])
         else:
             given = asks
-            served = np.array([matrix.logits(fitted.ask_rows(ask)[1]) for ask in asks])
+            served = np.array([reader.scores(model, reader.sums(reader.read(ask.text), ask)).logits for ask in asks])
         if head == "task":
-            assert [str(name) for name in models["task"].classes_] == fitted.classes(head)
+            assert tuple(map(str, models["task"].classes_)) == fitted.classes(head)
             meant = models["task"].decision_function(given)
         else:
             meant = np.array([model.decision_function(given) for model in models.values()]).T
         assert np.abs(served - meant).max() < 1e-5, head
-
-
-def test_of_an_ask_the_text_alone_switches_on_what_it_does_without_a_conversation(trained: Path) -> None:
-    fitted = load(directory=trained)
-    alone, framed = fitted.ask_rows(CONVERSATION)
-    assert alone == fitted.rows(CONVERSATION.text)
-    assert alone[0] < framed[0]
 
 
 def test_training_again_in_another_process_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:

@@ -10,13 +10,9 @@ from classifiers.ask.current import Ask, ask_of, current_ask
 from classifiers.ask.features import (
     HEAD_CHARACTERS,
     TAIL_CHARACTERS,
-    Key,
     ask_keys,
-    ask_rows,
     excerpt,
-    instruction_rows,
     keys,
-    rows,
     words,
 )
 from classifiers.ask.thesaurus import Thesaurus, shipped
@@ -28,29 +24,6 @@ def asked(*turns: str, system: str = "") -> Task:
     if system:
         parts.insert(0, Part(Role.SYSTEM, Provenance.APP, system, "instructions"))
     return Task(Endpoint.CHAT, "auto", tuple(parts))
-
-
-@given(st.text(max_size=300), st.integers(min_value=2, max_value=5))
-def test_the_rows_of_a_text_are_those_of_its_keys(text: str, keep: int) -> None:
-    distinct, others = keys(shipped(), text)
-    found: list[Key] = [*sorted(distinct), *sorted(others, key=str)]
-    row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
-    known, unknown = rows(row_of.get, shipped(), text)
-    assert known == set(row_of.values())
-    assert unknown == sum(word not in row_of for word in distinct)
-
-
-@given(st.text(max_size=200), st.text(max_size=60), st.text(max_size=60), st.text(max_size=60), st.integers(2, 5))
-def test_the_rows_of_an_ask_are_those_of_its_keys(text: str, system: str, earlier: str, answer: str, keep: int) -> None:
-    ask = Ask(text, system, earlier, answer)
-    distinct, others = ask_keys(shipped(), ask)
-    found: list[Key] = sorted(distinct | others, key=str)
-    row_of = {key: row for row, key in enumerate(found[::keep], start=1)}
-    instructed = instruction_rows(row_of.get, shipped(), system) if system else frozenset[int]()
-    alone, (known, unknown) = ask_rows(row_of.get, shipped(), ask, instructed=instructed)
-    assert known == set(row_of.values())
-    assert unknown == sum(word not in row_of for word in distinct)
-    assert alone == rows(row_of.get, shipped(), text)
 
 
 @given(st.text(max_size=300))

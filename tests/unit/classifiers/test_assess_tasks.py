@@ -6,11 +6,10 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from classifiers.artefacts import Fitted, load
-from classifiers.ask.current import Ask
-from classifiers.ask.features import Rows
 from classifiers.assess import Assessor
 from classifiers.sensitivity import engine
 from classifiers.sensitivity.kinds.rule import Rule
@@ -216,26 +215,20 @@ def test_access_of_unregistered_tools_is_what_their_names_suggest_and_the_widest
 # Failures
 
 
-class Broken(Fitted):
-    """The shipped model, which cannot read a text any more."""
-
-    def __init__(self, fitted: Fitted) -> None:
-        self.__dict__.update(fitted.__dict__)
-
-    def rows(self, text: str, length: int | None = None, found: list[str] | None = None) -> Rows:
-        raise RuntimeError("this model is broken")
-
-    def ask_rows(self, ask: Ask, found: list[str] | None = None) -> tuple[Rows, Rows]:
-        raise RuntimeError("this model is broken")
+def broken() -> Fitted:
+    """The shipped model with weights that no norm can be taken of."""
+    model = load()
+    weights, scale, bias = model.arrays
+    return Fitted(msgspec.structs.replace(model.manifest, unknown_weight=-1e9), model.keys, weights, 0 * scale, bias)
 
 
 def test_a_model_that_fails_makes_a_task_complex_of_no_kind_and_unscanned(policy: SensitivityPolicy) -> None:
-    result = ask(Assessor(policy, b"key", Broken(load())), f"Translate to French: {SECRET}")
+    result = ask(Assessor(policy, b"key", broken()), f"Translate to French: {SECRET}")
     assert (result.task, result.complexity, result.complexity_score) == (TaskKind.OTHER, Complexity.COMPLEX, 1.0)
     assert (result.confidence.task, result.confidence.complexity, result.confidence.intent) == (0.0, 0.0, 0.0)
     assert result.state is ScanState.UNSCANNED
     assert result.sensitivity is Sensitivity.RESTRICTED  # what the detectors found still counts
-    assert ask(Assessor(policy, b"key", Broken(load())), "Translate to French: hello").sensitivity is policy.unscanned
+    assert ask(Assessor(policy, b"key", broken()), "Translate to French: hello").sensitivity is policy.unscanned
 
 
 def test_a_detector_that_fails_counts_as_the_policy_says_of_unscanned_tasks(

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from classifiers.artefacts import Fitted, load, shipped_complexity
-from classifiers.ask.complexity import TARGETS, ComplexityModel, counts
-from classifiers.ask.features import excerpt, words
+from classifiers.ask.complexity import TARGETS, ComplexityModel, probability
+from classifiers.ask.features import measured, switched_on, words
+from classifiers.ask.structure import COUNTS, counted
 from classifiers.evaluation.deferral import Outcomes, apgr, cpt, recovered
 from classifiers.evaluation.perturb import KINDS
 from classifiers.evaluation.routing import measure, steadiness
@@ -100,8 +101,7 @@ def test_served_scores_are_those_that_were_fitted(data: Path) -> None:
     for target, logits in collection.scores(every, (kept, scale, models)).items():
         model = ComplexityModel(served, target)
         for row in range(0, len(every), 7):
-            text = excerpt(collection.prompts[row])
-            assert model.logit(text, words(text), len(collection.prompts[row]))[0] == pytest.approx(logits[row], abs=1e-4)
+            assert model.score(collection.prompts[row]) == pytest.approx(probability(logits[row]), abs=1e-5)
 
 
 def test_the_same_outcomes_give_the_same_weights_in_another_process(data: Path) -> None:
@@ -187,7 +187,7 @@ def test_steadiness_of_no_prompts_is_no_figure() -> None:
 def test_what_a_problem_is_made_of_is_counted() -> None:
     text = "Which holds?\n(A) $x^2 = 4$\n(B) if each is 3, then 5\n(C) \\frac{1}{2}\n(D) none"
 
-    found = set(counts(text, words(text)))
+    found = set(switched_on(COUNTS, counted(text, words(text), measured(text, words(text)))))
 
     assert {"#options>3", "#numbers>3", "#conditions>2", "#formulas>1", "#commands>0", "#lines>3"} <= found
     assert not {"#options>4", "#code>0"} & found

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from classifiers.artefacts import shipped
-from classifiers.sensitivity.topics import TOPICS, Topics, windows
+from classifiers.sensitivity.topics import TOPICS, Topics, topics_of, windows
 from routing_rules.task import Part, Provenance, Role
 
 NOTE = (
@@ -24,7 +24,7 @@ def part(text: str, provenance: Provenance = Provenance.USER) -> Part:
 
 @pytest.fixture(scope="module")
 def topics() -> Topics:
-    return Topics(shipped())
+    return topics_of(shipped())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+"""Reads a text for several linear models at once: each word is looked up once, keys are numbers, and one matrix holds all weights."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.artefacts import Fitted
+from classifiers.ask.current import Ask
+from classifiers.ask.features import (
+    FIRST_CONCEPTS,
+    MEASURES,
+    NEAR_END,
+    NEAR_START,
+    Key,
+    excerpt,
+    frame,
+    instructions,
+    is_word,
+    measured,
+    words,
+)
+from classifiers.ask.structure import COUNTS, counted
+from classifiers.ask.thesaurus import shipped as shipped_thesaurus
+
+_SHIFT = 24  # the code of a pair holds its first atom above this bit and its second below
+_MOST_INSTRUCTIONS = 1_000
+
+Codes = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+
+
+class Reading(NamedTuple):
+    """A text (of an ask: what is read of it), its words, the concepts they mean, and the codes of all keys it switches on."""
+
+    text: str
+    words: list[str]
+    concepts: list[str]
+    codes: set[int]
+
+
+class Sums(NamedTuple):
+    """The weights of all models, added up over a text's keys: `alone` of the text, `totals` also of what stands around it."""
+
+    totals: list[float]
+    alone: list[float]
+    distinct: int  # words of the text
+
+
+class Scores(NamedTuple):
+    """The logits of a model's classes, and the share of a text that the model knows: the smaller, the less the logits mean."""
+
+    logits: list[float]
+    known: float
+
+
+class Model:
+    """Some heads of a fitted model, to be read by a `Reader`, perhaps together with others.
+
+    To the columns of its classes come three: squared scale (for the norm), known keys and known words.
+    """
+
+    def __init__(self, fitted: Fitted, *heads: str) -> None:
+        weights, scale, bias = fitted.arrays
+        columns = fitted.columns(*heads)
+        self.keys = fitted.keys
+        counting = np.stack(
+            [np.square(scale, dtype=float), np.ones(scale.size), np.array([*map(is_word, self.keys)], float)], axis=1
+        )
+        self.weights: Numbers = np.concatenate([weights[:, columns] * scale[:, None].astype(float), counting], axis=1)
+        self.bias: list[float] = bias[columns].tolist()
+        self.unknown_weight = fitted.manifest.unknown_weight
+        self.version = fitted.manifest.version
+
+
+class Reader:
+    """The vocabularies of some models as one, and their weights side by side. Built once, then called for every text.
+
+    An atom (a word, a measure, a concept) is known by its number, a pair of atoms by both in one number. The codes of all keys lie
+    sorted in one array: to look up a hundred of them takes one search, which touches far less memory than a dictionary would.
+    """
+
+    def __init__(self, *models: Model) -> None:
+        self._atoms: dict[str, int] = {}
+        codes = [np.array([self._coded(key) for key in model.keys], np.int64) for model in models]
+        # Behind them a code larger than any, which weighs nothing: no search then ends beyond the array.
+        self._codes: Codes = np.append(np.unique(np.concatenate(codes)), np.iinfo(np.int64).max)
+        # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
+        self._weights = np.zeros((self._codes.size, sum(model.weights.shape[1] for model in models)), np.float32)
+        self._columns: dict[int, slice] = {}
+        start = 0
+        for model, own in zip(models, codes, strict=True):
+            self._columns[id(model)] = columns = slice(start, start + model.weights.shape[1])
+            self._weights[self._codes.searchsorted(own), columns] = model.weights
+            start = columns.stop
+        self._models = models  # also keeps their identities from being given to others
+        number = self._atoms.get
+        self._thermometers = [(edges, tuple(number(name, 0) for name in names)) for edges, names in (*MEASURES, *COUNTS)]
+        self._near_start, self._near_end, self._first = (number(tag, 0) << _SHIFT for tag in ("^^", "$$", "^~"))
+        self._thesaurus = shipped_thesaurus()
+        self._instructed: dict[bytes, frozenset[int]] = {}
+
+    def _coded(self, key: Key) -> int:
+        """The code of a key of a model, whose atoms get numbers from 1 on."""
+        atoms = self._atoms
+        if isinstance(key, str):
+            return atoms.setdefault(key, len(atoms) + 1)
+        first = atoms.setdefault(key[0], len(atoms) + 1)
+        return first << _SHIFT | atoms.setdefault(key[1], len(atoms) + 1)
+
+    def code(self, key: Key) -> int:
+        """The code of a key; one that no key of a model has, where the models do not know its atoms."""
+        number = self._atoms.get
+        return number(key, 0) if isinstance(key, str) else number(key[0], 0) << _SHIFT | number(key[1], 0)
+
+    def read(self, text: str) -> Reading:
+        """What a text switches on; of a long one its start and end."""
+        short = excerpt(text)
+        found = words(short)
+        concepts = self._thesaurus.sequence(found)
+        number = self._atoms.get
+        atoms = [number(word, 0) for word in found]
+        meant = [number(concept, 0) for concept in concepts]
+        # With an atom that no model knows (0), a pair has the code of its other atom, which is there anyway, or of no key at all.
+        codes = {*atoms, *meant}
+        codes.update([first << _SHIFT | second for first, second in pairwise(atoms)])
+        codes.update([first << _SHIFT | second for first, second in pairwise(meant)])
+        codes.update(map(self._near_start.__or__, atoms[:NEAR_START]))
+        codes.update(map(self._near_end.__or__, atoms[-NEAR_END:]))
+        codes.update(map(self._first.__or__, meant[:FIRST_CONCEPTS]))
+        measures = measured(short, found, len(text))
+        for (edges, names), count in zip(self._thermometers, chain(measures, counted(short, found, measures)), strict=True):
+            if count > edges[0]:
+                codes.update(names[: bisect_right(edges, count - 1)])
+        return Reading(short, found, concepts, codes)
+
+    def sums(self, reading: Reading, ask: Ask | None = None) -> Sums:
+        """The weights added up for a text and, where it is the text of an ask, for what stands around that."""
+        distinct = len(set(reading.words))
+        codes = _sorted(reading.codes)
+        own = codes.size
+        if ask is not None:
+            codes = np.concatenate((codes, _sorted(self._around(reading, ask))))
+        places = self._codes.searchsorted(codes)
+        met = self._codes.take(places) == codes
+        rows = self._weights.take(places[met], axis=0)
+        if ask is None:
+            totals = np.add.reduce(rows, dtype=float).tolist()
+            return Sums(totals, totals, distinct)
+        known = np.count_nonzero(met[:own])
+        alone = np.add.reduce(rows[:known], dtype=float)
+        return Sums((alone + np.add.reduce(rows[known:], dtype=float)).tolist(), alone.tolist(), distinct)
+
+    def _around(self, reading: Reading, ask: Ask) -> set[int]:
+        """The codes that an ask has beyond those of its text."""
+        more = set(map(self.code, frame(self._thesaurus, reading.words, reading.concepts, ask)))
+        if ask.system:
+            more |= self._instructions(ask.system)
+        return more - reading.codes
+
+    def _instructions(self, system: str) -> frozenset[int]:
+        """The codes of an app's instructions, which come with every request of it: known again by a hash, so that no text is kept."""
+        digest = hashlib.blake2b(system.encode("utf-8", "replace"), digest_size=16).digest()
+        known = self._instructed.get(digest)
+        if known is None:
+            if len(self._instructed) >= _MOST_INSTRUCTIONS:
+                self._instructed.clear()
+            known = self._instructed[digest] = frozenset(map(self.code, instructions(self._thesaurus, system)))
+        return known
+
+    def scores(self, model: Model, sums: Sums) -> Scores:
+        """What a model makes of sums. A text without any known key scores the bias."""
+        columns = self._columns[id(model)]
+        *totals, square, keys, _ = sums.totals[columns]
+        _, known, known_words = sums.alone[columns.stop - 3 : columns.stop]
+        unknown = sums.distinct - known_words
+        share = known / (known + 2.0 * unknown + 1.0)
+        if not keys:
+            return Scores(model.bias, share)
+        norm = (square + unknown * model.unknown_weight) ** -0.5
+        return Scores([total * norm + bias for total, bias in zip(totals, model.bias, strict=True)], share)
+
+
+def _sorted(codes: set[int]) -> Codes:
+    """In ascending order, so that the same text gives the same sum to the last bit, whatever the order of a set."""
+    array = np.fromiter(codes, np.int64, len(codes))
+    array.sort()
+    return array

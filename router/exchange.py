@@ -14,7 +14,7 @@ from router.usage import Basis, Line
 from routing_rules.decisions import Decision, ToolGrant
 from routing_rules.facts import Facts, Labels
 from routing_rules.task import Endpoint, Task
-from routing_rules.vocabulary import Assessment, Complexity, Sensitivity, TaskKind
+from routing_rules.vocabulary import Assessment, Capability, Complexity, Sensitivity, TaskKind
 
 JsonObject = dict[str, Any]
 
@@ -132,6 +132,79 @@ class Settlement(msgspec.Struct, frozen=True):
     basis: Basis
     session_left_nano: int | None
     duplicate: bool = False  # the reaper or an earlier call had closed the entry
+
+
+class HeldCall(msgspec.Struct, frozen=True):
+    """One tool call that waits for a person. `tool` is the catalogue's id, `name` what the model called; `arguments_digest` is a keyed
+    hash of the arguments as they were written. `arguments` is their JSON with what was found in it masked: content all the same, so
+    it is kept as the answer is. `objections` are pairs of a reason code and what would make the call pass, `drift` lies in [0, 1].
+    """
+
+    tool: str
+    name: str
+    owner: str
+    capabilities: frozenset[Capability]
+    arguments_digest: str
+    arguments: str
+    objections: tuple[tuple[str, str], ...]
+    drift: float = 0.0
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What waits for a person, with everything that is needed to judge it: an answer with the calls in it that are held, or, without
+    calls, the task itself, whose `answer` is empty.
+
+    `answer` is the provider's body (or stream of events) in full; it and the calls' `arguments` are content, and are only kept
+    encrypted, until `expires`. `approvers` are the e-mail addresses of those who may decide, any of them. `spent_nano`, `requests`
+    and `tool_calls` are what the session has used so far.
+    """
+
+    request_id: str
+    app: str
+    owner: str
+    team: str
+    key_id: str
+    purpose: str
+    session_id: str
+    endpoint: Endpoint
+    body_digest: str
+    revision: str
+    rule: str
+    message: str
+    at: datetime
+    expires: datetime
+    calls: tuple[HeldCall, ...] = ()
+    approvers: tuple[str, ...] = ()
+    labels: Labels = Labels()
+    used: frozenset[Capability] = frozenset()
+    spent_nano: int = 0
+    requests: int = 0
+    tool_calls: int = 0
+    drift: float = 0.0
+    stream: bool = False
+    answer: bytes = b""
+
+
+class ApprovalState(msgspec.Struct, frozen=True):
+    """How far an approval is. `status`: pending, approved, denied, expired or used. A denied one holds for the same calls until it expires."""
+
+    id: str
+    status: str
+    app: str
+    session_id: str
+    body_digest: str
+    expires: datetime
+    is_task: bool = False
+    decided_by: str | None = None
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What an approval gives, once: the calls it was given for as `(tool, arguments_digest)`, and the answer that was kept."""
+
+    session_id: str
+    revision: str
+    calls: tuple[tuple[str, str], ...]
+    answer: bytes
 
 
 class Masking(msgspec.Struct, frozen=True):

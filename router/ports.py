@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from router.exchange import HoldRequest, JsonObject, Record, Reservation, SessionState, Settlement
+from router.exchange import ApprovalState, Held, HoldRequest, JsonObject, Record, Reservation, SessionState, Settlement, Taken
 from router.principals import Key
 from routing_rules.budgets import CallLimits
 from routing_rules.decide import ClearedDeployment
@@ -66,6 +67,31 @@ class Sessions(Protocol):
 
     async def end(self, session_id: str, reason: str, app: str | None = None) -> bool:
         """End a session everywhere; its next request is refused. False where there is none. `app` None: whosoever it is."""
+        ...
+
+
+class Approvals(Protocol):
+    """Calls and tasks that wait for a person. Down: raises Unavailable(`store_unavailable`), and nothing is released.
+
+    An approval is for one use, by one app in one session, of the calls (tool and hash of the arguments) that it was asked for, under the
+    revision it was asked under, until it expires. The line looks up which approval a request means (by the `x-router-approval` header,
+    or by the same body of the same app), releases what `take` gives and nothing else, and never asks the provider again.
+    """
+
+    async def request(self, held: Held) -> str:
+        """Ask for an approval; its id. While one for the same app, session, body and calls is pending, the same id, so that a client
+        that tries again asks once. The answer is kept encrypted until `held.expires`, or until it is taken or denied."""
+        ...
+
+    async def state(self, approval_id: str, app: str) -> ApprovalState | None:
+        """How far it is. None: this app has no such approval."""
+        ...
+
+    async def take(
+        self, approval_id: str, app: str, session_id: str, body_digest: str | None, revision: str, now: datetime
+    ) -> Taken | None:
+        """Use an approval, in one atomic step: of any number at once, one gets it. None where it is not approved, expired, used, another's,
+        of another session, of another revision than `revision`, or, with a `body_digest`, of another body. A held task always has one."""
         ...
 
 

@@ -83,6 +83,46 @@ keys = Table(
     Column("admin", Boolean, nullable=False),
 )
 
+people = Table(
+    "people",  # who may look, decide and change; the token itself is never stored
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("email", String(254), nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created", UtcTime, nullable=False),
+    Column("expires", UtcTime),
+    Column("ended", UtcTime),
+)
+_here = people.c.ended.is_(None)
+Index("one_person_of_an_email", people.c.email, unique=True, sqlite_where=_here, postgresql_where=_here)
+
+approvals = Table(
+    "approvals",  # what was asked of people and what became of it; no arguments, no answers
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(8), nullable=False),  # call | task
+    Column("app", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("session", Text, nullable=False, index=True),
+    Column("request_id", String(64), nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("tools", JSON, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("revision", String(128), nullable=False),
+    Column("sensitivity", String(32), nullable=False),
+    Column("asked", UtcTime, nullable=False, index=True),
+    Column("expires", UtcTime, nullable=False),
+    Column("state", String(16), nullable=False),  # pending | approved | rejected | redeemed | expired
+    Column("decided", UtcTime),
+    Column("decided_by", Text),
+    Column("via", String(16)),  # cli | api | webhook
+    Column("note", Text),
+    Column("ended", UtcTime),  # when it was redeemed, or found expired
+)
+
 revisions = Table(
     "revisions",
     metadata,

@@ -1,0 +1,126 @@
+"""The signed entitlement token: what a session may do with a tool, so that a tool server of ours can see it for itself (pure)."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from router.money import usd
+
+HEADER = "x-entitlement-token"
+TYPE = "entitlement+jwt"
+"""In the token's own header, so that no other token of ours could be taken for one."""
+
+LIFETIME = timedelta(minutes=5)
+PERIOD = timedelta(days=7)
+"""How long one key signs."""
+
+AHEAD = timedelta(days=1)
+"""How long before its first token a key is published: whoever keeps the key set for less has it in time."""
+
+BEHIND = timedelta(hours=1)
+"""How long after its last token was made a key stays published: longer than that token lives, whatever the clocks say."""
+
+CACHE_SECONDS = 3600
+"""How long the key set may be kept."""
+
+
+class Right(NamedTuple):
+    """One tool that the session may use: the id in the catalogue, the server's own names for what may be called (empty: all of it),
+    and how often a person has to approve."""
+
+    tool: str
+    actions: Sequence[str] = ()
+    approval: str = "none"
+
+
+class Bearer(NamedTuple):
+    """For whom a token speaks. `owner` answers for the app; both are ids, never text of a request."""
+
+    app: str
+    owner: str
+    session: str
+    purpose: str
+    revision: str
+
+
+class TokenKeys:
+    """The signing keys, one after the other, all made of the installation's secret: every replica has the same, and none is stored.
+
+    A key signs for one period and stays in the key set until its last token has ended. Whoever has one key has none of the others.
+    """
+
+    def __init__(self, secret: bytes, issuer: str) -> None:
+        self._secret = secret
+        self.issuer = issuer
+        self._key = lru_cache(maxsize=8)(self._made)
+
+    def token(
+        self, bearer: Bearer, audience: str, rights: Sequence[Right], at: datetime, jti: str, left_nano: int | None = None
+    ) -> str:
+        """A token for one audience (the address of a tool server or a deployment), good for `LIFETIME` from `at`.
+
+        `jti` names it; `left_nano` is what the session may still spend (None: not told).
+        """
+        issued = int(at.timestamp())
+        details: list[dict[str, Any]] = [
+            {"type": "tool", "identifier": right.tool, "locations": [audience], "approval": right.approval}
+            | ({"actions": list(right.actions)} if right.actions else {})
+            for right in rights
+        ]
+        if left_nano is not None:
+            details.append({"type": "budget", "currency": "USD", "amount": usd(left_nano)})
+        claims = {
+            "iss": self.issuer,
+            "aud": audience,
+            "sub": bearer.owner,
+            "act": {"sub": bearer.app},
+            "sid": bearer.session,
+            "purpose": bearer.purpose,
+            "revision": bearer.revision,
+            "authorization_details": details,
+            "jti": jti,
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + int(LIFETIME.total_seconds()),
+        }
+        private, head = self._key(_period_of(at))
+        signed = head + b"." + _encoded(msgspec.json.encode(claims))
+        return (signed + b"." + _encoded(private.sign(signed))).decode()
+
+    def key_set(self, at: datetime) -> dict[str, Any]:
+        """The public keys (RFC 7517) of every token that can be met now, and of those that will be soon."""
+        periods = range(_period_of(at - BEHIND), _period_of(at + AHEAD) + 1)
+        return {"keys": [_public(self._key(period)[0]) for period in periods]}
+
+    def _made(self, period: int) -> tuple[Ed25519PrivateKey, bytes]:
+        """The private key of a period, and the encoded head of its tokens."""
+        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"entitlement-token|%d" % period)
+        private = Ed25519PrivateKey.from_private_bytes(derive.derive(self._secret))
+        head = {"alg": "EdDSA", "typ": TYPE, "kid": _public(private)["kid"]}
+        return private, _encoded(msgspec.json.encode(head))
+
+
+def _public(private: Ed25519PrivateKey) -> Mapping[str, str]:
+    """The public half as a JSON Web Key; its id is its thumbprint (RFC 7638)."""
+    x = _encoded(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+    thumbprint = sha256(b'{"crv":"Ed25519","kty":"OKP","x":"%s"}' % x.encode()).digest()
+    return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": _encoded(thumbprint).decode(), "alg": "EdDSA", "use": "sig"}
+
+
+def _period_of(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // PERIOD
+
+
+def _encoded(raw: bytes) -> bytes:
+    return urlsafe_b64encode(raw).rstrip(b"=")

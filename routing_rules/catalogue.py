@@ -6,6 +6,7 @@ from datetime import date
 
 import msgspec
 
+from routing_rules.combinations import Combination
 from routing_rules.task import Feature
 from routing_rules.vocabulary import (
     BusinessImpact,
@@ -71,8 +72,19 @@ class Deployment(msgspec.Struct, frozen=True):
     access_review: Review | None = None
 
 
+class Observing(msgspec.Struct, frozen=True):
+    """That an app is only watched for a while: who answers for that, and its first and last day (UTC)."""
+
+    owner: str
+    start: date
+    end: date
+
+
 class App(msgspec.Struct, frozen=True):
-    """A registered caller. `clearance` is the highest sensitivity it may send, `ceiling` the widest entitlement set it may get."""
+    """A registered caller. `clearance` is the highest sensitivity it may send, `ceiling` the widest entitlement set it may get.
+
+    `observing` is set where the mode is `observe`: it holds on these days only, before and after them the app is held to the rules.
+    """
 
     id: str
     owner: str
@@ -82,6 +94,11 @@ class App(msgspec.Struct, frozen=True):
     ceiling: str
     purposes: tuple[str, ...]
     mode: str = "enforce"  # enforce | observe
+    observing: Observing | None = None
+
+    def observed_on(self, day: date) -> bool:
+        """Whether the app is only watched on this day."""
+        return self.observing is not None and self.observing.start <= day <= self.observing.end
 
 
 class Purpose(msgspec.Struct, frozen=True):
@@ -97,6 +114,11 @@ class Tool(msgspec.Struct, frozen=True):
     """A registered tool: how it is recognised, what it can do, who answers for it.
 
     `functions` are globs over function names, `hosted` hosted types (globs), `servers` MCP server labels.
+
+    A label is the app's own word; `server_urls` are the addresses (`https://…`, or `connector:ID`) that a server of this label may have,
+    and where there are any, no other is meant by it. `pinned` holds the tools of the server that this entry covers, by name, each with
+    the hash of what it was when an owner looked at it (`routing_rules.server_lists`); none: the whole server, whatever it offers.
+    `internal`: the server is ours and gets the entitlement token.
     """
 
     id: str
@@ -109,10 +131,17 @@ class Tool(msgspec.Struct, frozen=True):
     approval_boundary: str = "none"  # none | first_use | every_call
     arguments_schema: str | None = None
     destination_arguments: tuple[str, ...] = ()
+    server_urls: tuple[str, ...] = ()
+    pinned: tuple[tuple[str, str], ...] = ()
+    internal: bool = False
 
 
 class EntitlementSet(msgspec.Struct, frozen=True):
-    """Tools that may be granted together, with owner, purpose, approver and the date by which it must be reviewed."""
+    """Tools that may be granted together, with owner, purpose, approver and the date by which it must be reviewed.
+
+    `prohibited` and `step_ups` are combinations of capabilities that hold for its sessions beside the shipped ones.
+    `allowed_destinations` vouch for where calls go: values, `@domain` for every address of a domain, URLs that end in `/` for all below.
+    """
 
     id: str
     owner: str
@@ -120,3 +149,6 @@ class EntitlementSet(msgspec.Struct, frozen=True):
     approver: str
     review_by: date
     tools: frozenset[str]  # tool ids
+    prohibited: tuple[Combination, ...] = ()
+    step_ups: tuple[Combination, ...] = ()
+    allowed_destinations: tuple[str, ...] = ()

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Purpose, Review, Tool
+from routing_rules.combinations import SHIPPED as SHIPPED_COMBINATIONS
+from routing_rules.combinations import Combination
+from routing_rules.combinations import Effect as CallEffect
 from routing_rules.decisions import Obligation
 from routing_rules.faults import Fault, RuleFaults, Severity, did_you_mean
 from routing_rules.read_sensitivity import LEVELS, read_sensitivity
@@ -298,8 +301,48 @@ def _sets(top: Entry, tools: Mapping[str, Tool]) -> dict[str, EntitlementSet]:
             approver=entry.text("approver"),
             review_by=entry.day("review_by"),
             tools=frozenset(entry.words("tools", tools)),
+            prohibited=_combinations(entry, "prohibited", CallEffect.FORBID),
+            step_ups=_combinations(entry, "step_ups", CallEffect.STEP_UP),
+            allowed_destinations=_destinations(entry),
         )
         entry.close()
+    return found
+
+
+def _combinations(parent: Entry, key: str, effect: CallEffect) -> tuple[Combination, ...]:
+    """Combinations of capabilities that a set adds to the shipped ones; one under the name of another would hide it in the records."""
+    found: dict[str, Combination] = {}
+    taken = {combination.id: combination for combination in SHIPPED_COMBINATIONS}
+    for entry in parent.entries(key, required=False):
+        id = entry.identifier({**taken, **found})
+        held = _capabilities(entry, "capabilities")
+        brought_by = _capabilities(entry, "brought_by") if entry.has("brought_by") else held
+        if entry.has("capabilities") and not held:
+            entry.fault("capabilities", "wrong_type", "a combination without capabilities would meet every call")
+        if not brought_by <= held:
+            entry.fault("brought_by", "unknown_word", "a combination is brought about by one of its own capabilities")
+        found[id] = Combination(
+            id=id,
+            capabilities=held,
+            brought_by=brought_by,
+            effect=effect,
+            vouched=entry.boolean("vouched", False),
+            asked=entry.boolean("asked", False),
+            serves=entry.words("serves", default=()),
+        )
+        entry.close()
+    return tuple(found.values())
+
+
+def _capabilities(entry: Entry, key: str) -> frozenset[Capability]:
+    return frozenset(_member(Capability, word) for word in entry.words(key, DIMENSIONS["capability"]))
+
+
+def _destinations(entry: Entry) -> tuple[str, ...]:
+    found = entry.words("allowed_destinations", default=())
+    if any(not each.strip() or each == "@" or each.endswith("://") for each in found):
+        hint = "expected an address, `@domain`, or a URL that ends in `/` for all below it"
+        entry.fault("allowed_destinations", "wrong_type", "a destination that names nothing would vouch for everything", hint)
     return found
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing_rules.catalogue import Tool
+from routing_rules.combinations import Combination
 from routing_rules.facts import Labels
-from routing_rules.judge import RULES, SURE, CallFacts, Combination, Outcome, facts_of_arguments, judge, labels_after
+from routing_rules.judge import RULES, SURE, CallFacts, Outcome, facts_of_arguments, judge, labels_after
 from routing_rules.provenance import Origin, Result, Source, Sources, origins
 from routing_rules.suggest import objects_of, suggest
 from routing_rules.vocabulary import Capability, Integrity, Intent, Sensitivity

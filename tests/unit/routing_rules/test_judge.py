@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from routing_rules.catalogue import Tool
+from routing_rules.combinations import Combination, Effect
 from routing_rules.facts import Labels
 from routing_rules.judge import (
     RULES,
     CallFacts,
-    Combination,
-    Effect,
     Judgement,
     Objection,
     Outcome,

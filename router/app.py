@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from router import telemetry
-from router.api import health, models
+from router.api import health, models, people
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -38,6 +38,7 @@ from router.storage.redis_masks import RedisMasks
 from router.storage.redis_sessions import RedisSessions
 from router.storage.snapshot import Snapshot
 from router.storage.sql.engine import open_engine
+from router.storage.sql.people import SqlPeople
 from router.streaming import Broadcast, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models
@@ -142,6 +143,11 @@ class Worker:
             await asyncio.sleep(seconds)
             await work()  # type: ignore[operator]
 
+    async def changed(self, ended: str | None) -> None:
+        """Tell all workers that people have changed, or that the person with this id was ended; know it here at once."""
+        await (self.announcements.revoke(ended) if ended is not None else self.announcements.announce())
+        await self.snapshot.refresh()
+
     def checks(self) -> dict[str, health.Check]:
         """What readiness asks, by name."""
         return {
@@ -204,6 +210,10 @@ def create_app(settings: Settings) -> ASGIApp:
     async def metrics() -> Response:
         text, kind = telemetry.exposition(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
         return Response(text, media_type=kind)
+
+    api = people.guarded(people.Gate(worker.snapshot, utc_now))
+    people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now)
+    app.include_router(api)
 
     @app.exception_handler(RouterError)
     async def refused(_: Request, error: RouterError) -> JSONResponse:

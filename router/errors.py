@@ -37,6 +37,7 @@ CODES: dict[str, Row] = {
     "tool_not_entitled": Row(403, "permission_error", False),
     "tool_combination_prohibited": Row(403, "permission_error", False),
     "approval_required": Row(403, "permission_error", False),
+    "role_required": Row(403, "permission_error", False),
     "loop_detected": Row(403, "permission_error", False),
     "session_ended": Row(403, "permission_error", False),
     "model_not_found": Row(404, "invalid_request_error", False),

@@ -1,8 +1,9 @@
-"""Who is calling: a key, the app it belongs to, and what both together allow."""
+"""Who is calling: an app by its key, or a person by a token."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -26,3 +27,34 @@ class Key(msgspec.Struct, frozen=True):
     ceiling: str | None = None
     purposes: tuple[str, ...] = ()
     admin: bool = False
+
+
+class Role(StrEnum):
+    """What a person may do; one person may hold several."""
+
+    VIEWER = "viewer"  # looks at sessions and at what was asked and decided
+    EDITOR = "editor"  # proposes changes of the rules
+    APPROVER = "approver"  # decides on what waits for a person
+    FINANCE = "finance"  # reads what was spent
+    TOOL_OWNER = "tool-owner"  # decides on calls of their own tools
+    ADMIN = "admin"  # adds and ends people
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Somebody who signs in with a token: never the token itself, only its SHA-256 and its visible prefix.
+
+    `expires` and `ended` are UTC. The e-mail is in lower case; of one e-mail there is one person at a time.
+    """
+
+    id: str
+    email: str
+    roles: tuple[Role, ...]
+    prefix: str
+    sha256: str
+    created: datetime
+    expires: datetime | None = None
+    ended: datetime | None = None
+
+    def holds(self, *roles: Role) -> bool:
+        """Whether the person has one of these roles."""
+        return any(role in self.roles for role in roles)

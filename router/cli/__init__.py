@@ -15,6 +15,7 @@ COMMANDS = {
     "drain": ("router.cli.serve", "drain"),
     "health": ("router.cli.serve", "health"),
     "keys": ("router.cli.keys", "keys"),
+    "people": ("router.cli.people", "people"),
     "classify": ("router.cli.classify", "classify"),
     "explain": ("router.cli.explain", "explain"),
     "rules": ("router.cli.rules", "rules"),

@@ -30,6 +30,8 @@ from router.storage.sql.chain import ADMINISTRATION, CHAINS, Head, digest_of, ge
 from router.storage.sql.engine import reading
 from router.storage.sql.evidence import EvidenceRow, decode, row_of
 from router.storage.sql.ledger import Entry, EntryLine, opened, posted
+from router.storage.sql.people import person_of
+from router.storage.sql.people import stored_state as state_of_person
 from router.storage.sql.tables import (
     admin_events,
     chain_heads,
@@ -37,6 +39,7 @@ from router.storage.sql.tables import (
     keys,
     ledger_entries,
     ledger_lines,
+    people,
     revisions,
     store_facts,
 )
@@ -47,6 +50,9 @@ PUBLIC_KEY = "checkpoint_key.pub"
 
 MOST_FAULTS = 1_000
 """A report stops listing after so many; it still counts."""
+
+STATES = ("key:", "revision:", "person:")
+"""Subjects of administrative acts whose rows must stand as the last act left them."""
 
 _NOTHING_BEFORE = "0" * 64
 _TAIL_BYTES = 65_536  # longer than any checkpoint line
@@ -323,11 +329,13 @@ class _Verification:
             if (event.at, event.actor, event.act, event.subject) != (row.at, row.actor, row.act, row.subject):
                 self._fault("edited", "the columns do not say what the record says", ADMINISTRATION, row.seq)
             states[event.subject] = event.state
-        now = {f"key:{row.id}": directory.stored_state(directory.key_of(row)) for row in connection.execute(select(keys))} | {
+        now = {f"key:{row.id}": directory.stored_state(directory.key_of(row)) for row in connection.execute(select(keys))}
+        now |= {
             f"revision:{row.revision}": rules.stored_state(rules.revision_of(row))
             for row in connection.execute(select(revisions))
         }
-        for subject in sorted(now.keys() | {name for name in states if name.startswith(("key:", "revision:"))}):
+        now |= {f"person:{row.id}": state_of_person(person_of(row)) for row in connection.execute(select(people))}
+        for subject in sorted(now.keys() | {name for name in states if name.startswith(STATES)}):
             if now.get(subject) != states.get(subject):
                 self._fault("administration", f"`{subject}` is not as the last recorded act left it", ADMINISTRATION)
 

@@ -1,4 +1,4 @@
-"""Keys and rules as one process knows them: read from SQL when something was announced, used on the line without any I/O."""
+"""Keys, people and rules as one process knows them: read from SQL when something was announced, used on the line without any I/O."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from router import telemetry
 from router.clock import utc_now
 from router.errors import RouterError, Unavailable
-from router.principals import Key
+from router.principals import Key, Person
 from router.services import InForce
 from router.stages.classify import Classifiers
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.sql.directory import load_keys
 from router.storage.sql.migrate import store_fact
+from router.storage.sql.people import load_people
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
@@ -35,6 +36,7 @@ class Snapshot:
         self._announcements = announcements
         self._secret = secret
         self._keys: Mapping[str, Key] | None = None
+        self._people: Mapping[str, Person] = {}
         self._revoked: frozenset[str] = frozenset()
         self._in_force: InForce | None = None
         self._seen = -1
@@ -53,6 +55,13 @@ class Snapshot:
         if key is not None and key.revoked is None and key.id in self._revoked:
             return revoked_now(key)
         return key
+
+    def person(self, sha256: str) -> Person | None:
+        """The person whose token has this digest. One whom Redis says to be ended is nobody, whatever SQL said last."""
+        if self._keys is None:
+            raise Unavailable("not_ready", "no people have been read yet: look at /readyz")
+        person = self._people.get(sha256)
+        return None if person is not None and person.id in self._revoked else person
 
     def rules(self) -> RuleSet:
         """See Directory."""
@@ -96,10 +105,10 @@ class Snapshot:
             self._sql_fault = "the SQL store cannot be read; what was read last stays in force"
 
     def _read(self) -> None:
-        keys = load_keys(self._engine)
+        keys, people = load_keys(self._engine), load_people(self._engine)
         revision = RuleStore(self._engine).current()
         self.epoch = store_fact(self._engine, "epoch")
-        self._keys = keys
+        self._keys, self._people = keys, people
         if revision is None:
             self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
             return

@@ -95,7 +95,7 @@ def load_keys(engine: Engine) -> dict[str, Key]:
 
 
 def _add(administration: Administration, template: Key, act: str) -> NewKey:
-    secret = f"rk-{_base58(secrets.token_bytes(SECRET_BYTES))}"
+    secret = f"rk-{base58(secrets.token_bytes(SECRET_BYTES))}"
     key = msgspec.structs.replace(
         template, id=f"key_{secrets.token_hex(8)}", prefix=secret[:PREFIX_LENGTH], sha256=digest(secret), revoked=None
     )
@@ -136,7 +136,8 @@ def key_of(row: Row[Any]) -> Key:
     return msgspec.convert({str(name): value for name, value in row._asdict().items()}, Key)
 
 
-def _base58(data: bytes) -> str:
+def base58(data: bytes) -> str:
+    """The bytes in letters and digits of which no two look alike."""
     number = int.from_bytes(data)
     digits = []
     while number:

@@ -1,0 +1,185 @@
+"""Who may use `/api`: a person's token or the admin key, by one table of routes and roles; and the routes about people themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from router.errors import Refused, Unavailable
+from router.exchange import JsonObject
+from router.governance import people as governance
+from router.ports import Directory
+from router.principals import Person, Role
+from router.stages.authenticate import key_behind
+
+T = TypeVar("T")
+
+ANYBODY = frozenset(Role)
+MOST_BYTES = 64 * 1024
+
+ROUTES: dict[tuple[str, str], frozenset[Role]] = {
+    ("GET", "/api/me"): ANYBODY,
+    ("GET", "/api/people"): frozenset({Role.ADMIN}),
+    ("POST", "/api/people"): frozenset({Role.ADMIN}),
+    ("POST", "/api/people/{who}/end"): frozenset({Role.ADMIN}),
+}
+"""Which roles may use which route, any of them; the admin key may use all. A route that is not here is nobody's."""
+
+
+class Who(msgspec.Struct, frozen=True):
+    """Who uses a route: a person, or (None) whoever holds the admin key. `name` is what records say."""
+
+    name: str
+    person: Person | None = None
+
+
+class Tokens(Directory, Protocol):
+    """The Directory, which also knows people. Looked up without I/O."""
+
+    def person(self, sha256: str) -> Person | None:
+        """The person whose token has this digest, those who were ended included."""
+        ...
+
+
+class Gate:
+    """Lets a request through to a route of `/api`, or refuses it. Everything under `/api` hangs below it (see `router`)."""
+
+    def __init__(self, tokens: Tokens, clock: Callable[[], datetime]) -> None:
+        self._tokens = tokens
+        self._clock = clock
+
+    async def __call__(self, request: Request) -> None:
+        """Raises Refused: `invalid_api_key`, `key_expired`, `role_required`. Sets `request.state.who`."""
+        path = str(request.scope["route"].path)
+        allowed = ROUTES.get((request.method, path), frozenset())
+        authorization = request.headers.get("authorization")
+        try:
+            who = self.identified(authorization)
+        except Refused as refusal:
+            if refusal.code != "invalid_api_key":
+                raise
+            await self._tokens.refresh()  # it may have been made a moment ago
+            who = self.identified(authorization)
+        if who.person is not None and not who.person.holds(*allowed):
+            needed = " or ".join(f"`{role}`" for role in Role if role in allowed) or "a role that nobody has"
+            raise Refused("role_required", f"{request.method} {path} asks for the role {needed}")
+        request.state.who = who
+
+    def identified(self, authorization: str | None) -> Who:
+        """Who is behind an Authorization header. An app's key is none of them: it is refused as an unknown one."""
+        now = self._clock()
+        scheme, _, secret = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer" and secret.strip().startswith("rk-"):
+            key = key_behind(self._tokens, authorization, now)
+            if not key.admin:
+                raise Refused("invalid_api_key", "the key of an app opens nothing here: send a person's token or the admin key")
+            return Who(f"admin key {key.prefix}…")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise Refused("invalid_api_key", "no token: send `Authorization: Bearer rp-…`")
+        person = self._tokens.person(hashlib.sha256(secret.strip().encode()).hexdigest())
+        if person is None:
+            raise Refused("invalid_api_key", "this token is not known: `router people add` makes one")
+        state = governance.state_of(person, now)
+        if state == "ended":
+            raise Refused("invalid_api_key", f"the token `{person.prefix}…` was ended")
+        if state == "expired":
+            raise Refused("key_expired", f"the token `{person.prefix}…` has expired: `router people` ends it and adds another")
+        return Who(person.email, person)
+
+
+class Store(governance.People, Protocol):
+    """People as the store keeps them."""
+
+    def all(self) -> list[Person]: ...
+
+
+class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /api/people`."""
+
+    email: str
+    roles: list[str]
+    expires: datetime | None = None
+
+
+def guarded(gate: Gate) -> APIRouter:
+    """Where everything under `/api` is hung: nothing there is answered before the gate has let it through."""
+    return APIRouter(prefix="/api", dependencies=[Depends(gate)])
+
+
+def add_routes(
+    api: APIRouter, people: Store, changed: Callable[[str | None], Awaitable[None]], clock: Callable[[], datetime]
+) -> None:
+    """The routes about people. `changed` tells all workers that somebody was added, or that the person with this id was ended."""
+
+    @api.get("/me")
+    async def me(request: Request) -> JSONResponse:
+        who: Who = request.state.who
+        return JSONResponse({"name": who.name, "roles": list(who.person.roles if who.person else Role)})
+
+    @api.get("/people")
+    async def everybody() -> JSONResponse:
+        now = clock()
+        return JSONResponse({"data": [shown(person, now) for person in await in_sql(people.all)]})
+
+    @api.post("/people")
+    async def add(request: Request) -> JSONResponse:
+        asked = await read_body(request, NewPerson)
+        who: Who = request.state.who
+        if asked.expires is not None and asked.expires.tzinfo is None:
+            raise Refused("invalid_request", "`expires` needs its zone, such as `2027-01-31T00:00:00Z`", param="expires")
+
+        def work() -> governance.NewPerson:
+            return governance.add(people, asked.email, asked.roles, actor=who.name, at=clock(), expires=asked.expires)
+
+        made = await in_sql(work)
+        await changed(None)
+        return JSONResponse({**shown(made.person, clock()), "token": made.token}, status_code=201)
+
+    @api.post("/people/{who}/end")
+    async def end(request: Request, who: str) -> JSONResponse:
+        actor: Who = request.state.who
+        person = await in_sql(lambda: governance.end(people, who, actor=actor.name, at=clock()))
+        await changed(person.id)
+        return JSONResponse(shown(person, clock()))
+
+
+def shown(person: Person, now: datetime) -> JsonObject:
+    """What may be shown of a person."""
+    document: JsonObject = msgspec.to_builtins(person)
+    del document["sha256"]
+    return {**document, "state": governance.state_of(person, now)}
+
+
+async def in_sql(work: Callable[[], T]) -> T:
+    """Do something with the SQL store beside the event loop. Raises Unavailable where it is down, Refused where it cannot be done."""
+    try:
+        return await asyncio.to_thread(work)
+    except SQLAlchemyError as error:
+        message = "the SQL store is not available: try again shortly"
+        raise Unavailable("store_unavailable", message, detail=type(error).__name__, retry_after=1.0) from None
+    except governance.CannotBeDone as error:
+        raise Refused("invalid_request", str(error)) from None
+
+
+async def read_body(request: Request, kind: type[T]) -> T:
+    """The JSON body of a request. Raises Refused: `request_too_large`, `invalid_request`."""
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise Refused("request_too_large", f"the body is larger than {MOST_BYTES} bytes")
+        pieces.append(piece)
+    try:
+        return msgspec.json.decode(b"".join(pieces) or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid_request", f"the body is not what this path takes: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused("invalid_request", "the body is not JSON") from None

@@ -1,0 +1,97 @@
+"""People: their token is nowhere, one e-mail is one person, and each change is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sql_records import NOON
+from sqlalchemy import Engine, text
+
+from router.governance import people as governance
+from router.principals import Person, Role
+from router.storage.audit_chain import Checkpoints, public_key, verify
+from router.storage.sql.administration import events
+from router.storage.sql.people import SqlPeople, load_people
+
+DAY = timedelta(days=1)
+
+
+def add(store: Engine, email: str = "ann@example.org", *roles: str) -> governance.NewPerson:
+    return governance.add(SqlPeople(store), email, roles or ("viewer",), actor="root", at=NOON)
+
+
+def test_a_person_is_found_by_the_digest_of_a_token_that_is_nowhere(store: Engine) -> None:
+    made = add(store, " Ann@Example.org ", "approver", "viewer", "approver")
+    assert made.token.startswith("rp-")
+    assert len(made.token) > 40
+    assert (made.person.email, made.person.roles) == ("ann@example.org", (Role.APPROVER, Role.VIEWER))
+    assert load_people(store) == {hashlib.sha256(made.token.encode()).hexdigest(): made.person}
+    with store.connect() as connection:
+        for table in ("people", "admin_events"):
+            assert all(made.token not in str(row) for row in connection.execute(text(f"SELECT * FROM {table}")))
+
+
+def test_of_one_email_there_is_one_person_at_a_time(store: Engine) -> None:
+    first = add(store)
+    with pytest.raises(governance.AlreadyThere):
+        add(store, "ANN@example.org", "admin")
+    assert governance.end(SqlPeople(store), "ann@example.org", actor="root", at=NOON + DAY).ended == NOON + DAY
+    second = add(store, "ann@example.org", "finance")
+    assert second.token != first.token
+    assert [person.ended for person in SqlPeople(store).all()].count(None) == 1
+
+
+def test_of_many_who_add_the_same_person_at_once_one_does(store: Engine) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            add(store)
+        except governance.AlreadyThere:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(attempt, range(8))) == [False] * 7 + [True]
+
+
+def test_who_was_ended_cannot_be_ended_again(store: Engine) -> None:
+    person = add(store).person
+    governance.end(SqlPeople(store), person.id, actor="root", at=NOON)
+    for who in (person.id, person.email, "nobody@example.org"):
+        with pytest.raises(governance.NoSuchPerson):
+            governance.end(SqlPeople(store), who, actor="root", at=NOON)
+
+
+@pytest.mark.parametrize(
+    ("email", "roles"),
+    [("ann", ["viewer"]), ("ann@", ["viewer"]), ("a b@c.d", ["viewer"]), ("ann@example.org", []), ("ann@example.org", ["root"])],
+)
+def test_what_names_no_person_or_no_role_is_not_added(store: Engine, email: str, roles: list[str]) -> None:
+    with pytest.raises(governance.NotAPerson):
+        governance.add(SqlPeople(store), email, roles, actor="root", at=NOON)
+    assert events(store) == []
+
+
+def test_a_token_that_would_have_expired_is_not_made(store: Engine) -> None:
+    with pytest.raises(governance.NotAPerson):
+        governance.add(SqlPeople(store), "ann@example.org", ["viewer"], actor="root", at=NOON, expires=NOON)
+
+
+def test_every_change_is_kept_with_who_made_it(store: Engine) -> None:
+    person = add(store).person
+    governance.end(SqlPeople(store), person.id, actor="bob@example.org", at=NOON + DAY)
+    kept = events(store, subject=f"person:{person.id}")
+    assert [(event.act, event.actor) for event in kept] == [("person.ended", "bob@example.org"), ("person.added", "root")]
+
+
+def test_a_role_that_was_given_behind_the_programs_back_is_found(store: Engine, tmp_path: Path) -> None:
+    person: Person = add(store).person
+    Checkpoints(tmp_path).write(store, NOON)
+    assert verify(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path)).intact
+    with store.begin() as connection:
+        connection.execute(text("UPDATE people SET roles = '[\"admin\"]'"))
+    report = verify(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path))
+    assert [fault.message for fault in report.faults] == [f"`person:{person.id}` is not as the last recorded act left it"]

@@ -74,17 +74,43 @@ Decision = Permit | Hold | Refuse
 
 
 class Withheld(msgspec.Struct, frozen=True):
-    """A tool that was asked for and is not offered. `reason`: unregistered, over_ceiling, not_in_set, set_overdue, prohibited_combination."""
+    """A tool that was asked for and is not offered. `reason`: unregistered, over_ceiling, not_in_set, set_overdue, prohibited_combination,
+    credentials_unregistered, list_changed."""
 
     name: str
     kind: str
     reason: str
 
 
+class ServerTool(msgspec.Struct, frozen=True):
+    """A tool of an MCP server that is granted: the server's own name for it, the digest it was pinned with, the id of its catalogue
+    entry, and whether each call has to be asked for before the server runs it."""
+
+    name: str
+    digest: str
+    entry: str
+    ask: bool
+
+
+class ServerGrant(msgspec.Struct, frozen=True):
+    """How far an MCP server is granted. `addresses` are the digests of where it may be (none: anywhere), `tools` what of it may be called;
+    where it was never pinned (`whole`), that is all that the app allows, and `ask` says whether each call has to be asked for.
+    `entries` are `(id, approval boundary)` of its catalogue entries; `internal`: it is ours."""
+
+    label: str
+    entries: tuple[tuple[str, str], ...]
+    addresses: tuple[str, ...] = ()
+    tools: tuple[ServerTool, ...] = ()
+    whole: bool = False
+    ask: bool = True
+    internal: bool = False
+
+
 class ToolGrant(msgspec.Struct, frozen=True):
     """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked (an MCP server goes by its label); `choice_refusal` says why
-    the app's `tool_choice` cannot be kept (then the request is refused rather than widened)."""
+    the app's `tool_choice` cannot be kept (then the request is refused rather than widened). `servers` say more of the MCP servers."""
 
     granted: tuple[tuple[str, str], ...] = ()
     withheld: tuple[Withheld, ...] = ()
     choice_refusal: str | None = None
+    servers: tuple[ServerGrant, ...] = ()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import date
 
 import msgspec
 
-from routing_rules.catalogue import EntitlementSet
-from routing_rules.decisions import Permit, ToolGrant, Withheld
+from routing_rules.catalogue import EntitlementSet, Tool
+from routing_rules.decisions import Permit, ServerGrant, ServerTool, ToolGrant, Withheld
 from routing_rules.facts import Facts
-from routing_rules.rules import RuleSet
+from routing_rules.provenance import ACTS
+from routing_rules.rules import RuleSet, digests_of
+from routing_rules.server_lists import has_changed
 from routing_rules.task import ToolAsk, ToolChoice
 from routing_rules.vocabulary import Capability
 
@@ -21,13 +24,17 @@ REMEDIES = {
     "over_ceiling": "it lies above the ceiling of the app or of its key",
     "not_in_set": "the entitlement set of the rule does not hold it",
     "set_overdue": "the review of its entitlement set is overdue",
+    "credentials_unregistered": "the request brings credentials for a server whose address tools.yaml does not register",
+    "list_changed": "its server's list of tools is not the one that was pinned: `router tools import` shows what is new",
 }
 
 
 def capabilities_of(rules: RuleSet, ask: ToolAsk) -> frozenset[Capability] | None:
     """What a tool that is asked for can do, by the catalogue. None where nobody registered it."""
-    tool = rules.tool_index.find(ask)
-    return None if tool is None else tool.capabilities
+    entries = rules.tool_index.entries(ask)
+    if len(entries) == 1:
+        return entries[0].capabilities
+    return frozenset().union(*(tool.capabilities for tool in entries)) if entries else None
 
 
 def grant_key(ask: ToolAsk) -> tuple[str, str]:
@@ -50,7 +57,8 @@ def authorise_masked(rules: RuleSet, first: tuple[Facts, Permit], last: tuple[Fa
     offered = frozenset(before.granted)
     left = msgspec.structs.replace(facts, tools=tuple(ask for ask in facts.tools if grant_key(ask) in offered))
     grant = authorise(rules, left, permit)
-    return ToolGrant(grant.granted, (*before.withheld, *grant.withheld), before.choice_refusal or grant.choice_refusal)
+    refusal = before.choice_refusal or grant.choice_refusal
+    return ToolGrant(grant.granted, (*before.withheld, *grant.withheld), refusal, _within_both(before.servers, grant.servers))
 
 
 def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) -> ToolGrant:
@@ -64,9 +72,13 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
     granted: list[tuple[str, str]] = []
     offered: list[ToolAsk] = []
     withheld: list[Withheld] = []
+    servers: dict[str, ServerGrant] = {}
     for ask in facts.tools:
-        tool = rules.tool_index.find(ask)
-        reason = "unregistered" if tool is None else _reason(tool.id, ceilings, own, today)
+        if ask.kind == "mcp":
+            reason = _server_reason(rules, facts.tools, ask, lambda tool: _reason(tool.id, ceilings, own, today), servers)
+        else:
+            tool = rules.tool_index.find(ask)
+            reason = "unregistered" if tool is None else _reason(tool.id, ceilings, own, today)
         if reason is None:
             granted.append(grant_key(ask))
             offered.append(ask)
@@ -77,7 +89,62 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
         granted=tuple(granted),
         withheld=tuple(withheld),
         choice_refusal=_choice_refusal(facts.tool_choice, offered, withheld, rule) if withheld else None,
+        servers=tuple(servers.values()),
     )
+
+
+def _server_reason(
+    rules: RuleSet,
+    asks: Iterable[ToolAsk],
+    ask: ToolAsk,
+    reason_of: Callable[[Tool], str | None],
+    servers: dict[str, ServerGrant],
+) -> str | None:
+    """Why an MCP server is withheld, None where some of it is granted: then how far is put into `servers`."""
+    entries = rules.tool_index.entries(ask)
+    reasons = [reason_of(tool) for tool in entries]
+    granted = [tool for tool, reason in zip(entries, reasons, strict=True) if reason is None]
+    if not granted:
+        return reasons[0] if reasons else "unregistered"
+    label = ask.server if ask.server is not None else ask.name
+    if any(tool.pinned for tool in entries):
+        # What is listed may lie in an entry that is not granted: that is withheld, but it is no change.
+        pinned = frozenset(pair for tool in entries for pair in tool.pinned)
+        if any(other.listed and has_changed(other.listed, pinned) for other in asks if other.server == ask.server):
+            servers.pop(label, None)
+            return "list_changed"
+    if ask.credentials and not any(tool.server_urls for tool in granted):
+        return "credentials_unregistered"
+    servers[label] = ServerGrant(
+        label=label,
+        entries=tuple((tool.id, tool.approval_boundary) for tool in granted),
+        addresses=tuple(digest for tool in granted for digest in digests_of(tool)),
+        tools=tuple(ServerTool(name, digest, tool.id, _asked_first(tool)) for tool in granted for name, digest in tool.pinned),
+        whole=not all(tool.pinned for tool in granted),
+        ask=any(_asked_first(tool) for tool in granted if not tool.pinned),
+        internal=all(tool.internal for tool in granted),
+    )
+    return None
+
+
+def _asked_first(tool: Tool) -> bool:
+    """Whether each call has to be asked for before the server runs it: what acts can only be judged before."""
+    return tool.approval_boundary != "none" or not ACTS.isdisjoint(tool.capabilities)
+
+
+def _within_both(first: Iterable[ServerGrant], last: Iterable[ServerGrant]) -> tuple[ServerGrant, ...]:
+    """The later grants of servers, as far as the earlier ones went."""
+    before = {grant.label: grant for grant in first}
+    found = []
+    for grant in last:
+        wider = before.get(grant.label)
+        if wider is None:
+            continue
+        if not wider.whole:
+            named = {tool.name for tool in wider.tools}
+            grant = msgspec.structs.replace(grant, tools=tuple(tool for tool in grant.tools if tool.name in named), whole=False)
+        found.append(grant)
+    return tuple(found)
 
 
 def _reason(tool: str, ceilings: list[EntitlementSet | None], own: EntitlementSet | None, today: date) -> str | None:

@@ -66,6 +66,11 @@ FORBID_CODES = (
 )
 UNASSIGNED = "unassigned"
 
+UNPINNED = frozenset(
+    {Capability.READS_PRIVATE, Capability.READS_UNTRUSTED, Capability.EGRESS, Capability.WRITES_STATE},
+)
+"""What an MCP server is taken to do, whatever is said of it, as long as nobody has looked at its tools one by one."""
+
 RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO, Feature.BACKGROUND})
 COMPATIBLE_FEATURES = frozenset(Feature) - RARE_FEATURES
 """What a deployment that speaks OpenAI's formats is taken to do where models.yaml does not say."""
@@ -79,6 +84,8 @@ TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
 
 FINDING_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+SERVER_ADDRESS = re.compile(r"(?:https?://[^\s@?#/]+(?:/[^\s@?#]*)?|(?:connector|tunnel):[A-Za-z0-9._:-]{1,128})")
+TOOL_DIGEST = re.compile(r"[0-9a-f]{32}")
 RELATIVE_DAY = re.compile(r": \+(\d+)d\b")
 """In the shipped files a date is written as days after the first run: `: +180d`."""
 
@@ -271,13 +278,15 @@ def _tools(top: Entry) -> dict[str, Tool]:
         capabilities = entry.words("capabilities", DIMENSIONS["capability"])
         if not capabilities and entry.has("capabilities"):
             entry.fault("capabilities", "wrong_type", "a tool has at least one capability", "a tool that only computes is `pure`")
+        urls, pinned = _server(entry, servers)
+        unpinned = servers and not pinned
         schema = entry.maybe_text("arguments_schema")
         if schema is not None and not _is_json_object(schema):
             entry.fault("arguments_schema", "wrong_type", "expected a JSON Schema, written as JSON in a text")
         found[id] = Tool(
             id=id,
             owner=entry.text("owner"),
-            capabilities=frozenset(_member(Capability, word) for word in capabilities),
+            capabilities=frozenset(_member(Capability, word) for word in capabilities) | (UNPINNED if unpinned else frozenset()),
             functions=functions,
             hosted=hosted,
             servers=servers,
@@ -285,9 +294,33 @@ def _tools(top: Entry) -> dict[str, Tool]:
             approval_boundary=entry.word("approval_boundary", APPROVAL_BOUNDARIES, "none"),
             arguments_schema=schema,
             destination_arguments=entry.words("destination_arguments", default=()),
+            server_urls=urls,
+            pinned=pinned,
+            internal=entry.boolean("internal", False),
         )
+        if found[id].internal and not urls:
+            hint = "a label is the app's own word: say in `server_urls` where the server is"
+            entry.fault("internal", "missing_key", "only a server whose address is known can be ours", hint)
         entry.close()
     return found
+
+
+def _server(parent: Entry, labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Where an MCP server may be, and the digests of its tools that somebody has looked at."""
+    urls = parent.words("server_urls", default=())
+    for url in urls:
+        if not SERVER_ADDRESS.fullmatch(url):
+            hint = "expected `https://…` without a user, a query or a fragment, or `connector:ID`"
+            parent.fault("server_urls", "wrong_type", "a server's address is one that anybody may read", hint)
+    entry = parent.entry("pinned")
+    pinned: dict[str, str] = {} if entry is None else {name: entry.text(name) for name in entry.keys()}
+    if entry is not None and not all(TOOL_DIGEST.fullmatch(digest) for digest in pinned.values()):
+        parent.fault("pinned", "wrong_type", "expected the digests that `router tools import` writes")
+    if not labels and (urls or pinned):
+        parent.fault(
+            None, "missing_key", "`server_urls` and `pinned` say something of an MCP server", "add its label as `servers`"
+        )
+    return urls, tuple(sorted(pinned.items()))
 
 
 def _sets(top: Entry, tools: Mapping[str, Tool]) -> dict[str, EntitlementSet]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from routing_rules.catalogue import App, Deployment, EntitlementSet, Purpose, To
 from routing_rules.decisions import CARRIED_OUT, Obligation
 from routing_rules.facts import Facts
 from routing_rules.sensitivity import SensitivityPolicy
+from routing_rules.server_lists import address_digest
 from routing_rules.task import Endpoint, ToolAsk
 from routing_rules.vocabulary import (
     Access,
@@ -277,9 +279,12 @@ class ToolIndex:
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._exact: dict[tuple[str, str], Tool] = {}
-        self._globs: dict[str, list[tuple[re.Pattern[str], Tool]]] = {"function": [], "hosted": [], "server": []}
+        self._globs: dict[str, list[tuple[re.Pattern[str], Tool]]] = {"function": [], "hosted": []}
+        self._servers: dict[str, list[Tool]] = {}
         for tool in tools:
-            for family, names in (("function", tool.functions), ("hosted", tool.hosted), ("server", tool.servers)):
+            for label in tool.servers:
+                self._servers.setdefault(label, []).append(tool)
+            for family, names in (("function", tool.functions), ("hosted", tool.hosted)):
                 for name in names:
                     if any(sign in name for sign in "*?["):
                         self._globs[family].append((re.compile(translate(name)), tool))
@@ -288,12 +293,33 @@ class ToolIndex:
         self._known: dict[tuple[str, str], Tool | None] = {}
 
     def find(self, ask: ToolAsk) -> Tool | None:
-        """The governed tool, or None where nobody registered it."""
+        """The governed tool, or None where nobody registered it. Of an MCP server that several entries cover, the first."""
         if ask.kind in ("function", "custom"):
             return self._find("function", ask.name)
-        # Only MCP servers go by their label: on any other tool it is a word that the app chose.
-        by_server = self._find("server", ask.server) if ask.kind == "mcp" and ask.server is not None else None
-        return by_server or self._find("hosted", ask.kind)
+        return next(iter(self.entries(ask)), None)
+
+    def entries(self, ask: ToolAsk) -> tuple[Tool, ...]:
+        """All entries for what is asked for: an MCP server may have several, each for some of its tools.
+
+        Only MCP servers go by their label: on any other tool it is a word that the app chose.
+        """
+        if ask.kind in ("function", "custom"):
+            found = self._find("function", ask.name)
+        elif ask.kind == "mcp" and ask.server is not None and (covering := self._covering(ask.server, ask.address)):
+            return covering
+        else:
+            found = self._find("hosted", ask.kind)
+        return () if found is None else (found,)
+
+    def _covering(self, label: str, address: str | None) -> tuple[Tool, ...]:
+        """The entries of a server. Once an address is registered for a label, a server elsewhere is not meant by it; where
+        the address is not told (a list in the history), the label alone counts."""
+        found = self._servers.get(label) or [
+            tool for name, tools in self._servers.items() if fnmatchcase(label, name) for tool in tools
+        ]
+        if any(tool.server_urls for tool in found):
+            found = [tool for tool in found if tool.server_urls and (address is None or address in digests_of(tool))]
+        return tuple(found)
 
     def _find(self, family: str, name: str) -> Tool | None:
         key = (family, name)
@@ -307,6 +333,12 @@ class ToolIndex:
             self._known.clear()
         self._known[key] = tool
         return tool
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def digests_of(tool: Tool) -> tuple[str, ...]:
+    """The digests of the addresses that are registered for an MCP server."""
+    return tuple(address_digest(url) for url in tool.server_urls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,13 +87,18 @@ class ToolAsk(msgspec.Struct, frozen=True):
     """One tool that the app asks for. `kind` is `function`, `custom` or the type of a hosted tool (`web_search`, `mcp`).
 
     `name` is the function's name, or the hosted type; `server` is an MCP server's label; `path` points into the body.
-    A tool nested in a namespace has the dotted name `namespace.tool`.
+    A tool nested in a namespace has the dotted name `namespace.tool`. Of an MCP server, `address` is the digest of where it is (an
+    address may hold a secret), `credentials` whether the request brings any for it, and `listed` the digests of the tools that an
+    `mcp_list_tools` item says it has, by name (see `routing_rules.server_lists`).
     """
 
     name: str
     kind: str
     path: str
     server: str | None = None
+    address: str | None = None
+    credentials: bool = False
+    listed: tuple[tuple[str, str], ...] | None = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages.tool_keys import Granted, key_of
 from routing_rules.budgets import CallLimits
-from routing_rules.decisions import Obligation, ToolGrant
+from routing_rules.decisions import Obligation, ServerGrant, ToolGrant
+from routing_rules.server_lists import address_digest, address_of
 from routing_rules.task import Endpoint
 
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
@@ -102,7 +103,51 @@ def _cut_tools(sent: JsonObject, granted: Granted, cut: Callable[[JsonObject, Gr
 
 def _cut_plain_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
     """The tool where it is granted. A chat knows no namespaces: what calls itself one is a tool of that type, whatever it holds."""
-    return tool if key_of(tool) in granted else None
+    if key_of(tool) not in granted:
+        return None
+    server = granted.server(tool.get("server_label")) if tool.get("type") == "mcp" else None
+    return tool if server is None else _cut_server(tool, server)
+
+
+def _cut_server(tool: JsonObject, server: ServerGrant) -> JsonObject | None:
+    """The MCP server with those of its tools that are granted; each call that acts has to be asked for before the server runs it.
+
+    An app may narrow both. None where the server is not where it is registered, or nothing of it is left.
+    """
+    address = address_of(tool)
+    if server.addresses and (address is None or address_digest(address) not in server.addresses):
+        return None
+    cut = dict(tool)
+    if not server.addresses:
+        for credentials in ("authorization", "headers"):
+            cut.pop(credentials, None)
+    wanted, asked = tool.get("allowed_tools"), tool.get("require_approval")
+    if server.whole:
+        if server.ask:
+            cut["require_approval"] = "always"
+        return cut
+    only = wanted.get("tool_names") if isinstance(wanted, dict) else wanted
+    left = [each for each in server.tools if not isinstance(only, list) or each.name in only]
+    if not left:
+        return None
+    names = [each.name for each in left]
+    cut["allowed_tools"] = {**wanted, "tool_names": names} if isinstance(wanted, dict) else names
+    cut["require_approval"] = _approval(asked, [each.name for each in left if each.ask], names)
+    return cut
+
+
+def _approval(asked: Any, ask: Collection[str], names: Collection[str]) -> JsonObject | str:
+    """What the provider asks for before a server runs it: what the rules want asked for, and whatever else the app does. An app that
+    says nothing wants nothing asked for that the rules do not."""
+    if asked == "always":
+        return "always"
+    more = (asked.get("always") or {}).get("tool_names") if isinstance(asked, dict) else None
+    always = [name for name in names if name in ask or (isinstance(more, list) and name in more)]
+    if len(always) == len(names):
+        return "always"
+    if not always:
+        return "never"
+    return {"always": {"tool_names": always}, "never": {"tool_names": [name for name in names if name not in always]}}
 
 
 def _cut_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
@@ -137,7 +182,13 @@ def _cut_loaded_tools(item: JsonObject, granted: Granted) -> JsonObject | None:
 
 
 def _cut_server_tools(item: JsonObject, granted: Granted) -> JsonObject | None:
-    return item if key_of({**item, "type": "mcp"}) in granted else None
+    if key_of({**item, "type": "mcp"}) not in granted:
+        return None
+    server = granted.server(item.get("server_label"))
+    if server is None or server.whole:
+        return item
+    names = {tool.name for tool in server.tools}
+    return {**item, "tools": [tool for tool in item.get("tools") or () if tool.get("name") in names]}
 
 
 def _check_approval(item: JsonObject, _: Granted) -> JsonObject | None:

@@ -18,6 +18,7 @@ from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages.conversation import chat_message, response_item, spoken_by_model
 from routing_rules.sensitivity import SensitivityPolicy
+from routing_rules.server_lists import address_digest, address_of, brings_credentials, list_digests
 from routing_rules.task import Endpoint, Feature, Part, Provenance, Role, Task, ToolAsk, ToolChoice
 from routing_rules.vocabulary import Sensitivity
 
@@ -561,8 +562,7 @@ class _Reading:
         """A tool that the provider runs, or of a type that nobody knows. `nested`: the fields of a known shape, by the tool's type."""
         self.features.add(Feature.HOSTED_TOOLS)
         kind = tool["type"]
-        label = tool.get("server_label")
-        self.tools.append(ToolAsk(kind, kind, path, label if kind == "mcp" and type(label) is str else None))
+        self.tools.append(_server_ask(tool, path) if kind == "mcp" else ToolAsk(kind, kind, path))
         rest = {}
         for field, value in tool.items():
             if field in ("authorization", "headers"):  # apart from the definition, so that a finding says where it is
@@ -618,7 +618,7 @@ class _Reading:
             role, provenance = Role.TOOL, Provenance.TOOL_RESULT
         elif kind == "mcp_list_tools":
             role, provenance = Role.SYSTEM, Provenance.TOOL_DEFINITION
-            self.tools.append(ToolAsk("mcp", "mcp", path, item["server_label"]))
+            self.tools.append(ToolAsk("mcp", "mcp", path, item["server_label"], listed=list_digests(item["tools"])))
             self.features.add(Feature.HOSTED_TOOLS)
             for index, tool in enumerate(item["tools"]):
                 self.text(_definition(tool), role, provenance, f"{path}.tools[{index}]", turn)
@@ -765,6 +765,20 @@ def _json_text(value: Any) -> str:
     """JSON as text, with its strings repeated plainly where the notation escapes them."""
     text = msgspec.json.encode(value).decode()
     return text if "\\" not in text else "\n".join(_strings(value, [text]))
+
+
+def _server_ask(tool: JsonObject, path: str) -> ToolAsk:
+    """The ask for an MCP server."""
+    label = tool.get("server_label")
+    address = address_of(tool)
+    return ToolAsk(
+        "mcp",
+        "mcp",
+        path,
+        label if type(label) is str else None,
+        None if address is None else address_digest(address),
+        brings_credentials(tool),
+    )
 
 
 def _definition(tool: JsonObject) -> str:

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from router.exchange import JsonObject
-from routing_rules.decisions import ToolGrant
+from routing_rules.decisions import ServerGrant, ToolGrant
+from routing_rules.server_lists import has_changed, list_digests
 
 CLIENT_CALLS = frozenset(
     {
@@ -104,10 +105,12 @@ def item_name(item: JsonObject) -> str:
 class Granted:
     """A grant, asked about objects on the wire. What it does not know is not granted."""
 
-    __slots__ = ("_families", "_keys")
+    __slots__ = ("_changed", "_families", "_keys", "_servers")
 
     def __init__(self, grant: ToolGrant) -> None:
         self._keys = frozenset(grant.granted)
+        self._servers = {server.label: server for server in grant.servers}
+        self._changed: set[str] = set()
         self._families: frozenset[str] | None = None
 
     def __contains__(self, key: tuple[str, str]) -> bool:
@@ -118,6 +121,28 @@ class Granted:
         if self._families is None:
             self._families = frozenset(_family(kind) for kind, _ in self._keys)
         return family in self._families
+
+    def server(self, label: object) -> ServerGrant | None:
+        """How far an MCP server is granted; None where the grant says no more than that it is."""
+        return self._servers.get(label) if isinstance(label, str) else None
+
+    def _server_item(self, item: JsonObject) -> bool:
+        """Whether an item about an MCP server may reach the app. A list that shows something else than what was pinned is withheld,
+        and so is everything that the server does after it."""
+        label = item.get("server_label")
+        if not isinstance(label, str) or ("mcp", label) not in self._keys or label in self._changed:
+            return False
+        server = self._servers.get(label)
+        if server is None or server.whole:
+            return True
+        if item.get("type") != "mcp_list_tools":
+            return any(tool.name == item.get("name") for tool in server.tools)
+        listed = item.get("tools")
+        pinned = frozenset((tool.name, tool.digest) for tool in server.tools)
+        if isinstance(listed, list) and has_changed(list_digests(listed), pinned):
+            self._changed.add(label)
+            return False
+        return True
 
     def choice(self, choice: JsonObject) -> bool:
         """Whether the tool that a choice names is granted. A hosted tool may be chosen by another variant than it is defined by, and
@@ -144,7 +169,7 @@ class Granted:
                 return False
             return ("function" if kind == "function_call" else "custom", _dotted(item.get("namespace"), name)) in self._keys
         if kind in _MCP_ITEMS:
-            return ("mcp", str(item.get("server_label"))) in self._keys
+            return self._server_item(item)
         family = _ITEM_FAMILY.get(kind)
         return family is not None and self.family(family)
 

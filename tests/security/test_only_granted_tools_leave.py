@@ -92,7 +92,8 @@ def test_nor_does_it_in_the_responses_format(rules: RuleSet) -> None:
 
 def test_the_server_itself_is_granted(rules: RuleSet) -> None:
     tool = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example.org"}
-    assert sent(rules, Endpoint.RESPONSES, {"input": "Hello", "tools": [tool]})["tools"] == [tool]
+    asked_for_first = {**tool, "require_approval": "always"}  # nobody has looked at its tools
+    assert sent(rules, Endpoint.RESPONSES, {"input": "Hello", "tools": [tool]})["tools"] == [asked_for_first]
 
 
 def test_a_namespace_in_a_chat_does_not_leave_by_the_granted_tools_in_it(rules: RuleSet) -> None:

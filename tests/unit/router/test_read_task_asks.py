@@ -10,6 +10,7 @@ import pytest
 from router.api.wire import parse
 from router.errors import Refused
 from router.stages.read_task import HEADERS, NO_HEADERS, RouterHeaders, read_headers, read_task
+from routing_rules.server_lists import address_digest, list_digests
 from routing_rules.task import Endpoint, Feature, Task, ToolAsk, ToolChoice
 from routing_rules.vocabulary import Sensitivity
 
@@ -74,7 +75,10 @@ def test_tools_in_a_namespace_have_dotted_names() -> None:
 
 def test_an_mcp_server_is_asked_for_by_its_label() -> None:
     tool = {"type": "mcp", "server_label": "wiki", "server_url": "https://example.org"}
-    assert responses(tools=[tool]).tools == (ToolAsk("mcp", "mcp", "tools[0]", "wiki"),)
+    assert responses(tools=[tool]).tools == (ToolAsk("mcp", "mcp", "tools[0]", "wiki", address_digest("https://example.org")),)
+    with_key = responses(tools=[{**tool, "server_url": "https://example.org/?key=1", "headers": {"x-key": "1"}}])
+    assert with_key.tools[0].credentials
+    assert with_key.tools[0].address != address_digest("https://example.org")
 
 
 def test_items_that_bring_tools_ask_for_them() -> None:
@@ -91,7 +95,7 @@ def test_items_that_bring_tools_ask_for_them() -> None:
         ToolAsk("shell", "shell", "input[1].tools[1]"),
         ToolAsk("crm.look_up", "function", "input[2].tools[0].tools[0]"),
         ToolAsk("crm.note", "custom", "input[2].tools[0].tools[1]"),
-        ToolAsk("mcp", "mcp", "input[3]", "wiki"),
+        ToolAsk("mcp", "mcp", "input[3]", "wiki", listed=list_digests([{"name": "search", "input_schema": {}}])),
     )
 
 

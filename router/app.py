@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from router import telemetry
-from router.api import health, models, people
+from router.api import health, jwks, models, people
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -30,6 +30,7 @@ from router.services import Services
 from router.settings import Settings, provider_environment
 from router.siblings import Siblings
 from router.stages.authenticate import key_behind
+from router.stages.entitlement_token import TokenKeys
 from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
@@ -90,6 +91,7 @@ class Worker:
             known_models=known_models,
             clock=utc_now,
             secret=secret,
+            tokens=TokenKeys(secret, settings.address),
             worker=self.id,
             governance=settings.governance_mode,
         )
@@ -196,6 +198,10 @@ def create_app(settings: Settings) -> ASGIApp:
     async def show_model(request: Request, name: str) -> JSONResponse:
         await _authenticated(worker, request)
         return JSONResponse(models.one(worker.snapshot.rules(), name))
+
+    @app.get(jwks.PATH)
+    async def public_keys() -> JSONResponse:
+        return JSONResponse(jwks.key_set(worker.services.tokens, utc_now()), headers=jwks.HEADERS)
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:

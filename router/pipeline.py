@@ -23,6 +23,7 @@ from router.stages.attach import attach
 from router.stages.authenticate import PurposeNotHeld, authenticate
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
+from router.stages.entitlement_token import Bearer, with_tokens
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import asked, gather
 from router.stages.mask import mask
@@ -370,7 +371,24 @@ class Answering:
             obligations=permit.obligations,
             stream=task.stream,
         )
-        return UpstreamRequest(task.endpoint, body, task.stream, permit.limits, {}, self._admission.request.id)
+        headers: Mapping[str, str] = {}
+        if deployment.internal or self._admission.grant.servers:
+            body, headers = self._with_tokens(body, deployment)
+        return UpstreamRequest(task.endpoint, body, task.stream, permit.limits, headers, self._admission.request.id)
+
+    def _with_tokens(self, body: JsonObject, deployment: ClearedDeployment) -> tuple[JsonObject, Mapping[str, str]]:
+        """What leaves us, with a token of what this session may do for each server of ours that it reaches."""
+        admission = self._admission
+        caller = admission.facts.caller
+        return with_tokens(
+            self._services.tokens,
+            Bearer(caller.app, caller.owner, admission.opened.session.id, caller.purpose, admission.permit.revision),
+            body,
+            admission.grant,
+            deployment,
+            self._services.clock(),
+            self._reservation.session_left_nano,
+        )
 
     async def _extend(self, deployment: ClearedDeployment, failures: tuple[AttemptFailure, ...]) -> None:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""

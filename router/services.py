@@ -9,6 +9,7 @@ from datetime import datetime
 from router.ports import Budgets, Directory, Masks, Sessions, Upstream
 from router.siblings import Siblings
 from router.stages.classify import Classifiers
+from router.stages.entitlement_token import TokenKeys
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
 from routing_rules.rules import RuleSet
@@ -41,5 +42,6 @@ class Services:
     known_models: Callable[[], frozenset[str]]
     clock: Callable[[], datetime]
     secret: bytes
+    tokens: TokenKeys
     worker: str
     governance: str

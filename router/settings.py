@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     outbox_cap: int = Field(200_000, ge=100, description="Records a shard may hold before requests are refused with 503.")
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for requests under way.")
     checkpoint_seconds: float = Field(60.0, ge=1, description="Time between two signed audit checkpoints.")
+    public_url: str | None = Field(
+        None,
+        description="Address at which others reach the service, as entitlement tokens and links name it. Unset: where it listens.",
+    )
     tls_cert: Path | None = Field(None, description="PEM certificate chain; with `tls_key`, the service speaks HTTPS.")
     tls_key: Path | None = Field(None, description="PEM private key.")
     trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose `X-Forwarded-*` headers are believed.")
@@ -67,7 +71,7 @@ class Settings(BaseSettings):
     embedding_model: str | None = Field(None, description="Its model for embeddings.")
     upstream_api_key: SecretStr | None = Field(None, description="Its API key, where it asks for one.")
 
-    @field_validator("upstream_url")
+    @field_validator("upstream_url", "public_url")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -119,6 +123,14 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def address(self) -> str:
+        """The address at which others reach the service, without a slash at its end."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
     @property
     def governance_mode(self) -> str:

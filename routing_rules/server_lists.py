@@ -45,7 +45,7 @@ def brings_credentials(tool: Mapping[str, Any]) -> bool:
 def tool_digest(tool: Mapping[str, Any]) -> str:
     """The digest of what a tool is: its name, its description, its schema and what the server says of its effects, in the words of
     MCP's `tools/list` or of an `mcp_list_tools` item."""
-    schema = next((tool[name] for name in _SCHEMAS if tool.get(name)), {})
+    schema: Any = next((tool[name] for name in _SCHEMAS if tool.get(name)), {})
     annotations = tool.get("annotations")
     told = {name: value for name, value in annotations.items() if value is not None} if isinstance(annotations, Mapping) else {}
     return _digest(_encoder.encode([tool.get("name"), tool.get("description") or "", schema, told]))

@@ -1,4 +1,4 @@
-"""The signed entitlement token: what a session may do with a tool, so that a tool server of ours can see it for itself (pure)."""
+"""The signed entitlement token: what a session may do with a tool, so that a tool server of ours can see it for itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from router.exchange import JsonObject
 from router.money import usd
+from routing_rules.catalogue import Deployment
+from routing_rules.decisions import ToolGrant
+from routing_rules.server_lists import address_of
 
 HEADER = "x-entitlement-token"
 TYPE = "entitlement+jwt"
@@ -52,6 +57,45 @@ class Bearer(NamedTuple):
     session: str
     purpose: str
     revision: str
+
+
+def with_tokens(
+    keys: TokenKeys,
+    bearer: Bearer,
+    body: JsonObject,
+    grant: ToolGrant,
+    deployment: Deployment,
+    at: datetime,
+    left_nano: int | None,
+) -> tuple[JsonObject, dict[str, str]]:
+    """The body with a token in the headers of each MCP server that is ours, and the headers for a deployment that is.
+
+    What an app puts there itself is left out. To a provider that is not ours, which passes an MCP server's token on and could read it,
+    the session's budget is not told.
+    """
+    told = left_nano if deployment.internal else None
+
+    def with_token(tool: JsonObject) -> JsonObject:
+        label = tool.get("server_label")
+        server = next((each for each in grant.servers if each.label == label), None) if tool.get("type") == "mcp" else None
+        address = address_of(tool)
+        if server is None or not server.internal or address is None:
+            return tool
+        wanted = tool.get("allowed_tools")
+        calls = wanted.get("tool_names") if isinstance(wanted, dict) else wanted
+        named = [each for each in server.tools if calls is None or each.name in calls]
+        rights = [Right(id, [each.name for each in named if each.entry == id], approval) for id, approval in server.entries]
+        rights = [right for right in rights if right.actions or server.whole]
+        token = keys.token(bearer, address.rstrip("/"), rights, at, token_hex(8), told)
+        kept = {name: value for name, value in (tool.get("headers") or {}).items() if name.lower() != HEADER}
+        return {**tool, "headers": {**kept, HEADER: token}}
+
+    if grant.servers and isinstance(tools := body.get("tools"), list):
+        body = {**body, "tools": [with_token(tool) for tool in tools]}
+    if not deployment.internal:
+        return body, {}
+    rights = [Right(name) for _, name in grant.granted]
+    return body, {HEADER: keys.token(bearer, deployment.base_url or deployment.id, rights, at, token_hex(8), told)}
 
 
 class TokenKeys:

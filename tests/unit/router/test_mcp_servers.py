@@ -267,9 +267,9 @@ def test_after_masking_a_server_is_what_both_routes_grant(rules: RuleSet) -> Non
 
 def test_a_server_that_nobody_pinned_can_do_what_any_server_can(rules: RuleSet) -> None:
     wiki = capabilities_of(rules, ToolAsk("mcp", "mcp", "tools[0]", "wiki"))
-    assert wiki == {Capability.READS_PRIVATE, Capability.READS_UNTRUSTED, Capability.EGRESS, Capability.WRITES_STATE}
+    assert set(wiki or ()) == {Capability.READS_PRIVATE, Capability.READS_UNTRUSTED, Capability.EGRESS, Capability.WRITES_STATE}
     crm = capabilities_of(rules, ToolAsk("mcp", "mcp", "tools[0]", "crm", address_digest(ADDRESS)))
-    assert crm == {Capability.READS_PRIVATE, Capability.WRITES_STATE, Capability.DESTRUCTIVE}
+    assert set(crm or ()) == {Capability.READS_PRIVATE, Capability.WRITES_STATE, Capability.DESTRUCTIVE}
 
 
 @pytest.mark.parametrize(

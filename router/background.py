@@ -1,4 +1,5 @@
-"""The process beside the workers: moves records from Redis to SQL, settles what dead workers left, signs audit checkpoints."""
+"""The process beside the workers: moves records from Redis to SQL, settles what dead workers left, keeps the history of approvals,
+signs audit checkpoints."""
 
 from __future__ import annotations
 
@@ -8,19 +9,26 @@ import gc
 import os
 import signal
 
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
 from router import telemetry
 from router.clock import utc_now
 from router.errors import RouterError
 from router.handshake import say_ready
+from router.secret_key import read_secret
 from router.settings import Settings
+from router.storage.approval_history import keep_history
 from router.storage.audit_chain import Checkpoints
 from router.storage.drainer import Drainer
 from router.storage.reaper import reap
+from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_client import RedisClient
 from router.storage.redis_outbox import RedisOutbox
 from router.storage.sql.engine import open_engine
 
 REAP_SECONDS = 1.0
+HISTORY_SECONDS = 0.5
 COLLECTOR = (50_000, 20, 100)
 """A batch holds tens of thousands of small values that all live until it is committed: looking for garbage among them is in vain."""
 
@@ -46,11 +54,16 @@ async def run_background(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(*COLLECTOR)
     say_ready()
-    reaping = asyncio.create_task(_keep_reaping(reaper_client))
+    approvals = RedisApprovals(reaper_client, read_secret(settings))
+    beside = [
+        asyncio.create_task(_keep_reaping(reaper_client)),
+        asyncio.create_task(_keep_history(approvals, engine)),
+    ]
     try:
         await drainer.run(stop)
     finally:
-        reaping.cancel()
+        for task in beside:
+            task.cancel()
         await outbox_client.aclose()
         await reaper_client.aclose()
         engine.dispose()
@@ -63,3 +76,10 @@ async def _keep_reaping(client: RedisClient) -> None:
             settled = await reap(client, utc_now())
             if settled:
                 telemetry.logger().warning("reaped", requests=settled)
+
+
+async def _keep_history(approvals: RedisApprovals, engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(HISTORY_SECONDS)
+        with contextlib.suppress(RouterError, SQLAlchemyError):  # the drainer says what is down
+            await keep_history(approvals, engine, utc_now())

@@ -26,6 +26,8 @@ from sqlalchemy import Connection, Engine, Row, Select, func, select
 from router.exchange import SHARDS, Admitted, Outcome
 from router.storage.sql import directory, rules
 from router.storage.sql.administration import AdminEvent
+from router.storage.sql.approvals import approval_of
+from router.storage.sql.approvals import stored_state as state_of_approval
 from router.storage.sql.chain import ADMINISTRATION, CHAINS, Head, digest_of, genesis, link
 from router.storage.sql.engine import reading
 from router.storage.sql.evidence import EvidenceRow, decode, row_of
@@ -34,6 +36,7 @@ from router.storage.sql.people import person_of
 from router.storage.sql.people import stored_state as state_of_person
 from router.storage.sql.tables import (
     admin_events,
+    approvals,
     chain_heads,
     evidence,
     keys,
@@ -51,7 +54,7 @@ PUBLIC_KEY = "checkpoint_key.pub"
 MOST_FAULTS = 1_000
 """A report stops listing after so many; it still counts."""
 
-STATES = ("key:", "revision:", "person:")
+STATES = ("key:", "revision:", "person:", "approval:")
 """Subjects of administrative acts whose rows must stand as the last act left them."""
 
 _NOTHING_BEFORE = "0" * 64
@@ -335,6 +338,7 @@ class _Verification:
             for row in connection.execute(select(revisions))
         }
         now |= {f"person:{row.id}": state_of_person(person_of(row)) for row in connection.execute(select(people))}
+        now |= {f"approval:{row.id}": state_of_approval(approval_of(row)) for row in connection.execute(select(approvals))}
         for subject in sorted(now.keys() | {name for name in states if name.startswith(STATES)}):
             if now.get(subject) != states.get(subject):
                 self._fault("administration", f"`{subject}` is not as the last recorded act left it", ADMINISTRATION)

@@ -36,16 +36,19 @@ class Administration:
         self.at = at
         self._head = head
 
-    def note(self, act: str, subject: str, state: dict[str, Any]) -> None:
-        """Record an act of this transaction."""
-        raw = _encoder.encode(AdminEvent(self.at, self.actor, act, subject, state))
+    def note(
+        self, act: str, subject: str, state: dict[str, Any], *, actor: str | None = None, at: datetime | None = None
+    ) -> None:
+        """Record an act of this transaction, or one that somebody did before it and that is only entered now."""
+        actor, at = actor or self.actor, at or self.at
+        raw = _encoder.encode(AdminEvent(at, actor, act, subject, state))
         digest = digest_of(raw)
         self._head.append(digest)
         self.connection.execute(
             insert(admin_events).values(
                 seq=self._head.seq,
-                at=self.at,
-                actor=self.actor,
+                at=at,
+                actor=actor,
                 act=act,
                 subject=subject,
                 record=raw.decode(),

@@ -115,12 +115,12 @@ approvals = Table(
     Column("sensitivity", String(32), nullable=False),
     Column("asked", UtcTime, nullable=False, index=True),
     Column("expires", UtcTime, nullable=False),
-    Column("state", String(16), nullable=False),  # pending | approved | rejected | redeemed | expired
+    Column("status", String(16), nullable=False),  # pending | approved | denied | used | expired
     Column("decided", UtcTime),
     Column("decided_by", Text),
     Column("via", String(16)),  # cli | api | webhook
     Column("note", Text),
-    Column("ended", UtcTime),  # when it was redeemed, or found expired
+    Column("ended", UtcTime),  # when it was used, or found expired
 )
 
 revisions = Table(

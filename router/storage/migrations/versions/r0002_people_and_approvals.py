@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("sensitivity", sa.String(32), nullable=False),
         sa.Column("asked", moment, nullable=False),
         sa.Column("expires", moment, nullable=False),
-        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
         sa.Column("decided", moment),
         sa.Column("decided_by", sa.Text),
         sa.Column("via", sa.String(16)),

@@ -1,0 +1,109 @@
+"""What became of approvals, for good: entered from Redis as often as needed, each change once, and each a link of the audit chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, Row, func, insert, or_, select, update
+
+from router.governance.approvals import History
+from router.storage.sql.administration import Administration, administering
+from router.storage.sql.engine import reading
+from router.storage.sql.tables import approvals, evidence
+
+ROUTER = "router"
+"""Who is named where nobody decided: an approval that expired."""
+
+
+def enter(engine: Engine, rows: Sequence[History], at: datetime) -> int:
+    """Bring the table up to what is known of these; how many had changed. SQL down: sqlalchemy.exc.DBAPIError."""
+    if not rows:
+        return 0
+    changed = 0
+    with administering(engine, ROUTER, at) as administration:
+        for row in rows:
+            stored = administration.connection.execute(select(approvals).where(approvals.c.id == row.id)).one_or_none()
+            before = approval_of(stored) if stored is not None else None
+            if row == before or (before is not None and _STEPS[before.status] > _STEPS[row.status]):
+                continue  # another process was quicker, or has heard of more
+            _enter(administration, before, row)
+            changed += 1
+    return changed
+
+
+def _enter(administration: Administration, before: History | None, row: History) -> None:
+    values = msgspec.structs.asdict(row) | {"tools": list(row.tools), "reasons": list(row.reasons)}
+    if before is None:
+        administration.connection.execute(insert(approvals).values(**values))
+        asked = msgspec.structs.replace(row, status="pending", decided=None, decided_by=None, via=None, note=None, ended=None)
+        _note(administration, "asked", asked, row.app, row.asked)
+    else:
+        administration.connection.execute(update(approvals).where(approvals.c.id == row.id).values(**values))
+    if row.decided is not None and (before is None or before.decided is None):
+        decision = row.status if row.status == "denied" else "approved"
+        _note(administration, decision, msgspec.structs.replace(row, status=decision, ended=None), row.decided_by, row.decided)
+    if row.ended is not None and (before is None or before.ended is None):
+        _note(administration, row.status, row, row.app if row.status == "used" else None, row.ended)
+
+
+def _note(administration: Administration, act: str, row: History, actor: str | None, at: datetime) -> None:
+    administration.note(f"approval.{act}", f"approval:{row.id}", stored_state(row), actor=actor, at=at)
+
+
+_STEPS = {"pending": 0, "approved": 1, "denied": 2, "used": 2, "expired": 2}
+
+
+def history(
+    engine: Engine,
+    *,
+    session: str | None = None,
+    app: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = 200,
+) -> list[History]:
+    """Approvals asked for within [since, until), the newest first."""
+    query = select(approvals).order_by(approvals.c.asked.desc(), approvals.c.id).limit(limit)
+    for column, value in ((approvals.c.session, session), (approvals.c.app, app), (approvals.c.status, status)):
+        if value is not None:
+            query = query.where(column == value)
+    if since is not None:
+        query = query.where(approvals.c.asked >= since)
+    if until is not None:
+        query = query.where(approvals.c.asked < until)
+    with reading(engine) as connection:
+        return [approval_of(row) for row in connection.execute(query)]
+
+
+def one(engine: Engine, approval_id: str) -> History | None:
+    """The approval with this id, or None."""
+    with reading(engine) as connection:
+        row = connection.execute(select(approvals).where(approvals.c.id == approval_id)).one_or_none()
+    return None if row is None else approval_of(row)
+
+
+def tasks_in(engine: Engine, since: datetime | None, until: datetime | None) -> int:
+    """How many tasks were let through or held within [since, until)."""
+    held = (evidence.c.kind == "refused") & (evidence.c.code == "approval_required")
+    query = select(func.count()).select_from(evidence).where(or_(evidence.c.kind == "admitted", held))
+    if since is not None:
+        query = query.where(evidence.c.at >= since)
+    if until is not None:
+        query = query.where(evidence.c.at < until)
+    with reading(engine) as connection:
+        return int(connection.scalar(query) or 0)
+
+
+def stored_state(row: History) -> dict[str, Any]:
+    """An approval as plain JSON values, as the audit chain holds it."""
+    state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(row))
+    return state
+
+
+def approval_of(row: Row[Any]) -> History:
+    """The approval in a row of the table."""
+    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, History)

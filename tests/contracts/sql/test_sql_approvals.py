@@ -1,0 +1,106 @@
+"""The history of approvals: each change is entered once, whoever enters it, and is a link of the audit chain."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+from sql_records import NOON, admitted, raw, turned
+from sqlalchemy import Engine, text
+
+from router.governance.approvals import History
+from router.storage.audit_chain import Checkpoints, public_key, verify
+from router.storage.sql.administration import events
+from router.storage.sql.approvals import enter, history, one, tasks_in
+from router.storage.sql.records import SqlRecords
+
+MINUTE = timedelta(minutes=1)
+PENDING = History(
+    id="apr_00" + "a" * 24,
+    kind="call",
+    app="desk",
+    owner="ana@example.com",
+    session="session-1",
+    request_id="req_1",
+    purpose="support",
+    tools=("mail", "calendar"),
+    reasons=("act_not_asked",),
+    rule="r-1",
+    revision="rev-1",
+    sensitivity="internal",
+    asked=NOON,
+    expires=NOON + 10 * MINUTE,
+)
+APPROVED = msgspec.structs.replace(
+    PENDING, status="approved", decided=NOON + MINUTE, decided_by="eve@example.org", via="api", note="as agreed"
+)
+USED = msgspec.structs.replace(APPROVED, status="used", ended=NOON + 2 * MINUTE)
+ACTS = [
+    ("approval.asked", "desk", NOON),
+    ("approval.approved", "eve@example.org", NOON + MINUTE),
+    ("approval.used", "desk", NOON + 2 * MINUTE),
+]
+
+
+def acts(store: Engine) -> list[tuple[str, str, object]]:
+    return [(event.act, event.actor, event.at) for event in reversed(events(store, subject=f"approval:{PENDING.id}"))]
+
+
+def test_each_step_is_entered_once_with_who_took_it(store: Engine) -> None:
+    for step in (PENDING, PENDING, APPROVED, USED, USED):
+        enter(store, [step], NOON + 3 * MINUTE)
+    assert one(store, PENDING.id) == USED
+    assert acts(store) == ACTS
+
+
+def test_steps_that_were_missed_are_entered_with_the_last(store: Engine) -> None:
+    assert enter(store, [USED], NOON + 3 * MINUTE) == 1
+    assert acts(store) == ACTS
+
+
+def test_what_is_older_than_what_is_known_changes_nothing(store: Engine) -> None:
+    enter(store, [USED], NOON)
+    assert enter(store, [PENDING], NOON) == enter(store, [APPROVED], NOON) == 0
+    assert one(store, PENDING.id) == USED
+
+
+def test_of_many_who_enter_the_same_at_once_one_does(store: Engine) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(lambda _: enter(store, [USED], NOON), range(12))) == 1
+    assert acts(store) == ACTS
+
+
+def test_one_that_nobody_decided_on_expires_by_itself(store: Engine) -> None:
+    expired = msgspec.structs.replace(PENDING, status="expired", ended=PENDING.expires)
+    enter(store, [PENDING], NOON)
+    enter(store, [expired], NOON)
+    assert [(act, actor) for act, actor, _ in acts(store)] == [("approval.asked", "desk"), ("approval.expired", "router")]
+
+
+def test_history_is_found_by_session_app_state_and_time(store: Engine) -> None:
+    other = msgspec.structs.replace(PENDING, id="apr_01" + "b" * 24, app="shop", session="session-2", asked=NOON + MINUTE)
+    enter(store, [USED, other], NOON)
+    assert history(store) == [other, USED]
+    assert history(store, session="session-1") == history(store, app="desk") == history(store, status="used") == [USED]
+    assert history(store, since=NOON + MINUTE) == [other]
+    assert history(store, until=NOON + MINUTE) == [USED]
+    assert one(store, "unheard of") is None
+
+
+def test_tasks_are_those_that_were_let_through_or_held(store: Engine) -> None:
+    held = msgspec.structs.replace(turned("r3"), code="approval_required")
+    SqlRecords(store).write([(0, raw(record)) for record in (admitted("r1"), admitted("r2"), held, turned("r4"))])
+    assert tasks_in(store, None, None) == 3
+    assert tasks_in(store, NOON + MINUTE, None) == 0
+
+
+def test_a_decision_that_was_changed_behind_the_programs_back_is_found(store: Engine, tmp_path: Path) -> None:
+    enter(store, [USED], NOON)
+    Checkpoints(tmp_path).write(store, NOON)
+    assert verify(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path)).intact
+    with store.begin() as connection:
+        connection.execute(text("UPDATE approvals SET decided_by = 'mallory@example.org'"))
+    report = verify(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path))
+    assert [fault.kind for fault in report.faults] == ["administration"]

@@ -10,7 +10,7 @@ RouterError
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -28,6 +28,7 @@ CODES: dict[str, Row] = {
     "no_capable_deployment": Row(400, "invalid_request_error", False),
     "invalid_api_key": Row(401, "authentication_error", False),
     "key_expired": Row(401, "authentication_error", False),
+    "invalid_signature": Row(401, "authentication_error", False),
     "session_budget_exceeded": Row(402, "budget_error", False),
     "owner_budget_exceeded": Row(402, "budget_error", False),
     "purpose_not_permitted": Row(403, "permission_error", False),
@@ -42,9 +43,11 @@ CODES: dict[str, Row] = {
     "session_ended": Row(403, "permission_error", False),
     "model_not_found": Row(404, "invalid_request_error", False),
     "response_not_found": Row(404, "invalid_request_error", False),
+    "not_found": Row(404, "invalid_request_error", False),
     "unknown_path": Row(404, "invalid_request_error", False),
     "method_not_allowed": Row(405, "invalid_request_error", False),
     "session_changed": Row(409, "conflict_error", True),
+    "approval_closed": Row(409, "conflict_error", False),
     "request_too_large": Row(413, "invalid_request_error", False),
     "rate_limit_exceeded": Row(429, "rate_limit_error", True),
     "internal_error": Row(500, "server_error", True),
@@ -57,10 +60,27 @@ CODES: dict[str, Row] = {
 }
 
 
+MESSAGES_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""Status → `error.type` in the words of Anthropic's Messages API."""
+
+
 class RouterError(Exception):
     """Carries the public sentence and the table's code; `param` names the field at fault, `detail` goes to evidence only.
 
-    `rule` is the rule that decided, `retry_after` seconds for a Retry-After header.
+    `rule` is the rule that decided, `retry_after` seconds for a Retry-After header. `details` stand beside the four fields of the body:
+    what is missing, for a program to read.
     """
 
     log_level = "error"
@@ -74,6 +94,7 @@ class RouterError(Exception):
         rule: str | None = None,
         retry_after: float | None = None,
         detail: str = "",
+        details: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.row = CODES[code]
@@ -83,10 +104,18 @@ class RouterError(Exception):
         self.rule = rule
         self.retry_after = retry_after
         self.detail = detail
+        self.details = details or {}
 
-    def body(self) -> dict[str, dict[str, str | None]]:
+    def body(self) -> dict[str, dict[str, Any]]:
         """OpenAI's error body."""
-        return {"error": {"message": self.message, "type": self.row.type, "param": self.param, "code": self.code}}
+        told = {"message": self.message, "type": self.row.type, "param": self.param, "code": self.code}
+        return {"error": {**told, **self.details}}
+
+    def messages_body(self, request_id: str = "") -> dict[str, object]:
+        """Anthropic's error body, with our code and field inside. That wire names errors by their status alone."""
+        kind = MESSAGES_TYPES.get(self.row.status, "api_error")
+        error = {"type": kind, "message": self.message, "code": self.code, "param": self.param}
+        return {"type": "error", "error": error, "request_id": request_id or None}
 
 
 class Refused(RouterError):

@@ -13,6 +13,7 @@ import msgspec
 from router.usage import Basis, Line
 from routing_rules.decisions import Decision, ToolGrant
 from routing_rules.facts import Facts, Labels
+from routing_rules.loops import CallSeen
 from routing_rules.task import Endpoint, Task
 from routing_rules.vocabulary import Assessment, Capability, Complexity, Sensitivity, TaskKind
 
@@ -51,10 +52,49 @@ class Asked(msgspec.Struct, frozen=True):
     task: TaskKind
 
 
+class IssuedCall(msgspec.Struct, frozen=True, array_like=True):
+    """A tool call that a session let through: a digest of its id, the tool's id in the catalogue, what tells a repetition of it, and
+    whether its tool reads the outside world and nothing of ours, so that what comes back is nobody's word but theirs."""
+
+    call: str
+    tool: str
+    seen: CallSeen
+    external: bool = False
+
+
+class CallState(msgspec.Struct, frozen=True):
+    """What a session holds for the judgement of its next tool call: its labels, what its calls could do, the ids of their tools, how many
+    there were, and the latest of them by their number in the session, the oldest first."""
+
+    labels: Labels = Labels()
+    used: frozenset[Capability] = frozenset()
+    used_tools: frozenset[str] = frozenset()
+    count: int = 0
+    calls: dict[int, IssuedCall] = {}
+    drift: float = 0.0
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What the release of some calls changes in a session, in one atomic step, and only if it still holds `before`: labels, what was
+    used, the calls themselves, and what has come back of earlier ones. `most_calls`: how many the session may make in all."""
+
+    app: str
+    session_id: str
+    before: CallState
+    labels: Labels
+    used: frozenset[Capability]
+    used_tools: frozenset[str]
+    issued: tuple[IssuedCall, ...]
+    answered: tuple[tuple[int, IssuedCall], ...] = ()
+    most_calls: int | None = None
+    drift: float = 0.0
+
+
 class SessionState(msgspec.Struct, frozen=True):
     """What a session holds at the moment it was read. Money in nano-USD. `new` where nothing was stored yet.
 
-    `forwarded` is the highest sensitivity of what left us in it: below `labels.confidentiality` where the rest was masked.
+    `forwarded` is the highest sensitivity of what left us in it: below `labels.confidentiality` where the rest was masked. `calls` is
+    None where it was not asked for. `waiting`: the approval that was asked for when the same body came before.
     """
 
     id: str
@@ -71,6 +111,8 @@ class SessionState(msgspec.Struct, frozen=True):
     unavailable: frozenset[str] = frozenset()  # deployments in cool-down
     forwarded: Sensitivity = Sensitivity.PUBLIC
     asked: Asked | None = None
+    calls: CallState | None = None
+    waiting: str | None = None
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
@@ -237,6 +279,7 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     body_digest: str
     timings_us: dict[str, int]
     masking: Masking | None = None
+    approval: str | None = None
 
 
 class Turned(msgspec.Struct, frozen=True, tag="refused"):
@@ -260,6 +303,23 @@ class Turned(msgspec.Struct, frozen=True, tag="refused"):
     masking: Masking | None = None
 
 
+class JudgedCall(msgspec.Struct, frozen=True):
+    """Evidence of what became of one tool call, without its arguments. `outcome`: released, held or refused; `codes` are why it was not
+    released at once, `sources` what vouched for its destinations, by argument. `drift` lies in [0, 1], its parts are in `strayed`:
+    act, thing, destination, values. `adds` is what its release added to what the session has used. `by` is the approval by which it
+    was released."""
+
+    name: str
+    tool: str
+    outcome: str
+    codes: tuple[str, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    drift: float = 0.0
+    strayed: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    adds: tuple[str, ...] = ()
+    by: str | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How an admitted request ended, written in the same step as its settlement.
 
@@ -280,6 +340,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     tools_refused: tuple[str, ...]
     timings_us: dict[str, int]
     correction: bool = False
+    judgements: tuple[JudgedCall, ...] = ()
 
 
 Record = Admitted | Turned | Outcome

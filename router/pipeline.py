@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from secrets import token_hex
 from time import perf_counter_ns
@@ -14,18 +15,39 @@ import msgspec
 
 from router import telemetry
 from router.errors import Refused, RouterError, Unavailable, UpstreamFailed
-from router.exchange import Admitted, Exchange, JsonObject, Masking, Request, Reservation, Settlement, Turned, shard_of
+from router.exchange import (
+    Admitted,
+    ApprovalState,
+    CallState,
+    Exchange,
+    Held,
+    HeldCall,
+    HoldRequest,
+    JsonObject,
+    Masking,
+    Request,
+    Reservation,
+    Settlement,
+    Taken,
+    Turned,
+    shard_of,
+)
 from router.money import NANO_PER_USD, usd
 from router.ports import Client, UpstreamRequest
 from router.services import InForce, Services
-from router.sse import chat_error, responses_error
+from router.sse import chat_error, messages_error, responses_error
+from router.stages import approve
+from router.stages.approve import Kept
 from router.stages.attach import attach
+from router.stages.attach_messages import features_asked
 from router.stages.authenticate import PurposeNotHeld, authenticate
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
 from router.stages.entitlement_token import Bearer, with_tokens
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import asked, gather
+from router.stages.judge_calls import Asked as Judged
+from router.stages.judge_calls import CallJudge
 from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
@@ -38,7 +60,7 @@ from routing_rules.catalogue import Deployment
 from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
-from routing_rules.facts import Caller, Facts
+from routing_rules.facts import Caller, Facts, Labels
 from routing_rules.rules import AUTO_WISHES
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment, Sensitivity
@@ -81,6 +103,9 @@ class Admission(NamedTuple):
     candidates: tuple[ClearedDeployment, ...]
     reservation: Reservation
     timings_us: dict[str, int]
+    force: InForce
+    judge: CallJudge | None = None
+    kept: Kept | None = None
 
 
 async def serve(services: Services, incoming: Incoming, client: Client) -> None:
@@ -132,8 +157,24 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         x.assessment = assessment
         watch.lap("classify")
         wish_known = task.wish in rules.models or task.wish in services.known_models()
-        for attempt in (1, 2):
-            opened = await open_session(services.sessions, services.chains, caller.app, task, assessment, force.deployments)
+        approval = await approval_named(services, headers, caller)
+        taken: Taken | None = None
+        decided_anew = False
+        while True:
+            opened = await open_session(
+                services.sessions,
+                services.chains,
+                caller.app,
+                task,
+                assessment,
+                force.deployments,
+                body_digest=body_digest,
+                session_id=approval.session_id if approval is not None else None,
+            )
+            if approval is None and opened.session.waiting is not None:
+                approval = await approval_for(services, caller, opened.session.waiting)
+                if approval is not None and approval.session_id != opened.session.id:
+                    continue  # what was held belongs to the session that it was asked for in
             watch.lap("open")
             known = partial(gather, now=now, caller=caller, wish_known=wish_known, session=opened.session, pinned=opened.pinned)
             facts = known(task=task, assessment=assessment, labels=opened.labels)
@@ -144,7 +185,13 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 # A name that nobody knows may be anything that was pasted there: the app is told it again, no record holds it.
                 x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
                 x.decision = decide(rules, x.facts)
-            permit = permitted(decision)
+            if isinstance(decision, Hold):
+                approval = approval or await task_approval(services, caller, opened.session.id, body_digest)
+            if approval is not None and taken is None:
+                taken = await taken_by(services, approval, headers, decision, body_digest, now)
+            if isinstance(decision, Hold) and taken is None:
+                raise await held_task(services, force, request, caller, opened, decision)
+            permit = permitted(decision, approved=taken is not None)
             sent = Sent(request.body, task, assessment, opened.leaves)
             if permit.mask:
                 watch.lap("decide")
@@ -155,7 +202,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 facts = known(task=sent.task, assessment=sent.assessment, labels=labels, masked=True)
                 decision = decide(rules, facts)
                 x.facts, x.decision = facts, decision
-                first, permit = permit, permitted(decision)
+                first, permit = permit, permitted(decision, approved=taken is not None)
                 grant = authorise_masked(rules, (x.masking.facts, first), (facts, permit))
                 permit = with_obligations(permit, first)
             else:
@@ -181,6 +228,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 leaves=sent.leaves,
                 asked=asked(facts),
             )
+            if taken is not None and taken.answer:
+                hold = nothing_more(hold)
             record = Admitted(
                 request_id=request_id,
                 at=now,
@@ -197,16 +246,32 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 body_digest=request.body_digest,
                 timings_us=watch.laps,
                 masking=x.masking,
+                approval=approval.id if approval is not None and taken is not None else None,
             )
             try:
                 reservation = await services.budgets.reserve(hold, record)
                 break
             except Refused as refusal:
-                if refusal.code != "session_changed" or attempt == 2:
+                if refusal.code != "session_changed" or decided_anew:
                     raise
+                decided_anew = True
         x.reservation = reservation
         watch.lap("reserve")
-        admission = Admission(request, sent, assessment, opened, facts, permit, grant, candidates, reservation, watch.laps)
+        admission = Admission(
+            request,
+            sent,
+            assessment,
+            opened,
+            facts,
+            permit,
+            grant,
+            candidates,
+            reservation,
+            watch.laps,
+            force,
+            judge_of(services, force, request, headers, task, assessment, opened, facts, permit, grant, approval, taken),
+            Kept.unpacked(taken.answer) if taken is not None and taken.answer else None,
+        )
         await Answering(services, admission, broadcast, watch).run()
     except RouterError as error:
         if isinstance(error, PurposeNotHeld):
@@ -244,11 +309,13 @@ def with_obligations(permit: Permit, first: Permit) -> Permit:
     return msgspec.structs.replace(permit, obligations=permit.obligations | also)
 
 
-def permitted(decision: Decision) -> Permit:
-    """The Permit of a decision; raises Refused for anything else."""
+def permitted(decision: Decision, *, approved: bool = False) -> Permit:
+    """The Permit of a decision, also of a Hold that was `approved`; raises Refused for anything else."""
     match decision:
         case Permit():
             return decision
+        case Hold() if approved:
+            return decision.permit
         case Hold():
             raise Refused("approval_required", decision.message, rule=decision.rule)
         case Refuse():
@@ -279,6 +346,126 @@ async def _joined(services: Services, running_as: tuple[str, str], client: Clien
     return await services.siblings.join(*running_as, client)
 
 
+async def approval_named(services: Services, headers: RouterHeaders, caller: Caller) -> ApprovalState | None:
+    """The approval that the app names. Raises Refused where that is none of its own, or of no use (yet)."""
+    if headers.approval is None:
+        return None
+    state = None if services.approvals is None else await services.approvals.state(headers.approval, caller.app)
+    if state is None:
+        raise approve.unknown()
+    if state.status != approve.APPROVED:
+        raise approve.refused(state, services.address)
+    return state
+
+
+async def approval_for(services: Services, caller: Caller, approval_id: str) -> ApprovalState | None:
+    """The approval that the same body waits for; None where that is over, so that the request is a new one. Raises Refused while nobody
+    has decided, and where it was denied."""
+    state = None if services.approvals is None else await services.approvals.state(approval_id, caller.app)
+    if state is None or state.status not in (approve.PENDING, approve.APPROVED, approve.DENIED):
+        return None
+    if state.status != approve.APPROVED:
+        raise approve.refused(state, services.address)
+    return state
+
+
+async def task_approval(services: Services, caller: Caller, session_id: str, body_digest: str) -> ApprovalState | None:
+    """The approval that was asked for a task that is held, when the same body came before. Raises Refused as `approval_for`."""
+    session = await services.sessions.open(session_id, caller.app, (), body_digest=body_digest)
+    return None if session.waiting is None else await approval_for(services, caller, session.waiting)
+
+
+async def taken_by(
+    services: Services,
+    approval: ApprovalState,
+    headers: RouterHeaders,
+    decision: Decision,
+    body_digest: str,
+    now: datetime,
+) -> Taken | None:
+    """What an approval gives, which is used with that. None where it fits no more and the app has not named it, so that the request is a
+    new one; Refused where the app has."""
+    taken = None
+    if services.approvals is not None and approval.is_task == isinstance(decision, Hold):
+        bound = body_digest if approval.is_task or headers.approval is None else None
+        taken = await services.approvals.take(approval.id, approval.app, approval.session_id, bound, decision.revision, now)
+    if taken is None and headers.approval is not None:
+        raise approve.spent(approval.id)
+    return taken
+
+
+async def held_task(
+    services: Services, force: InForce, request: Request, caller: Caller, opened: Opened, decision: Hold
+) -> Refused:
+    """Ask for the approval of a task; what the app is told."""
+    if services.approvals is None:
+        return Refused("approval_required", decision.message, rule=decision.rule)
+    held = approve.held(
+        rules=force.rules,
+        request_id=request.id,
+        caller=caller,
+        session=opened.session,
+        labels=opened.labels,
+        state=opened.session.calls or CallState(),
+        endpoint=request.endpoint,
+        body_digest=request.body_digest,
+        permit=decision.permit,
+        rule=decision.rule,
+        message=decision.message,
+        now=request.received,
+    )
+    return await _asked_for(services, held)
+
+
+async def _asked_for(services: Services, held: Held) -> Refused:
+    if services.approvals is None:
+        return Refused("approval_required", held.message, rule=held.rule)
+    approval_id = await services.approvals.request(held)
+    await services.sessions.wait_for(held.app, held.body_digest, approval_id, approve.LIFETIME.total_seconds())
+    return approve.waits(approval_id, services.address, held, held.expires)
+
+
+def nothing_more(hold: HoldRequest) -> HoldRequest:
+    """The hold of a request that costs nothing: its answer has been paid for."""
+    return msgspec.structs.replace(hold, fixed_nano=0, output_nano=0, output_tokens=0, min_output_tokens=0, input_tokens=0)
+
+
+def judge_of(
+    services: Services,
+    force: InForce,
+    request: Request,
+    headers: RouterHeaders,
+    task: Task,
+    assessment: Assessment,
+    opened: Opened,
+    facts: Facts,
+    permit: Permit,
+    grant: ToolGrant,
+    approval: ApprovalState | None,
+    taken: Taken | None,
+) -> CallJudge | None:
+    """Who judges the calls of the answer; nobody where none can be granted."""
+    if not grant.granted:
+        return None
+    asked_for = Judged(
+        rules=force.rules,
+        permit=permit,
+        grant=grant,
+        task=task,
+        assessment=assessment,
+        body=request.body,
+        app=facts.caller.app,
+        session_id=opened.session.id,
+        secret=services.secret,
+        retry=headers.retry_count > 0,
+        observe=facts.caller.mode == "observe",
+        approval=approval.id if approval is not None else None,
+        approved=frozenset(taken.calls) if taken is not None else frozenset(),
+    )
+    # The hold has put these labels into the session; what was there of them before matters no more.
+    return CallJudge(asked_for, msgspec.structs.replace(opened.session.calls or CallState(), labels=opened.labels))
+
+
 class Answering:
     """The second half of the line, for one admitted request. However it goes, the ledger entry is closed exactly once."""
 
@@ -294,10 +481,14 @@ class Answering:
         self._asked: Deployment | None = None
         self._settled = False
         self._begun = False
+        self._read: list[bytes] = []  # of a stream whose calls are judged, in case somebody must be asked
 
     async def run(self) -> None:
         """Forward, enforce, settle, answer. Raises RouterError where nothing was sent to the app yet."""
         try:
+            if self._admission.kept is not None:
+                await self._given_again(self._admission.kept)
+                return
             gone, forwarded = await self._unless_gone(
                 forward(
                     self._services.upstream,
@@ -374,6 +565,8 @@ class Answering:
         headers: Mapping[str, str] = {}
         if deployment.internal or self._admission.grant.servers:
             body, headers = self._with_tokens(body, deployment)
+        if task.endpoint is Endpoint.MESSAGES:
+            headers = {**headers, **features_asked(self._admission.request.headers)}
         return UpstreamRequest(task.endpoint, body, task.stream, permit.limits, headers, self._admission.request.id)
 
     def _with_tokens(self, body: JsonObject, deployment: ClearedDeployment) -> tuple[JsonObject, Mapping[str, str]]:
@@ -425,7 +618,9 @@ class Answering:
             self._admission.grant,
             denial_is_error=denial_is_error(sent.task),
             placeholders=sent.placeholders,
+            judge=self._admission.judge,
         )
+        enforced = await self._judged(enforced, body, forwarded.deployment.id, stream=False)
         settlement = await self._finish(forwarded, enforced, outcome_in_answer(enforced))
         if enforced.error is not None:
             raise enforced.error
@@ -443,9 +638,10 @@ class Answering:
             strip_usage=self._strip_usage,
             denial_is_error=denial_is_error(admission.sent.task),
             placeholders=admission.sent.placeholders,
+            judge=admission.judge,
         )
         cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
-        enforced = enforcer.end()
+        enforced = await self._judged(enforcer.end(), b"".join(self._read), forwarded.deployment.id, stream=True)
         error = enforced.error or failure
         if error is None and not cut and not enforced.complete:
             error = UpstreamFailed(
@@ -470,17 +666,144 @@ class Answering:
             raise TypeError("this answer is no stream")
         try:
             allowed = enforcer.feed(forwarded.first_chunk)
+            judge = self._admission.judge
+            if judge is not None:
+                self._read.append(forwarded.first_chunk)
+                allowed = await self._through(enforcer, allowed)
             if allowed:
                 await self._begin(forwarded)
                 await self._client.send(allowed)
             async for chunk in forwarded.rest:
                 allowed = enforcer.feed(chunk)
+                if judge is not None:
+                    self._read.append(chunk)
+                    allowed = await self._through(enforcer, allowed)
                 if allowed:
                     await self._begin(forwarded)
                     await self._client.send(allowed)
         except UpstreamFailed as failure:
             return failure
         return None
+
+    async def _through(self, enforcer: StreamEnforcer, allowed: bytes) -> bytes:
+        """What may be passed on once the calls in it are let through; nothing where they are not, and the answer ends."""
+        judge = self._admission.judge
+        if judge is None or enforcer.error is not None:
+            return b"" if enforcer.error is not None else allowed
+        error = await self._let_through(judge)
+        if error is None:
+            return allowed
+        enforcer.fail(error)
+        return b""
+
+    async def _let_through(self, judge: CallJudge) -> RouterError | None:
+        """Put what the judged calls add into the session, in one atomic step; where it has changed meanwhile, they are judged again.
+        The error with which the answer ends, where they may not pass."""
+        try:
+            for _ in range(MOST_RELEASES):
+                release = judge.release()
+                if release is None:
+                    return None
+                changed = await self._services.sessions.release(release)
+                if changed is None:
+                    judge.let_through()
+                    return None
+                judge.again(changed)
+                if judge.error is not None:
+                    return judge.error
+        except RouterError as error:
+            return error
+        return Refused("session_changed", "too many requests of the session change it at once: send this one again")
+
+    async def _judged(self, enforced: Enforced, raw: bytes, deployment: str, *, stream: bool) -> Enforced:
+        """The answer with its calls let through. Where one is held, a person is asked, and the answer is kept for them."""
+        judge = self._admission.judge
+        if judge is None:
+            return enforced
+        error = enforced.error
+        if error is None and (error := await self._let_through(judge)) is None:
+            return enforced
+        if error is judge.error and (waiting := judge.held()):
+            try:
+                error = await self._ask_for(judge, waiting, error, Kept(stream, deployment, raw))
+            except RouterError as failure:
+                error = failure
+        return msgspec.structs.replace(
+            enforced, error=error, body=b"", tail=b"", issued_ids=tuple(judge.issued), assistant=(), released=tuple(judge.passed)
+        )
+
+    async def _ask_for(
+        self, judge: CallJudge, waiting: Sequence[tuple[HeldCall, str]], error: RouterError, kept: Kept
+    ) -> RouterError:
+        admission = self._admission
+        if self._services.approvals is None:
+            return error
+        held = approve.held(
+            rules=admission.force.rules,
+            request_id=admission.request.id,
+            caller=admission.facts.caller,
+            session=admission.opened.session,
+            labels=judge.labels,
+            state=judge.state,
+            endpoint=admission.request.endpoint,
+            body_digest=admission.request.body_digest,
+            permit=admission.permit,
+            rule=admission.permit.rule,
+            message=error.message,
+            now=self._services.clock(),
+            calls=await approve.shown(waiting, admission.force.classifiers.assess),
+            answer=kept.packed(),
+            stream=kept.stream,
+        )
+        return await _asked_for(self._services, held)
+
+    async def _given_again(self, kept: Kept) -> None:
+        """Give an answer that was kept while somebody was asked; its provider has been paid, and is not asked again."""
+        admission = self._admission
+        task = admission.sent.task
+        if kept.stream is not task.stream:
+            raise Refused("invalid_request", "ask for the answer as before: `stream` is not what it was", param="stream")
+        told: tuple[bytes, Enforced]
+        if kept.stream:
+            enforcer = StreamEnforcer(
+                task.endpoint,
+                admission.grant,
+                strip_usage=not (admission.sent.body.get("stream_options") or {}).get("include_usage"),
+                denial_is_error=denial_is_error(task),
+                placeholders=admission.sent.placeholders,
+                judge=admission.judge,
+            )
+            first = enforcer.feed(kept.body)
+            enforced = enforcer.end()
+            told = first, enforced
+        else:
+            enforced = enforce_json(
+                task.endpoint,
+                kept.body,
+                admission.grant,
+                denial_is_error=denial_is_error(task),
+                placeholders=admission.sent.placeholders,
+                judge=admission.judge,
+            )
+            told = b"", enforced
+        enforced = await self._judged(enforced, kept.body, kept.deployment, stream=kept.stream)
+        first = told[0]
+        if enforced.error is None:
+            await self._remember_answer(enforced, kept.deployment)
+        settlement = await self._settle(
+            outcome_in_answer(enforced), enforced.error.code if enforced.error else None, None, enforced
+        )
+        if enforced.error is not None:
+            raise enforced.error
+        headers = headers_of(admission, None, settlement)
+        self._begun = True
+        if kept.stream:
+            await self._client.start(200, [CONTENT_EVENTS, NO_CACHE, *headers])
+            await self._client.finish(first + enforced.body + enforced.tail)
+        else:
+            await self._client.start(200, [CONTENT_JSON, length_of(enforced.body), *headers])
+            await self._client.finish(enforced.body)
+        self._count("ok")
 
     async def _begin(self, forwarded: Forwarded) -> None:
         if not self._begun:
@@ -498,14 +821,21 @@ class Answering:
         usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]
-        if enforced.complete and enforced.error is None:
-            chain = admission.opened.chain
-            prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
-            remembering = asyncio.ensure_future(self._remember(enforced.issued_ids, prefixes, deployment.id))
+        if (enforced.complete and enforced.error is None) or (admission.judge is not None and enforced.issued_ids):
+            remembering = asyncio.ensure_future(self._remember_answer(enforced, deployment.id))
             settlement = await self._settle(outcome, code, deployment, enforced)
             await remembering
             return settlement
         return await self._settle(outcome, code, deployment, enforced)
+
+    async def _remember_answer(self, enforced: Enforced, deployment: str) -> None:
+        """Make the ids of an answer, and the conversation up to it, lead back to the session."""
+        admission = self._admission
+        prefixes: list[str] = []
+        if enforced.error is None:
+            chain = admission.opened.chain
+            prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
+        await self._remember(enforced.issued_ids, prefixes, deployment)
 
     async def _remember(self, issued: Sequence[str], prefixes: Sequence[str], deployment: str) -> None:
         admission = self._admission
@@ -516,11 +846,18 @@ class Answering:
                 issued,
                 prefixes,
                 deployment,
-                admission.opened.labels,
-                admission.sent.leaves,
+                *self._labels_now(),
             )
         except Unavailable:
             telemetry.logger().warning("link_not_stored", request_id=admission.request.id)
+
+    def _labels_now(self) -> tuple[Labels, Sensitivity]:
+        """The labels of the session with the calls of this answer, and the sensitivity of what will have left us in it."""
+        admission = self._admission
+        labels, leaves = admission.opened.labels, admission.sent.leaves
+        if admission.judge is None or admission.judge.labels == labels:
+            return labels, leaves
+        return admission.judge.labels, max(leaves, admission.judge.labels.confidentiality)
 
     async def _settle(
         self, outcome: str, code: str | None, deployment: Deployment | None, enforced: Enforced | None
@@ -542,6 +879,7 @@ class Answering:
             released=enforced.released if enforced else (),
             refused=enforced.refused if enforced else (),
             timings_us=self._watch.laps,
+            judgements=self._admission.judge.evidence if self._admission.judge is not None else (),
         )
         for line in self._booked:
             telemetry.TOKENS.labels(line.deployment, line.token_class).inc(line.quantity)
@@ -566,14 +904,21 @@ UNKNOWN_WISH = "(unknown)"
 MAY_BE_BILLED = frozenset({"upstream_timeout", "upstream_truncated"})
 """Failures after which a provider may bill what it worked on; one that answers with an error status does not."""
 
+MOST_RELEASES = 100
+"""How often the calls of an answer are judged anew because the session changes."""
+
 STRUCTURED = frozenset({Feature.JSON_SCHEMA, Feature.JSON_MODE})
 CONTENT_JSON = (b"content-type", b"application/json")
 CONTENT_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 NO_CACHE = (b"cache-control", b"no-cache")
+REQUEST_ID = b"request-id"
+"""Where Anthropic's clients look for the id of a request."""
 
 
 def error_event(endpoint: Endpoint, error: RouterError, number: int) -> bytes:
     """The event that ends a stream which cannot end well, in the words of its wire format."""
+    if endpoint is Endpoint.MESSAGES:
+        return messages_error(error)
     return responses_error(error, number) if endpoint is Endpoint.RESPONSES else chat_error(error)
 
 
@@ -616,6 +961,8 @@ def headers_of(
         (b"x-router-task", admission.facts.task.value),
         (b"x-router-session", admission.opened.session.id),
     ]
+    if admission.request.endpoint is Endpoint.MESSAGES:
+        told.append((REQUEST_ID, admission.request.id))
     if admission.grant.withheld:
         told.append((b"x-router-tools-withheld", ", ".join(f"{tool.name};{tool.reason}" for tool in admission.grant.withheld)))
     if forwarded is not None:
@@ -652,8 +999,12 @@ async def _refuse(
     telemetry.REQUESTS.labels(endpoint.value, caller.app if caller else "", "", error.code).inc()
     _log_refusal(error, request_id, caller)
     headers = [(b"x-request-id", request_id.encode())]
+    if endpoint is Endpoint.MESSAGES:
+        headers.append((REQUEST_ID, request_id.encode()))
     if error.rule is not None:
         headers.append((b"x-router-rule", error.rule.encode("ascii", "replace")))
+    if "approval" in error.details:
+        headers.append((b"x-router-approval", str(error.details["approval"]["id"]).encode()))
     if decision is not None:
         headers.append((b"x-router-revision", decision.revision.encode()))
     if x is not None and x.facts is not None:
@@ -685,7 +1036,7 @@ async def _refuse(
     told_first = error.code == "store_unavailable"
     if record is not None and not told_first:
         await _report(services, shard, record)
-    body = msgspec.json.encode(error.body())
+    body = msgspec.json.encode(error.messages_body(request_id) if endpoint is Endpoint.MESSAGES else error.body())
     await client.start(error.row.status, [CONTENT_JSON, length_of(body), *retry_headers(error), *headers])
     await client.finish(body)
     if record is not None and told_first:

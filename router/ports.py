@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from router.exchange import ApprovalState, Held, HoldRequest, JsonObject, Record, Reservation, SessionState, Settlement, Taken
+from router.exchange import (
+    ApprovalState,
+    CallState,
+    Held,
+    HoldRequest,
+    JsonObject,
+    Record,
+    Release,
+    Reservation,
+    SessionState,
+    Settlement,
+    Taken,
+)
 from router.principals import Key
 from routing_rules.budgets import CallLimits
 from routing_rules.decide import ClearedDeployment
@@ -22,12 +34,14 @@ NO_LABELS = Labels()
 @dataclass(frozen=True, slots=True)
 class Linked:
     """Where a request belongs. `session_id` None: a new session, which starts with `labels`, and with `forwarded` as the sensitivity
-    of what has left us (None: the same). `pinned`: the deployment that holds provider-side state the request refers to."""
+    of what has left us (None: the same). `pinned`: the deployment that holds provider-side state the request refers to. `unknown`:
+    those of the issued ids that this app was never given."""
 
     session_id: str | None
     labels: Labels
     pinned: str | None = None
     forwarded: Sensitivity | None = None
+    unknown: frozenset[str] = frozenset()
 
 
 class Sessions(Protocol):
@@ -40,11 +54,26 @@ class Sessions(Protocol):
         """
         ...
 
-    async def open(self, session_id: str, app: str, deployments: Sequence[str]) -> SessionState:
+    async def open(
+        self, session_id: str, app: str, deployments: Sequence[str], *, calls: bool = False, body_digest: str | None = None
+    ) -> SessionState:
         """Labels and their version, balances, and which of `deployments` are in cool-down. Creates nothing.
 
-        The same id from another app is another session.
+        The same id from another app is another session. `calls`: also what the next tool call is judged by. With a `body_digest`, also
+        which approval was asked for when the same body came before.
         """
+        ...
+
+    async def release(self, release: Release) -> CallState | None:
+        """Let tool calls through: what they add is in the session from now on. None where that was done; where the session no longer
+        holds what the calls were judged by, nothing was, and what it holds now is given back: judge again.
+
+        Raises Refused: `session_ended`, `session_budget_exceeded` (tool calls).
+        """
+        ...
+
+    async def wait_for(self, app: str, body_digest: str, approval_id: str, seconds: float) -> None:
+        """Let the same body lead to an approval that was asked for, for so long."""
         ...
 
     async def remember(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.ports import Budgets, Directory, Masks, Sessions, Upstream
+from router.ports import Approvals, Budgets, Directory, Masks, Sessions, Upstream
 from router.siblings import Siblings
 from router.stages.classify import Classifiers
 from router.stages.entitlement_token import TokenKeys
@@ -45,3 +45,5 @@ class Services:
     tokens: TokenKeys
     worker: str
     governance: str
+    approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused
+    address: str = ""  # where others reach the service, without a slash at its end

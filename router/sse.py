@@ -96,6 +96,11 @@ def chat_error(error: RouterError) -> bytes:
     return event(msgspec.json.encode(error.body()))
 
 
+def messages_error(error: RouterError) -> bytes:
+    """The event by which a stream of the Messages API ends in an error."""
+    return event(msgspec.json.encode(error.messages_body()), "error")
+
+
 def responses_error(error: RouterError, sequence_number: int) -> bytes:
     """The event by which a responses stream ends in an error."""
     return event(
@@ -106,6 +111,7 @@ def responses_error(error: RouterError, sequence_number: int) -> bytes:
                 "message": error.message,
                 "param": error.param,
                 "sequence_number": sequence_number,
+                **error.details,
             }
         ),
         "error",

@@ -6,7 +6,11 @@ import msgspec
 
 
 class SessionBudget(msgspec.Struct, frozen=True):
-    """What a session may use in all. Money in nano-USD, durations in seconds; None: no limit of that kind."""
+    """What a session may use in all. Money in nano-USD, durations in seconds; None: no limit of that kind.
+
+    `reasoning_growth_tokens`: reasoning tokens between one thing that is new (a turn of the user, a result of a tool) and the next. From
+    `warn_percent` of a limit on the app is warned. From which drift on (in [0, 1]) a call is noted, held, and refused: `drift_*`.
+    """
 
     name: str
     cost_nano: int | None = None
@@ -18,6 +22,11 @@ class SessionBudget(msgspec.Struct, frozen=True):
     identical_calls: int | None = None
     idle_seconds: int | None = None
     total_seconds: int | None = None
+    reasoning_growth_tokens: int | None = None
+    warn_percent: int = 80
+    drift_warn: float | None = 0.4
+    drift_hold: float | None = None
+    drift_stop: float | None = None
 
 
 class OwnerBudget(msgspec.Struct, frozen=True):

@@ -83,6 +83,12 @@ def seen(tool: str, arguments: Any, *, looks: bool, result: str | None = None) -
     )
 
 
+def answered(call: CallSeen, result: str) -> CallSeen:
+    """The same call once its result is known."""
+    not_ready = call.not_ready or (call.looks and _says_not_ready(result))
+    return msgspec.structs.replace(call, result=_digest([("", result)]), not_ready=not_ready)
+
+
 def loop(calls: Sequence[CallSeen], limit: int) -> Loop | None:
     """The loop that the last of these calls closes, None where it closes none. `limit` calls, or rounds, in a row are admitted."""
     calls = calls[-MOST_CALLS:]

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
-from router.errors import UpstreamFailed
+from router.errors import RouterError, UpstreamFailed
 from router.sse import SseSplitter, data_of
 from router.stages.enforce_chat import ChatStream, enforce_chat_json
+from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
-from router.stages.tool_keys import Granted
+from router.stages.messages_keys import MessagesGranted
+from router.stages.tool_keys import Granted, Judge
 from router.stages.unmask import Placeholders, StreamPlaceholders
 from routing_rules.decisions import ToolGrant
 from routing_rules.task import Endpoint
@@ -24,6 +26,7 @@ _WHAT = {
     Endpoint.CHAT: "a chat completion",
     Endpoint.RESPONSES: "a response object",
     Endpoint.EMBEDDINGS: "a list of embeddings",
+    Endpoint.MESSAGES: "a message",
 }
 
 
@@ -38,20 +41,29 @@ _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
 def enforce_json(
-    endpoint: Endpoint, raw: bytes, grant: ToolGrant, *, denial_is_error: bool, placeholders: Placeholders | None = None
+    endpoint: Endpoint,
+    raw: bytes,
+    grant: ToolGrant,
+    *,
+    denial_is_error: bool,
+    placeholders: Placeholders | None = None,
+    judge: Judge | None = None,
 ) -> Enforced:
     """What may be given of an answer in one piece. Never raises: what is wrong with the answer is in `error`.
 
     `denial_is_error`: the app asked for structure, so that a sentence in place of a refused call would be wrong. `placeholders`
-    are replaced by their values before anything is judged, so that all that is known of the answer is what the app sees.
+    are replaced by their values before anything is judged, so that all that is known of the answer is what the app sees. The `judge`
+    says of each granted call whether it may be made now; what it lets through has yet to be released in the session.
     """
     if placeholders is not None:
         raw = placeholders.whole(raw)
     try:
         if endpoint is Endpoint.CHAT:
-            return enforce_chat_json(raw, Granted(grant), denial_is_error)
+            return enforce_chat_json(raw, Granted(grant, judge), denial_is_error)
         if endpoint is Endpoint.RESPONSES:
-            return enforce_responses_json(raw, Granted(grant), denial_is_error)
+            return enforce_responses_json(raw, Granted(grant, judge), denial_is_error)
+        if endpoint is Endpoint.MESSAGES:
+            return enforce_messages_json(raw, MessagesGranted(grant, judge), denial_is_error)
         return _embeddings(raw)
     except UNREADABLE:
         return Enforced(b"", error=not_understood(_WHAT[endpoint]))
@@ -75,15 +87,27 @@ class StreamEnforcer:
         strip_usage: bool,
         denial_is_error: bool,
         placeholders: Placeholders | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        granted = Granted(grant)
+        granted = Granted(grant, judge)
         self._splitter = SseSplitter()
         self._unmasking = None if placeholders is None else StreamPlaceholders(endpoint, placeholders)
-        self._stream: ChatStream | ResponsesStream
+        self._stream: ChatStream | ResponsesStream | MessagesStream
         if endpoint is Endpoint.RESPONSES:
             self._stream = ResponsesStream(granted, denial_is_error=denial_is_error)
+        elif endpoint is Endpoint.MESSAGES:
+            self._stream = MessagesStream(MessagesGranted(grant, judge), denial_is_error=denial_is_error)
         else:
             self._stream = ChatStream(granted, strip_usage=strip_usage, denial_is_error=denial_is_error)
+
+    @property
+    def error(self) -> RouterError | None:
+        """What ends the answer; nothing of it is passed on any more."""
+        return self._stream.error
+
+    def fail(self, error: RouterError) -> None:
+        """End the answer with an error, unless it has one."""
+        self._stream.error = self._stream.error or error
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on right now. Nothing any more once there is an error; reading on may still bring the usage."""

@@ -20,7 +20,7 @@ from router.stages.enforced import (
     text_or_none,
     usage_of,
 )
-from router.stages.tool_keys import Granted, shown
+from router.stages.tool_keys import Called, Granted, Judge, shown, text_arguments
 
 _CALL_FINISHES = ("tool_calls", "function_call")
 
@@ -88,10 +88,11 @@ def enforce_chat_json(raw: bytes, granted: Granted, denial_is_error: bool) -> En
         changed = True
         if not (message.get("tool_calls") or message.get("function_call")):
             if denial_is_error:
-                error = denial(refused)
-            _append_note(message, refused)
+                error = denial(refused, granted.judge)
+            _append_note(message, refusal_note(refused, granted.judge))
             if choice.finish_reason in _CALL_FINISHES:
                 choice.finish_reason = "stop"
+    error = granted.error or error
     if changed and error is None:
         body = _decode(raw)
         for told, choice in zip(body["choices"], answer.choices, strict=True):
@@ -250,11 +251,15 @@ class ChatStream:
         message = so_far.whole_calls()
         refused = self._verdict.cut(message)
         so_far.kept = message or so_far.kept
+        judge = self._verdict.judge
+        if judge is not None and judge.error is not None:
+            self._fail(judge.error)
+            return [], reason
         if refused and not message:
             if self._denial_is_error:
-                self._fail(denial(refused))
+                self._fail(denial(refused, judge))
                 return [], reason
-            note = {"content": so_far.say(refusal_note(refused))}
+            note = {"content": so_far.say(refusal_note(refused, judge))}
             return [note], "stop" if reason in _CALL_FINISHES else reason
         deltas: list[JsonObject] = []
         if calls := message.get("tool_calls"):
@@ -352,6 +357,11 @@ class _Verdict:
         self.refused: list[str] = []
         self.issued: list[str] = []
 
+    @property
+    def judge(self) -> Judge | None:
+        """Who judges what is granted."""
+        return self._granted.judge
+
     def cut(self, message: JsonObject) -> list[str]:
         """Take the calls that were not granted out of a message; returns their names."""
         refused: list[str] = []
@@ -394,6 +404,10 @@ class _Verdict:
             written = called.get("arguments" if kind == "function" else "input", "") if isinstance(called, dict) else None
             if not isinstance(name, str) or not isinstance(written, str) or (kind, name) not in self._granted:
                 return None
+        for kind, called in found:
+            written = called["arguments"] if kind == "function" else text_arguments(called["input"])
+            if not self._granted.released(Called(kind, called["name"], written, text_or_none(call.get("id")))):
+                return None
         return shown(name)
 
 
@@ -402,8 +416,7 @@ def _call_name(call: Any) -> str:
     return shown(called.get("name") if isinstance(called, dict) else None)
 
 
-def _append_note(message: JsonObject, refused: list[str]) -> None:
-    note = refusal_note(refused)
+def _append_note(message: JsonObject, note: str) -> None:
     content = message.get("content")
     if isinstance(content, list):
         message["content"] = [*content, {"type": "text", "text": note}]

@@ -23,7 +23,8 @@ from router.stages.enforced import (
 )
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
-_HELD = frozenset({"function_call", "custom_tool_call"})
+_HELD = CLIENT_CALLS - {"tool_search_call"}
+"""Calls that are judged, and so held until they are whole."""
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 # Events that may pass for an item which was never announced: they carry what the model says, not what it does.
@@ -70,14 +71,13 @@ def enforce_responses_json(raw: bytes, granted: Granted, denial_is_error: bool) 
     if answer.output is None and (answer.error or answer.id is None):
         return Enforced(b"", error=provider_error(answer.error) if answer.error else not_understood("a response object"))
     output = answer.output or []
-    kept = [item for item in output if granted.item(item)]
-    refused = [item for item in output if not granted.item(item)]
+    kept, refused = _judged(granted, output)
     names = _names(refused)
-    error: RouterError | None = None
-    if refused:
+    error: RouterError | None = granted.error
+    if refused and error is None:
         if _needs_note(kept, refused):
-            kept.append(_note_item(answer.id, names))
-            error = denial(names) if denial_is_error else None
+            kept.append(_note_item(answer.id, refusal_note(names, granted.judge)))
+            error = denial(names, granted.judge) if denial_is_error else None
         if error is None:
             raw = _encode({**_decode(raw), "output": kept})
     if error is not None:
@@ -158,7 +158,7 @@ class ResponsesStream:
             if event.item is None or index is None:
                 self._fail(not_understood("a stream of response events"))
                 return
-            if not self._judge(index, event.item):
+            if not self._judge(index, event.item, whole=kind == "response.output_item.done"):
                 self._flush(out)
                 return
             if kind == "response.output_item.done":
@@ -199,10 +199,12 @@ class ResponsesStream:
         if self.error is None:
             self.error = error
 
-    def _judge(self, index: int, item: JsonObject) -> bool:
+    def _judge(self, index: int, item: JsonObject, *, whole: bool) -> bool:
         """Whether an item may pass; one that may not is dropped with everything that belongs to it."""
-        if index not in self._dropped and self._granted.item(item):
+        if index not in self._dropped and self._granted.item(item) and not (whole and _is_refused(self._granted, item)):
             return True
+        if self._granted.error is not None:
+            self._fail(self._granted.error)
         if index not in self._dropped:
             self._dropped.add(index)
             if isinstance(item.get("id"), str):
@@ -260,17 +262,20 @@ class ResponsesStream:
         response = event.response or _Response()
         output = response.output or []
         left = [item for item in output if text_or_none(item.get("id")) not in self._dropped_ids]
-        kept = [item for item in left if self._granted.item(item)]
-        self._refused += [item for item in left if not self._granted.item(item)]
+        kept, refused = _judged(self._granted, left)
+        self._refused += refused
+        if self._granted.error is not None:
+            self._fail(self._granted.error)
+            return
         if output:
             self._items = kept
             self._chars = max(self._chars, sum(_chars(item) for item in output))
         if self._refused and _needs_note(self._items, self._refused):
             names = _names(self._refused)
             if self._denial_is_error:
-                self._fail(denial(names))
+                self._fail(denial(names, self._granted.judge))
                 return
-            note = _note_item(response.id, names)
+            note = _note_item(response.id, refusal_note(names, self._granted.judge))
             self._tell(note, out)
             kept.append(note)
             self._items = [*self._items, note] if not output else kept
@@ -316,8 +321,25 @@ def _needs_note(kept: Iterable[JsonObject], refused: Iterable[JsonObject]) -> bo
     return "message" not in kinds or any(text_or_none(item.get("type")) in CLIENT_CALLS for item in refused)
 
 
-def _note_item(response_id: Any, names: tuple[str, ...]) -> JsonObject:
-    part = {"type": "output_text", "text": refusal_note(names), "annotations": [], "logprobs": []}
+def _judged(granted: Granted, items: list[JsonObject]) -> tuple[list[JsonObject], list[JsonObject]]:
+    """The items that may reach the app, and the others."""
+    kept: list[JsonObject] = []
+    refused: list[JsonObject] = []
+    for item in items:
+        (kept if granted.item(item) and not _is_refused(granted, item) else refused).append(item)
+    return kept, refused
+
+
+def _is_refused(granted: Granted, item: JsonObject) -> bool:
+    """Whether a granted item is a call that may not be made now."""
+    if granted.judge is None or item["type"] not in _HELD:
+        return False
+    call = granted.call(item)
+    return call is not None and not granted.released(call)
+
+
+def _note_item(response_id: Any, note: str) -> JsonObject:
+    part = {"type": "output_text", "text": note, "annotations": [], "logprobs": []}
     return {"type": "message", "id": f"msg_note_{response_id}", "status": "completed", "role": "assistant", "content": [part]}
 
 

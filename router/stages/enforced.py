@@ -9,7 +9,7 @@ import msgspec
 
 from router.errors import CODES, Refused, RouterError, UpstreamFailed
 from router.exchange import JsonObject
-from router.stages.tool_keys import shown
+from router.stages.tool_keys import Judge, shown
 from router.usage import Usage
 
 UNREADABLE = (ValueError, RecursionError)
@@ -88,16 +88,22 @@ def canonical(form: Callable[[JsonObject], bytes | None], items: Iterable[JsonOb
     return tuple(forms)
 
 
-def refusal_note(refused: Sequence[str]) -> str:
+def refusal_note(refused: Sequence[str], judge: Judge | None = None) -> str:
     """The sentence that stands where refused calls stood, for the people and the models that read the answer."""
+    reason = next((why for name in refused if judge is not None and (why := judge.why(name)) is not None), None)
+    if reason is not None:
+        told = ", ".join(f"`{name}`" for name in dict.fromkeys(refused))
+        return f"A call of {told} was refused and removed from the answer ({reason[0]}): {reason[1]}."
     names = ", ".join(f"`{name}`" for name in dict.fromkeys(refused))
     if len(set(refused)) > 1:
         return f"The tools {names} are not entitled for this task, so their calls were removed from the answer."
     return f"The tool {names} is not entitled for this task, so its call was removed from the answer."
 
 
-def denial(refused: Sequence[str]) -> Refused:
+def denial(refused: Sequence[str], judge: Judge | None = None) -> Refused:
     """The error that stands for refused calls where the app asked for structure, so that prose would be wrong."""
+    if judge is not None:
+        return judge.denial(tuple(refused))
     names = ", ".join(f"`{name}`" for name in dict.fromkeys(refused))
     return Refused("tool_not_entitled", f"the answer calls {names}, which is not entitled for this task", param="tools")
 

@@ -25,6 +25,7 @@ class Opened:
     """The session as read, the labels this request gives it, and the chain to which the answer's prefix will be added.
 
     `left_before` is the sensitivity of what has left us in the session so far, `leaves` the same with this request as it was sent.
+    `unknown` are the ids in the history that this app was never given.
     """
 
     session: SessionState
@@ -33,6 +34,7 @@ class Opened:
     chain: bytes
     left_before: Sensitivity
     leaves: Sensitivity
+    unknown: frozenset[str] = frozenset()
 
 
 class ConversationChain:
@@ -64,23 +66,37 @@ class ConversationChain:
 
 
 async def open_session(
-    sessions: Sessions, chains: ConversationChain, app: str, task: Task, assessment: Assessment, deployments: Sequence[str]
+    sessions: Sessions,
+    chains: ConversationChain,
+    app: str,
+    task: Task,
+    assessment: Assessment,
+    deployments: Sequence[str],
+    *,
+    body_digest: str | None = None,
+    session_id: str | None = None,
 ) -> Opened:
-    """Link the task to its session and read it. Raises Refused `response_not_found` for a reference to a response that this app
-    was not given, Unavailable where Redis is down."""
+    """Link the task to its session and read it: where it asks for tools, with all that their calls are judged by, and with the approval
+    that the same body (`body_digest`) waits for. `session_id`: the session that an approval was asked for in.
+
+    Raises Refused `response_not_found` for a reference to a response that this app was not given, Unavailable where Redis is down.
+    """
     chain, prefixes = chains.of(app, task)
     linked = NOTHING_LINKED
     pinned = await _holder(sessions, app, task.previous_response_id) if task.previous_response_id is not None else None
     if task.issued_ids or (prefixes and task.session_header is None):
         linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:] if task.session_header is None else ())
-    session_id = linked.session_id or task.session_header or "s_" + token_hex(12)
-    session = await sessions.open(session_id, app, deployments)
-    own = carried(task, assessment)
+    session_id = session_id or linked.session_id or task.session_header or "s_" + token_hex(12)
+    if task.tools:
+        session = await sessions.open(session_id, app, deployments, calls=True, body_digest=body_digest)
+    else:
+        session = await sessions.open(session_id, app, deployments)
+    own = carried(task, assessment, linked.unknown)
     labels = session.labels.join(linked.labels).join(own)
     left_before = max(session.forwarded, linked.forwarded or linked.labels.confidentiality)
     if pinned is None and Feature.STORED_STATE in task.features:
         pinned = linked.pinned
-    return Opened(session, labels, pinned, chain, left_before, max(left_before, own.confidentiality))
+    return Opened(session, labels, pinned, chain, left_before, max(left_before, own.confidentiality), linked.unknown)
 
 
 async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
@@ -97,15 +113,23 @@ async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
 
 def after_masking(opened: Opened, task: Task, assessment: Assessment) -> Labels:
     """The labels to decide on once a request was masked: whatever was masked in the session has not left us, all else has."""
-    own = carried(task, assessment)
+    own = carried(task, assessment, opened.unknown)
     return Labels(max(opened.labels.integrity, own.integrity), max(opened.left_before, own.confidentiality))
 
 
-def carried(task: Task, assessment: Assessment) -> Labels:
-    """The labels that this request alone would give a session: recomputed from all that was sent, whatever was sent before."""
+def carried(task: Task, assessment: Assessment, unknown: frozenset[str] = frozenset()) -> Labels:
+    """The labels that this request alone would give a session: recomputed from all that was sent, whatever was sent before.
+
+    A result of a call that was never issued here (`unknown` ids, or none) is untrusted and private. What the result of an issued call
+    is, the session knows since the call was released.
+    """
     confidentiality = assessment.sensitivity if task.declared is None else max(assessment.sensitivity, task.declared)
-    outside = (Provenance.TOOL_RESULT, Provenance.ATTACHMENT)
-    untrusted = "injection" in assessment.categories or any(part.provenance in outside for part in task.parts)
+    untrusted = "injection" in assessment.categories
+    for part in task.parts:
+        if part.provenance is Provenance.ATTACHMENT:
+            untrusted = True
+        elif part.provenance is Provenance.TOOL_RESULT and (part.call_id is None or part.call_id in unknown):
+            untrusted, confidentiality = True, max(confidentiality, Sensitivity.CONFIDENTIAL)
     return Labels(Integrity.UNTRUSTED if untrusted else Integrity.TRUSTED, confidentiality)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from router.exchange import Outcome
+from router.exchange import JudgedCall, Outcome
 from router.usage import Basis, Line, Usage, lines
 from routing_rules.catalogue import Deployment
 from routing_rules.task import Endpoint, Task
@@ -37,6 +37,7 @@ def outcome_of(
     released: tuple[str, ...],
     refused: tuple[str, ...],
     timings_us: dict[str, int],
+    judgements: tuple[JudgedCall, ...] = (),
 ) -> Outcome:
     """The record that closes the ledger entry. Usage above the hold is charged in full and flagged."""
     cost = sum(line.cost_nano for line in booked)
@@ -54,4 +55,5 @@ def outcome_of(
         tools_released=released,
         tools_refused=refused,
         timings_us=timings_us,
+        judgements=judgements,
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
+from router.errors import Refused, RouterError
 from router.exchange import JsonObject
 from routing_rules.decisions import ServerGrant, ToolGrant
 from routing_rules.server_lists import has_changed, list_digests
@@ -62,7 +65,11 @@ _ITEM_FAMILY = {
     "custom_tool_call_output": "programmatic_tool_calling",
 }
 
+_ACTION_FIELDS = ("action", "actions", "operation", "arguments", "input")
+
 _MCP_ITEMS = frozenset({"mcp_call", "mcp_list_tools", "mcp_approval_request"})
+
+_encode = msgspec.json.Encoder().encode
 
 _SPEAKABLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}").fullmatch
 
@@ -102,12 +109,42 @@ def item_name(item: JsonObject) -> str:
     return shown(_ITEM_FAMILY.get(kind, kind))
 
 
+class Called(NamedTuple):
+    """One call in an answer. `kind` and `name` are those of its tool in the grant (of an MCP server: `mcp`, and the server's own name for
+    the tool), `written` its arguments as JSON, as the model wrote them; where it wrote a text, that is `{"input": text}`."""
+
+    kind: str
+    name: str
+    written: str
+    call_id: str | None = None
+    server: str | None = None
+
+
+class Judge(Protocol):
+    """Decides whether a call that is granted may be made now (see `judge_calls`). `error`: what ends the answer."""
+
+    error: RouterError | None
+
+    def released(self, called: Called) -> bool:
+        """Whether the call may reach the app; asked again, it answers the same."""
+        ...
+
+    def why(self, name: str) -> tuple[str, str] | None:
+        """Reason code and remedy of a call that was refused by it."""
+        ...
+
+    def denial(self, names: tuple[str, ...]) -> Refused:
+        """The error that stands for refused calls."""
+        ...
+
+
 class Granted:
-    """A grant, asked about objects on the wire. What it does not know is not granted."""
+    """A grant, asked about objects on the wire. What it does not know is not granted. With a `judge`, what is granted is also judged."""
 
-    __slots__ = ("_changed", "_families", "_keys", "_servers")
+    __slots__ = ("_changed", "_families", "_keys", "_servers", "judge")
 
-    def __init__(self, grant: ToolGrant) -> None:
+    def __init__(self, grant: ToolGrant, judge: Judge | None = None) -> None:
+        self.judge = judge
         self._keys = frozenset(grant.granted)
         self._servers = {server.label: server for server in grant.servers}
         self._changed: set[str] = set()
@@ -144,6 +181,34 @@ class Granted:
             return False
         return True
 
+    @property
+    def error(self) -> RouterError | None:
+        """What ends the answer by the judge's word."""
+        return None if self.judge is None else self.judge.error
+
+    def released(self, called: Called) -> bool:
+        """Whether a call that is granted, and whole, may be made now."""
+        return self.judge is None or self.judge.released(called)
+
+    def call(self, item: JsonObject) -> Called | None:
+        """The call that an item of a responses answer asks the app to make, where it is to be judged; None for every other item."""
+        kind = item["type"]
+        if kind == "function_call" or kind == "custom_tool_call":
+            name = _dotted(item.get("namespace"), item["name"])
+            call_id = _id(item.get("call_id"))
+            if kind == "function_call":
+                return Called("function", name, _text(item.get("arguments")), call_id)
+            return Called("custom", name, text_arguments(item.get("input")), call_id)
+        if kind == "mcp_approval_request":
+            named, server = str(item.get("name")), str(item.get("server_label"))
+            return Called("mcp", named, _text(item.get("arguments")), _id(item.get("id")), server)
+        if kind not in CLIENT_CALLS or kind == "tool_search_call":  # what loads tools is judged where it is offered
+            return None
+        family = _ITEM_FAMILY[kind]
+        tool = next((granted for granted, _ in self._keys if _family(granted) == family), family)
+        written = _encode({field: item[field] for field in _ACTION_FIELDS if field in item}).decode()
+        return Called(tool, tool, written, _id(item.get("call_id")))
+
     def choice(self, choice: JsonObject) -> bool:
         """Whether the tool that a choice names is granted. A hosted tool may be chosen by another variant than it is defined by, and
         a tool inside a namespace by its own name alone."""
@@ -172,6 +237,19 @@ class Granted:
             return self._server_item(item)
         family = _ITEM_FAMILY.get(kind)
         return family is not None and self.family(family)
+
+
+def text_arguments(text: object) -> str:
+    """The arguments of a call that the model wrote as a text, as a JSON object."""
+    return _encode({"input": text}).decode()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else _encode(value).decode()
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _dotted(namespace: Any, name: str) -> str:

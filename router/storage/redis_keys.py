@@ -28,6 +28,11 @@ def session(shard: int, app: str, session_id: str) -> str:
     return f"{_TAGS[shard]}:sess:{session_id}@{app}"
 
 
+def calls(shard: int, app: str, session_id: str) -> str:
+    """What is remembered of a session's tool calls, by their number in it."""
+    return f"{_TAGS[shard]}:calls:{session_id}@{app}"
+
+
 def reservation(shard: int, request_id: str) -> str:
     return f"{_TAGS[shard]}:res:{request_id}"
 
@@ -44,6 +49,11 @@ def issued(app: str, issued_id: str) -> bytes:
 def prefix(app: str, digest: str) -> bytes:
     """Where a conversation prefix leads."""
     return _link(b"p", app, digest)
+
+
+def waiting(app: str, body_digest: str) -> bytes:
+    """Where a body leads for which an approval was asked."""
+    return _link(b"w", app, body_digest)
 
 
 def _link(kind: bytes, app: str, name: str) -> bytes:

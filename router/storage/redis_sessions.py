@@ -6,12 +6,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from router.exchange import Asked, SessionState, shard_of
+import msgspec
+
+from router.errors import Refused
+from router.exchange import Asked, CallState, IssuedCall, Release, SessionState, shard_of
 from router.ports import NO_LABELS, Linked
 from router.storage import redis_keys as keys
-from router.storage.redis_client import RedisClient, Reply, script
+from router.storage.redis_client import RedisClient, Reply, Word, script
 from routing_rules.facts import Labels
-from routing_rules.vocabulary import Complexity, Integrity, Sensitivity, TaskKind
+from routing_rules.loops import MOST_CALLS
+from routing_rules.vocabulary import Capability, Complexity, Integrity, Sensitivity, TaskKind
 
 SESSION_SECONDS = 2 * 86400  # kept after the last request; longer than any link, so that no link leads to forgotten labels
 LINK_SECONDS = 24 * 3600  # how long an answer's ids and prefix lead back, counted anew with each answer
@@ -21,6 +25,12 @@ SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further
 _INTEGRITIES = tuple(Integrity)
 _SENSITIVITIES = tuple(Sensitivity)
 _FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f", "ask")
+_CALL_FIELDS = ("u", "ut", "nc", "dr")
+_FIELDS_AND_CALLS = (*_FIELDS, *_CALL_FIELDS)
+_PLACES = {capability: place for place, capability in enumerate(Capability)}  # as bits: a new capability goes to the end
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(IssuedCall)
+_RELEASE = script("release", "release.lua")
 _REMEMBER = script("remember", "remember.lua")
 _END = script("end", "masks.lua", "end.lua")
 
@@ -48,34 +58,44 @@ class RedisSessions:
         pinned = by_id[0][1] if by_id else None
         sessions = list(dict.fromkeys(session for session, _ in by_id))
         floor, forwarded = NO_LABELS, Sensitivity.PUBLIC
+        unknown = frozenset(one for one, value in zip(issued, found, strict=False) if value is None)
         if not sessions:
             held_by = next((value for value in reversed(found[len(issued) :]) if value is not None), None)
             if held_by is None:
-                return Linked(None, NO_LABELS)
+                return Linked(None, NO_LABELS, unknown=unknown)
             integrity, levels, *sessions = held_by.decode().split(" ")
             confidentiality, _, left = levels.partition("/")
             floor, forwarded = _labels(integrity, confidentiality), _level(left or confidentiality)
         if len(sessions) == 1:
-            return Linked(sessions[0], NO_LABELS, pinned)
+            return Linked(sessions[0], NO_LABELS, pinned, unknown=unknown)
         named = [session for session in sessions if session != "*"]
         for i, c, f in await self._client.many([("HMGET", self._key(app, session), "i", "c", "f") for session in named]):
             floor, forwarded = floor.join(_labels(i, c)), max(forwarded, _level(f or c))
-        return Linked(None, floor, pinned, None if forwarded is floor.confidentiality else forwarded)
+        return Linked(None, floor, pinned, None if forwarded is floor.confidentiality else forwarded, unknown)
 
-    async def open(self, session_id: str, app: str, deployments: Sequence[str]) -> SessionState:
+    async def open(
+        self, session_id: str, app: str, deployments: Sequence[str], *, calls: bool = False, body_digest: str | None = None
+    ) -> SessionState:
         """What the session holds now, and which of `deployments` rest. Creates nothing."""
-        stored, resting = await self._client.many(
-            [
-                ("HMGET", self._key(app, session_id), *_FIELDS),
-                ("ZRANGEBYSCORE", keys.COOL_DOWNS, str(time.time()), "+inf"),
-            ]
-        )
-        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded, ask = stored
+        shard = shard_of(session_id)
+        name = keys.session(shard, app, session_id)
+        commands: list[tuple[Word, ...]] = [
+            ("HMGET", name, *(_FIELDS_AND_CALLS if calls else _FIELDS)),
+            ("ZRANGEBYSCORE", keys.COOL_DOWNS, str(time.time()), "+inf"),
+        ]
+        if calls:
+            commands.append(("HGETALL", keys.calls(shard, app, session_id)))
+        if body_digest is not None:
+            commands.append(("GET", keys.waiting(app, body_digest)))
+        stored, resting, *more = await self._client.many(commands)
+        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded, ask, *used = stored
+        labels = _labels(integrity, confidentiality)
+        waiting = more[-1] if body_digest is not None else None
         return SessionState(
             id=session_id,
-            shard=shard_of(session_id),
+            shard=shard,
             new=created is None,
-            labels=_labels(integrity, confidentiality),
+            labels=labels,
             label_version=int(version or 0),
             forwarded=_level(forwarded or confidentiality),
             spent_nano=int(spent or 0),
@@ -86,7 +106,42 @@ class RedisSessions:
             ended=None if ended is None else ended.decode(),
             unavailable=frozenset({name.decode() for name in resting}.intersection(deployments)) if resting else frozenset(),
             asked=None if ask is None else _asked(ask),
+            calls=_call_state(labels, used, more[0]) if calls else None,
+            waiting=None if waiting is None else waiting.decode(),
         )
+
+    async def release(self, release: Release) -> CallState | None:
+        """Let tool calls through; see `router.ports.Sessions`. A second round trip where the session had changed."""
+        r = release
+        shard = shard_of(r.session_id)
+        names = [keys.session(shard, r.app, r.session_id), keys.calls(shard, r.app, r.session_id)]
+        words: list[Word] = [
+            *_call_words(r.before.labels, r.before.used, r.before.used_tools),
+            *_call_words(r.labels, r.used, r.used_tools),
+            -1 if r.most_calls is None else r.most_calls,
+            SESSION_SECONDS * 1000,
+            MOST_CALLS,
+            round(r.drift * 1000),
+            len(r.answered),
+        ]
+        for number, call in r.answered:
+            words += [number, _ENCODER.encode(call)]
+        words += [_ENCODER.encode(call) for call in r.issued]
+        reply = await self._client.run(_RELEASE, names, words)
+        match reply:
+            case [b"released"]:
+                return None
+            case [b"ended", bytes(reason)]:
+                raise Refused("session_ended", f"the session was ended ({reason.decode()}): start a new session")
+            case [b"calls", limit, used]:
+                why = f"the session's budget of {limit} tool calls does not suffice: {used} are used; start a new session"
+                raise Refused("session_budget_exceeded", why)
+        stored, known = await self._client.many([("HMGET", names[0], "i", "c", *_CALL_FIELDS), ("HGETALL", names[1])])
+        return _call_state(_labels(stored[0], stored[1]), stored[2:], known)
+
+    async def wait_for(self, app: str, body_digest: str, approval_id: str, seconds: float) -> None:
+        """Let the same body lead to an approval; see `router.ports.Sessions`."""
+        await self._client.call("SET", keys.waiting(app, body_digest), approval_id, "EX", max(1, int(seconds)))
 
     async def remember(
         self,
@@ -137,6 +192,25 @@ class RedisSessions:
     @staticmethod
     def _key(app: str, session_id: str) -> str:
         return keys.session(shard_of(session_id), app, session_id)
+
+
+def _call_words(labels: Labels, used: frozenset[Capability], tools: frozenset[str]) -> tuple[Word, ...]:
+    mask = sum(1 << _PLACES[capability] for capability in used)
+    return labels.integrity.rank, labels.confidentiality.rank, mask, " ".join(sorted(tools))
+
+
+def _call_state(labels: Labels, stored: Sequence[Reply], known: Reply) -> CallState:
+    used, tools, count, drift = stored
+    mask = int(used or 0)
+    latest = {int(number): _DECODER.decode(call) for number, call in zip(known[::2], known[1::2], strict=True)}
+    return CallState(
+        labels=labels,
+        used=frozenset(capability for capability, place in _PLACES.items() if mask >> place & 1),
+        used_tools=frozenset((tools or b"").decode().split()),
+        count=int(count or 0),
+        calls=dict(sorted(latest.items())),
+        drift=int(drift or 0) / 1000,
+    )
 
 
 def _labels(integrity: Reply, confidentiality: Reply) -> Labels:

@@ -1,0 +1,415 @@
+"""Judges the tool calls of one answer, one after the other, by what the user said and what the session holds; and says what their
+release would change in the session (no I/O: the line lets them through in one atomic step, and has them judged again where that fails)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from classifiers.ask.acts import joined, named
+from classifiers.ask.drift import Drift, DriftLimits, DriftVerdict, Said, drift, verdict
+from classifiers.ask.thesaurus import shipped
+from router.errors import Refused, RouterError
+from router.exchange import CallState, HeldCall, IssuedCall, JsonObject, JudgedCall, Release
+from router.stages.tool_keys import Called, shown
+from routing_rules.budgets import SessionBudget
+from routing_rules.catalogue import EntitlementSet, Tool
+from routing_rules.combinations import Effect
+from routing_rules.decisions import Permit, ToolGrant
+from routing_rules.facts import Labels
+from routing_rules.judge import SURE, CallFacts, Judgement, Objection, Outcome, facts_of_arguments, judge, labels_after
+from routing_rules.loops import CallSeen, answered, loop, seen
+from routing_rules.provenance import Origin, Sources, acts_of
+from routing_rules.rules import RuleSet
+from routing_rules.suggest import objects_of
+from routing_rules.task import Provenance, Role, Task, ToolAsk
+from routing_rules.vocabulary import Assessment, Capability, Intent
+
+LOOP, DRIFTED = "loop_detected", "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the calls of an answer are judged by, beside the state of the session. `body` is the request's, for the descriptions of its
+    tools; `approved` are the calls that an approval was given for, as `(tool, digest of the arguments)`, `approval` its id. A `retry`
+    of a client library is not counted as another round of a loop; where an app is only watched (`observe`), nothing is held back."""
+
+    rules: RuleSet
+    permit: Permit
+    grant: ToolGrant
+    task: Task
+    assessment: Assessment
+    body: JsonObject
+    app: str
+    session_id: str
+    secret: bytes
+    retry: bool = False
+    observe: bool = False
+    approval: str | None = None
+    approved: frozenset[tuple[str, str]] = frozenset()
+
+
+class _Looked(NamedTuple):
+    """What is known of a call whatever the session holds."""
+
+    called: Called
+    tool: Tool | None
+    arguments: Any
+    read: bool
+    kept: bool
+    origins: tuple[Origin, ...]
+    objects: frozenset[str]
+    digest: str
+    seen: CallSeen
+    strayed: Drift
+
+
+class CallJudge:
+    """Judges the calls of one answer. `error` is set once one of them ends it: a call is held, goes round in a loop, or strays too far."""
+
+    def __init__(self, asked: Asked, state: CallState) -> None:
+        self._asked = asked
+        self._set: EntitlementSet | None = asked.rules.sets.get(asked.permit.entitlement_set)
+        self._known: dict[Called, bool] = {}
+        self._fresh: list[_Looked] = []  # judged as released, and not yet let through
+        self._evidence: dict[Called, JudgedCall] = {}
+        self._waits: list[tuple[_Looked, Judgement]] = []
+        self._reasons: dict[str, Objection] = {}
+        self.error: RouterError | None = None
+        self.issued: list[str] = []  # ids of calls that were let through
+        self.passed: list[str] = []  # names of the same
+        self._begin(state)
+
+    def _begin(self, state: CallState) -> None:
+        self._before = state
+        self._labels, self._used, self._used_tools, self._drift = state.labels, state.used, state.used_tools, state.drift
+        self._updated = self._answered(state) if state.calls else {}
+        self._history = [self._updated.get(number, call).seen for number, call in state.calls.items()]
+        self._given = {call.call: call.tool for call in state.calls.values()}
+
+    # What the stages ask
+
+    def released(self, called: Called) -> bool:
+        """Whether a granted call may reach the app. Once for each call: asked again, it answers the same."""
+        known = self._known.get(called)
+        if known is None:
+            known = self._known[called] = self._judge(self._look(called))
+        return known
+
+    def why(self, name: str) -> tuple[str, str] | None:
+        """Reason code and remedy of a call that was refused here; None where it was refused for want of a grant."""
+        objection = self._reasons.get(name)
+        return None if objection is None else (objection.code, objection.remedy)
+
+    # What the line asks
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the session with all that was let through."""
+        return self._labels
+
+    @property
+    def state(self) -> CallState:
+        """What the session held when the calls were last judged."""
+        return self._before
+
+    @property
+    def evidence(self) -> tuple[JudgedCall, ...]:
+        """What became of each call."""
+        return tuple(self._evidence.values())
+
+    def release(self) -> Release | None:
+        """What letting the calls through that wait for it changes in the session. None where none waits."""
+        if not self._fresh:
+            return None
+        return Release(
+            app=self._asked.app,
+            session_id=self._asked.session_id,
+            before=self._before,
+            labels=self._labels,
+            used=self._used,
+            used_tools=self._used_tools,
+            issued=tuple(self._remembered(looked) for looked in self._fresh),
+            answered=tuple(self._updated.items()),
+            most_calls=None if self._asked.observe else self._budget.tool_calls,
+            drift=self._drift,
+        )
+
+    def let_through(self) -> None:
+        """The release has happened: what follows in this answer is judged by what the session holds now."""
+        calls = {**self._before.calls, **self._updated}
+        for number, looked in enumerate(self._fresh, self._before.count + 1):
+            calls[number] = self._remembered(looked)
+            self.passed.append(shown(looked.called.name))
+            if looked.called.call_id is not None:
+                self.issued.append(looked.called.call_id)
+        count = self._before.count + len(self._fresh)
+        self._fresh, self._updated = [], {}
+        self._before = CallState(self._labels, self._used, self._used_tools, count, calls, self._drift)
+
+    def again(self, state: CallState) -> None:
+        """The session has changed meanwhile: judge the calls that wait for their release by what it holds now. One that may no longer pass
+        ends the answer, since its words may be on the way already."""
+        fresh, self._fresh = self._fresh, []
+        self._begin(state)
+        for looked in fresh:
+            if not self._judge(looked) and self.error is None:
+                self.error = self.denial((shown(looked.called.name),))
+
+    def denial(self, names: tuple[str, ...]) -> Refused:
+        """The error that stands for refused calls where a sentence in their place would be wrong."""
+        told = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+        reason = next((self._reasons[name] for name in names if name in self._reasons), None)
+        if reason is None:
+            return Refused("tool_not_entitled", f"the answer calls {told}, which is not entitled for this task", param="tools")
+        code = "tool_combination_prohibited" if reason.code.startswith("prohibited_combination") else "tool_not_entitled"
+        return Refused(code, f"the answer calls {told}, which was refused ({reason.code}): {reason.remedy}", param="tools")
+
+    def held(self) -> tuple[tuple[HeldCall, str], ...]:
+        """The calls that wait for a person, each with its arguments as they were written."""
+        return tuple((self._held(looked, judgement), looked.called.written) for looked, judgement in self._waits)
+
+    # How
+
+    @property
+    def _budget(self) -> SessionBudget:
+        return self._asked.permit.budget
+
+    @cached_property
+    def _turns(self) -> tuple[str, ...]:
+        parts = self._asked.task.parts
+        return tuple(part.text for part in parts if part.provenance is Provenance.USER and part.role is Role.USER)
+
+    @cached_property
+    def _intent(self) -> tuple[Intent, float]:
+        """What all turns of the user ask for: what they name, with what the model says of the last where it is sure."""
+        assessment = self._asked.assessment
+        return joined(named(shipped(), self._turns), assessment.intent, assessment.confidence.intent, SURE)
+
+    @cached_property
+    def _said(self) -> Said:
+        return Said(self._turns)
+
+    @cached_property
+    def _sources(self) -> Sources:
+        external = {call.call: call.external for call in self._before.calls.values()}
+        issued = {
+            part.call_id: external[digest]
+            for part in self._asked.task.parts
+            if part.call_id is not None and (digest := call_digest(part.call_id)) in external
+        }
+        listed = self._set.allowed_destinations if self._set is not None else ()
+        return Sources.of_parts(self._asked.task.parts, listed, issued)
+
+    @cached_property
+    def _descriptions(self) -> dict[str, str]:
+        return dict(_described(self._asked.body))
+
+    def _answered(self, state: CallState) -> dict[int, IssuedCall]:
+        """What has come back of calls of which that was not known yet."""
+        waiting = {call.call: number for number, call in state.calls.items() if not call.seen.result}
+        results: dict[int, list[str]] = {}
+        for part in self._asked.task.parts if waiting else ():
+            if part.provenance is Provenance.TOOL_RESULT and part.call_id is not None:
+                number = waiting.get(call_digest(part.call_id))
+                if number is not None:
+                    results.setdefault(number, []).append(part.text)
+        return {
+            number: msgspec.structs.replace(state.calls[number], seen=answered(state.calls[number].seen, "\n".join(texts)))
+            for number, texts in results.items()
+        }
+
+    def _look(self, called: Called) -> _Looked:
+        tool = self._tool(called)
+        if tool is None:
+            return _Looked(called, None, None, False, False, (), frozenset(), "", seen(shown(called.name), {}, looks=False), _FAR)
+        read, kept, origins = facts_of_arguments(tool, called.written, self._sources)
+        arguments = msgspec.json.decode(called.written) if read and called.written else {}
+        objects = _objects(called.name, self._descriptions.get(called.name, ""))
+        intent, _ = self._intent
+        return _Looked(
+            called=called,
+            tool=tool,
+            arguments=arguments,
+            read=read,
+            kept=kept,
+            origins=origins,
+            objects=objects,
+            digest=arguments_digest(self._asked.secret, tool.id, called.written),
+            seen=seen(shown(called.name), arguments, looks=not acts_of(tool.capabilities)),
+            strayed=drift(intent, tool.capabilities, objects, origins, arguments, self._said, self._sources),
+        )
+
+    def _tool(self, called: Called) -> Tool | None:
+        """The catalogue's entry for a call. Of an MCP server, the one that was pinned for this tool."""
+        if called.kind != "mcp":
+            return self._asked.rules.tool_index.find(ToolAsk(called.name, called.kind, ""))
+        for server in self._asked.grant.servers:
+            if server.label == called.server:
+                entry = next((tool.entry for tool in server.tools if tool.name == called.name), None)
+                if entry is not None:
+                    return self._asked.rules.tools.get(entry)
+        return self._asked.rules.tool_index.find(ToolAsk("mcp", "mcp", "", called.server))
+
+    def _judge(self, looked: _Looked) -> bool:
+        called, tool = looked.called, looked.tool
+        if called.call_id is not None and tool is not None and self._given.get(call_digest(called.call_id)) == tool.id:
+            return True  # an answer that is given again: the call has been let through, and counts once
+        judgement = self._judged(looked)
+        approved = judgement.outcome is Outcome.HELD and tool is not None and (tool.id, looked.digest) in self._asked.approved
+        outcome = Outcome.RELEASED if approved or self._asked.observe else judgement.outcome
+        round_about = None if approved or self._asked.observe else self._loop(looked)
+        if round_about is not None:
+            outcome = Outcome.REFUSED
+            self.error = self.error or round_about
+        self._note(looked, judgement, outcome, LOOP if round_about is not None else None, approved)
+        if outcome is Outcome.RELEASED and tool is not None:
+            self._labels = labels_after(self._labels, tool)
+            self._used |= judgement.adds - {Capability.EGRESS} if approved else judgement.adds
+            self._used_tools |= {tool.id}
+            self._drift = max(self._drift, looked.strayed.score)
+            self._history.append(looked.seen)
+            self._fresh.append(looked)
+            return True
+        if outcome is Outcome.HELD:
+            self._waits.append((looked, judgement))
+            self.error = self.error or _approval_required(self._asked.permit, looked, judgement)
+        elif judgement.objections:
+            self._reasons[shown(called.name)] = judgement.objections[0]
+        return False
+
+    def _judged(self, looked: _Looked) -> Judgement:
+        tool = looked.tool
+        intent, confidence = self._intent
+        judgement = judge(
+            CallFacts(
+                tool=tool,
+                offered=tool is not None,
+                intent=intent,
+                confidence=confidence,
+                labels=self._labels,
+                used=self._used,
+                used_tools=self._used_tools,
+                origins=looked.origins,
+                objects=looked.objects,
+                arguments_read=looked.read,
+                arguments_kept=looked.kept,
+                third_party=looked.called.kind == "mcp" and tool is not None and not tool.internal,
+                prohibited=self._set.prohibited if self._set is not None else (),
+                step_ups=self._set.step_ups if self._set is not None else (),
+            )
+        )
+        return self._with_drift(looked, judgement)
+
+    def _with_drift(self, looked: _Looked, judgement: Judgement) -> Judgement:
+        """The judgement with what the score of the call comes to. A stop ends the answer; a call that a rule has refused stays refused."""
+        budget = self._budget
+        limits = DriftLimits(budget.drift_warn or _NEVER, budget.drift_hold or _NEVER, budget.drift_stop or _NEVER)
+        found = verdict(looked.strayed.score, limits)
+        if found < DriftVerdict.HOLD or judgement.outcome is Outcome.REFUSED:
+            return judgement
+        effect = Effect.FORBID if found is DriftVerdict.STOP else Effect.STEP_UP
+        objections = (*judgement.objections, Objection(DRIFTED, effect, "the user asks for this in words of their own"))
+        if found is DriftVerdict.STOP:
+            return Judgement(Outcome.REFUSED, (objections[-1], *judgement.objections))
+        return Judgement(Outcome.HELD, objections, judgement.adds)
+
+    def _loop(self, looked: _Looked) -> Refused | None:
+        limit = self._budget.identical_calls
+        if limit is None or self._asked.retry:
+            return None
+        found = loop([*self._history, looked.seen], limit)
+        if found is None:
+            return None
+        message = (
+            f"the session goes round in circles: `{shown(looked.called.name)}` was called {found.rounds} times ({found.kind}) with nothing "
+            f"new in between, and the limit is {limit}; ask in another way, or start a new session"
+        )
+        return Refused("loop_detected", message, rule=self._asked.permit.rule)
+
+    def _note(self, looked: _Looked, judgement: Judgement, outcome: Outcome, also: str | None, approved: bool) -> None:
+        codes = tuple(objection.code for objection in judgement.objections)
+        far = looked.strayed
+        self._evidence[looked.called] = JudgedCall(
+            name=shown(looked.called.name),
+            tool=looked.tool.id if looked.tool is not None else "",
+            outcome=outcome.value,
+            codes=(*codes, also) if also is not None else codes,
+            sources=tuple((origin.argument, origin.source.value) for origin in looked.origins),
+            drift=round(far.score, 3),
+            strayed=(round(far.act, 3), round(far.thing, 3), round(far.destination, 3), round(far.values, 3)),
+            adds=tuple(sorted(judgement.adds)) if outcome is Outcome.RELEASED else (),
+            by=self._asked.approval if approved else None,
+        )
+
+    def _remembered(self, looked: _Looked) -> IssuedCall:
+        can = looked.tool.capabilities if looked.tool is not None else frozenset()
+        call_id = looked.called.call_id
+        return IssuedCall(
+            call=call_digest(call_id) if call_id is not None else "",
+            tool=looked.tool.id if looked.tool is not None else "",
+            seen=msgspec.structs.replace(looked.seen, not_ready=True) if self._asked.retry else looked.seen,
+            external=Capability.READS_UNTRUSTED in can and Capability.READS_PRIVATE not in can,
+        )
+
+    def _held(self, looked: _Looked, judgement: Judgement) -> HeldCall:
+        tool = looked.tool
+        return HeldCall(
+            tool=tool.id if tool is not None else "",
+            name=shown(looked.called.name),
+            owner=tool.owner if tool is not None else "",
+            capabilities=tool.capabilities if tool is not None else frozenset(),
+            arguments_digest=looked.digest,
+            arguments="",
+            objections=tuple((objection.code, objection.remedy) for objection in judgement.objections),
+            drift=looked.strayed.score,
+        )
+
+
+_FAR = Drift(1.0, 1.0, 1.0, 1.0, 1.0)
+_NEVER = 2.0  # above every score
+
+
+def call_digest(call_id: str) -> str:
+    """By what a call is known in the store: providers make the ids, and apps send back what they like."""
+    return blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=12, person=b"call").hexdigest()
+
+
+def arguments_digest(secret: bytes, tool: str, written: str) -> str:
+    """Keyed hash of the arguments of a call, by which an approval is bound to them."""
+    digest = blake2b(tool.encode() + b"\0", key=secret[:64], digest_size=20, person=b"arguments")
+    digest.update(written.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _approval_required(permit: Permit, looked: _Looked, judgement: Judgement) -> Refused:
+    reason = judgement.objections[0]
+    message = f"the call of `{shown(looked.called.name)}` waits for an approval ({reason.code}): {reason.remedy}"
+    return Refused("approval_required", message, rule=permit.rule)
+
+
+def _described(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and description of every function that a request defines, in whatever wire format."""
+    for holder in (body.get("tools"), body.get("functions")):
+        waiting = [(tool, "") for tool in holder] if isinstance(holder, list) else []
+        while waiting:
+            tool, under = waiting.pop()
+            if not isinstance(tool, dict):
+                continue
+            inner = tool.get(tool.get("type", "")) if isinstance(tool.get("type"), str) else None
+            told = inner if isinstance(inner, dict) else tool
+            name, description = told.get("name"), told.get("description")
+            if isinstance(name, str) and isinstance(description, str):
+                yield f"{under}{name}", description
+            if tool.get("type") == "namespace" and isinstance(tool.get("tools"), list):
+                waiting += [(each, f"{name}.") for each in tool["tools"]]
+
+
+@lru_cache(maxsize=2048)
+def _objects(name: str, description: str) -> frozenset[str]:
+    return objects_of(name, description)

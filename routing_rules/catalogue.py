@@ -35,6 +35,15 @@ class Price(msgspec.Struct, frozen=True):
         return self.input is not None and self.output is not None
 
 
+SEARCHING_MODELS = ("search-preview", "search-api")
+"""What the names of models have in common that search the web for every answer, whether or not a request says so."""
+
+
+def searches_by_itself(model: str) -> bool:
+    """Whether a model of this name searches the web for every answer: who may have it must be granted `web_search`."""
+    return any(word in model for word in SEARCHING_MODELS)
+
+
 class Review(msgspec.Struct, frozen=True):
     """Who looked at a deployment last, and until when that look counts."""
 

@@ -139,6 +139,11 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
         message = f"rule `{rule.id}` lets no app choose its model; send `auto` as `model`"
         return _refuse(rules, verdict, rule.id, "not_permitted_by_rule", message, param="model")
     pool = _pool(rules, facts, route, wish, asked_for)
+    if any(slot.searches for slot in pool) and not _may_search(rules, facts, route):
+        pool = [slot for slot in pool if not slot.searches]
+        if not pool:
+            message = f"the model searches the web by itself, and rule `{rule.id}` does not grant `web_search` here; ask for another model"
+            return _refuse(rules, verdict, rule.id, "tool_not_entitled", message, param="model")
     hard = rules.owner_budget(facts.caller.owner).hard_nano is not None
     priced = hard or route.budget.cost_nano is not None
     found = _suitable(facts, pool, facts.features, priced)
@@ -181,6 +186,12 @@ def _pool(rules: RuleSet, facts: Facts, route: Route, wish: str, asked_for: tupl
         hinted = wish.removeprefix("auto-")
         return sorted(route.slots, key=lambda slot: slot.tier != hinted)
     return route.slots
+
+
+def _may_search(rules: RuleSet, facts: Facts, route: Route) -> bool:
+    """Whether a web search was asked for and is granted."""
+    grant = grant_within(rules, facts, route.rule.id, route.then.entitlement_set)
+    return any(kind.startswith("web_search") for kind, _ in grant.granted)
 
 
 def _suitable(facts: Facts, pool: Sequence[Slot], features: frozenset[Feature], priced: bool) -> list[Slot]:

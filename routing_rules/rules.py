@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
-from routing_rules.catalogue import App, Deployment, EntitlementSet, Purpose, Tool
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Purpose, Tool, searches_by_itself
 from routing_rules.decisions import CARRIED_OUT, Obligation
 from routing_rules.facts import Facts
 from routing_rules.sensitivity import SensitivityPolicy
@@ -133,6 +133,7 @@ class Slot:
     allowed_fields: frozenset[str]
     most_bytes: int
     priced: bool
+    searches: bool = False
 
     def cleared_for(self, rank: int, today: date) -> bool:
         """Whether content of this sensitivity may go there today; an expired access review leaves public only."""
@@ -411,6 +412,7 @@ def slot_of(deployment: Deployment) -> Slot:
         allowed_fields=deployment.allowed_fields,
         most_bytes=deployment.context_window * BYTES_PER_TOKEN,
         priced=deployment.price.known,
+        searches=searches_by_itself(deployment.model),
     )
 
 

@@ -153,9 +153,17 @@ def _approval(asked: Any, ask: Collection[str], names: Collection[str]) -> JsonO
 def _cut_tool(tool: JsonObject, granted: Granted) -> JsonObject | None:
     """The tool of a responses request as far as it is granted; None where nothing of it is."""
     if tool.get("type") != "namespace":
-        return _cut_plain_tool(tool, granted)
-    nested = [one for one in tool.get("tools") or () if key_of(one, tool.get("name")) in granted]
+        kept = _cut_plain_tool(tool, granted)
+        return None if kept is None else _at_once(kept, granted)
+    nested = [_at_once(one, granted) for one in tool.get("tools") or () if key_of(one, tool.get("name")) in granted]
     return {**tool, "tools": nested} if nested else None
+
+
+def _at_once(tool: JsonObject, granted: Granted) -> JsonObject:
+    """The tool, offered from the start where no search for tools is granted that could load it later."""
+    if not tool.get("defer_loading") or granted.family("tool_search"):
+        return tool
+    return {name: value for name, value in tool.items() if name != "defer_loading"}
 
 
 def _cut_choice(choice: JsonObject, granted: Granted) -> JsonObject | str:
@@ -201,19 +209,43 @@ def _check_approval(item: JsonObject, _: Granted) -> JsonObject | None:
     return item
 
 
-def _drop_parsed(item: JsonObject, _: Granted) -> JsonObject | None:
+def _check_program(item: JsonObject, granted: Granted) -> JsonObject | None:
+    if not granted.family("programmatic_tool_calling"):
+        raise Refused(
+            "tool_not_entitled",
+            "the input goes on with a program of the model's, and `programmatic_tool_calling` is not granted: leave these items out",
+            param="input",
+        )
+    return item
+
+
+def _check_caller(item: JsonObject, granted: Granted) -> JsonObject | None:
+    return item if granted.caller(item) else _check_program(item, granted)
+
+
+def _drop_parsed(item: JsonObject, granted: Granted) -> JsonObject | None:
     """What the client made of the arguments says nothing that they do not, and OpenAI refuses it."""
+    _check_caller(item, granted)
     return {name: value for name, value in item.items() if name != "parsed_arguments"} if "parsed_arguments" in item else item
 
 
 _ITEM_RULES: dict[Any, Any] = {
     "function_call": _drop_parsed,
+    "function_call_output": _check_caller,
+    "custom_tool_call": _check_caller,
+    "custom_tool_call_output": _check_caller,
+    "shell_call": _check_caller,
+    "shell_call_output": _check_caller,
+    "apply_patch_call": _check_caller,
+    "apply_patch_call_output": _check_caller,
+    "program": _check_program,
+    "program_output": _check_program,
     "additional_tools": _cut_loaded_tools,
     "tool_search_output": _cut_loaded_tools,
     "mcp_list_tools": _cut_server_tools,
     "mcp_approval_response": _check_approval,
 }
-"""Input items that bring tools or approvals with them, or what only the client knows."""
+"""Input items that bring tools, programs or approvals with them, or what only the client knows."""
 
 
 def _cut_item(item: JsonObject, granted: Granted) -> JsonObject | None:

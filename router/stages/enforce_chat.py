@@ -413,7 +413,9 @@ class _Verdict:
 
 def _call_name(call: Any) -> str:
     called = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
-    return shown(called.get("name") if isinstance(called, dict) else None)
+    if isinstance(called, dict):
+        return shown(called.get("name"))
+    return shown(call.get("type") if isinstance(call, dict) else None)
 
 
 def _append_note(message: JsonObject, note: str) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages.conversation import chat_message, response_item, spoken_by_model
+from routing_rules.catalogue import searches_by_itself
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.server_lists import address_digest, address_of, brings_credentials, list_digests
 from routing_rules.task import Endpoint, Feature, Part, Provenance, Role, Task, ToolAsk, ToolChoice
@@ -197,6 +198,8 @@ def read_task(
         else:
             if read is not None:
                 read(reading, value)
+    if searches_by_itself(body["model"]) and endpoint is not Endpoint.EMBEDDINGS:
+        reading.tools.append(ToolAsk("web_search", "web_search", "model"))
     return Task(
         endpoint=endpoint,
         wish=body["model"],

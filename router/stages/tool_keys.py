@@ -221,6 +221,12 @@ class Granted:
             return any(granted_kind == kind and granted.endswith("." + name) for granted_kind, granted in self._keys)
         return self.family(_family(kind))
 
+    def caller(self, item: JsonObject) -> bool:
+        """Whether who makes the call of an item may make calls: the model itself, or a program where programs are granted."""
+        caller = item.get("caller")
+        direct = caller is None or (isinstance(caller, dict) and caller.get("type") == "direct")
+        return direct or self.family("programmatic_tool_calling")
+
     def item(self, item: JsonObject) -> bool:
         """Whether an item of a responses answer may reach the app."""
         kind = item.get("type")
@@ -228,6 +234,8 @@ class Granted:
             return False
         if kind in NOT_A_TOOL:
             return True
+        if not self.caller(item):
+            return False
         if kind == "function_call" or kind == "custom_tool_call":
             name = item.get("name")
             if not isinstance(name, str):

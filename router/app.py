@@ -37,9 +37,11 @@ from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.redis_masks import RedisMasks
 from router.storage.redis_sessions import RedisSessions
+from router.storage.registrar import Registrar
 from router.storage.snapshot import Snapshot
 from router.storage.sql.engine import open_engine
 from router.storage.sql.people import SqlPeople
+from router.storage.sql.registrations import SqlRegistrations
 from router.streaming import Broadcast, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models
@@ -49,6 +51,7 @@ REFRESH_SECONDS = 0.25
 """How often a worker looks whether keys or rules have changed: a revocation must reach it within a second."""
 
 HEARTBEAT_SECONDS = 1.0
+REGISTER_SECONDS = 1.0
 COLLECTOR = (20_000, 20, 100)
 KEEP_ALIVE_SECONDS = 75
 PATHS = {
@@ -73,6 +76,7 @@ class Worker:
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
         self.snapshot = Snapshot(self.engine, self.announcements, secret)
+        self.registrar = Registrar(SqlRegistrations(self.engine), utc_now)
         running: dict[tuple[str, str], Broadcast] = {}
         runtime_dir = os.environ.get("ROUTER_RUNTIME_DIR")
         self.siblings = Siblings(Path(runtime_dir) if runtime_dir else None, self.id, running)
@@ -92,6 +96,7 @@ class Worker:
             clock=utc_now,
             secret=secret,
             tokens=TokenKeys(secret, settings.address),
+            note_tools=self.registrar.note,
             worker=self.id,
             governance=settings.governance_mode,
         )
@@ -109,6 +114,7 @@ class Worker:
             asyncio.create_task(self._every(REFRESH_SECONDS, self.snapshot.refresh)),
             asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
+            asyncio.create_task(self._every(REGISTER_SECONDS, self.registrar.write)),
         ]
 
     async def announcements_beat(self) -> None:
@@ -134,6 +140,7 @@ class Worker:
                     await asyncio.sleep(REFRESH_SECONDS)
         for loop in self._loops:
             loop.cancel()
+        await self.registrar.write()
         await self.siblings.stop()
         await self.upstream.aclose()
         self.snapshot.close()

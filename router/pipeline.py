@@ -208,6 +208,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             else:
                 grant = authorise(rules, facts, permit)
             x.grant = grant
+            if grant.withheld:
+                services.note_tools(caller.app, sent.task.tools, sent.body, grant.withheld)
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
             candidates = cleared(rules, permit)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from router.exchange import JsonObject
 from router.ports import Approvals, Budgets, Directory, Masks, Sessions, Upstream
 from router.siblings import Siblings
 from router.stages.classify import Classifiers
 from router.stages.entitlement_token import TokenKeys
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
+from routing_rules.decisions import Withheld
 from routing_rules.rules import RuleSet
+from routing_rules.task import ToolAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Services:
     clock: Callable[[], datetime]
     secret: bytes
     tokens: TokenKeys
+    note_tools: Callable[[str, Sequence[ToolAsk], JsonObject, Sequence[Withheld]], None]
     worker: str
     governance: str
     approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from routing_rules.catalogue import App
+from routing_rules.catalogue import App, Observing, Tool
 from routing_rules.faults import Fault, RuleFaults, Severity
 from routing_rules.load import UNASSIGNED
 
@@ -28,6 +28,81 @@ def add_app(files: Files, app: App) -> dict[str, str]:
     return _edited(files, "apps.yaml", lambda top: _append(top, "apps.yaml", "apps", [row]))
 
 
+def add_tools(files: Files, tools: Iterable[Tool]) -> dict[str, str]:
+    """The files with these tools, at the end of tools.yaml. Raises RuleFaults as `add_app` does."""
+    return _edited(files, "tools.yaml", lambda top: _append(top, "tools.yaml", "tools", [_tool_row(tool) for tool in tools]))
+
+
+def _tool_row(tool: Tool) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": tool.id, "owner": tool.owner, "capabilities": _flow(sorted(tool.capabilities))}
+    for key, words in (
+        ("functions", map(_literal, tool.functions)),
+        ("hosted", map(_literal, tool.hosted)),
+        ("servers", map(_literal, tool.servers)),
+        ("server_urls", tool.server_urls),
+    ):
+        if found := _flow(words):
+            row[key] = found
+    if tool.pinned:
+        row["pinned"] = CommentedMap(tool.pinned)
+    row["highest_read"] = str(tool.highest_read)
+    if tool.approval_boundary != "none":
+        row["approval_boundary"] = tool.approval_boundary
+    if tool.destination_arguments:
+        row["destination_arguments"] = _flow(tool.destination_arguments)
+    if tool.internal:
+        row["internal"] = True
+    return row
+
+
+def _literal(name: str) -> str:
+    """The pattern that means this very name: a name that somebody else chose must not become a glob."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
+
+
+def set_pins(files: Files, tool: str, pinned: Iterable[tuple[str, str]], capabilities: Iterable[str]) -> dict[str, str]:
+    """The files with a tool that is pinned with these digests and has these capabilities. Raises RuleFaults where there is none."""
+
+    def change(top: CommentedMap) -> None:
+        row = _row(top, "tools.yaml", "tools", tool, "tool")
+        row["pinned"] = CommentedMap(pinned)
+        row["capabilities"] = _flow(sorted(capabilities))
+
+    return _edited(files, "tools.yaml", change)
+
+
+def add_tools_to_set(files: Files, entitlement_set: str, tools: Iterable[str]) -> dict[str, str]:
+    """The files with these tools in an entitlement set; those that it holds stay once. Raises RuleFaults where there is no such set."""
+
+    def change(top: CommentedMap) -> None:
+        row = _row(top, "entitlements.yaml", "sets", entitlement_set, "entitlement set")
+        held = row.get("tools")
+        if not isinstance(held, CommentedSeq):
+            held = row["tools"] = _flow(() if held is None else (str(held),))
+        for each in tools:
+            if each not in held:
+                held.append(each)
+
+    return _edited(files, "entitlements.yaml", change)
+
+
+def observe_app(files: Files, app: str, observing: Observing | None) -> dict[str, str]:
+    """The files with an app that is only watched for a while, or (None) held to the rules. Raises RuleFaults where there is none."""
+
+    def change(top: CommentedMap) -> None:
+        row = _row(top, "apps.yaml", "apps", app, "app")
+        row.pop("observe", None)
+        if observing is None:
+            row.pop("mode", None)
+        else:
+            row["mode"] = "observe"
+            row["observe"] = CommentedMap(
+                owner=observing.owner, **{"from": observing.start.isoformat(), "until": observing.end.isoformat()}
+            )
+
+    return _edited(files, "apps.yaml", change)
+
+
 def add_deployment_rows(files: Files, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The files with these deployments, in the words of models.yaml, at the end of it. Raises RuleFaults as `add_app` does.
 
@@ -40,10 +115,7 @@ def set_deployment_enabled(files: Files, deployment: str, enabled: bool) -> dict
     """The files with this deployment in service or out of it. Raises RuleFaults where there is none."""
 
     def change(top: CommentedMap) -> None:
-        row = next((row for row in _rows(top, "deployments") if row.get("id") == deployment), None)
-        if row is None:
-            raise _fault("models.yaml", "unknown_word", f"there is no deployment `{deployment}`")
-        _switch(row, enabled)
+        _switch(_row(top, "models.yaml", "deployments", deployment, "deployment"), enabled)
 
     return _edited(files, "models.yaml", change)
 
@@ -103,6 +175,13 @@ def _append(top: CommentedMap, file: str, key: str, rows: Iterable[Mapping[str, 
 def _rows(top: CommentedMap, key: str) -> list[CommentedMap]:
     items = top.get(key)
     return [row for row in items if isinstance(row, CommentedMap)] if isinstance(items, CommentedSeq) else []
+
+
+def _row(top: CommentedMap, file: str, key: str, id: str, kind: str) -> CommentedMap:
+    row = next((row for row in _rows(top, key) if row.get("id") == id), None)
+    if row is None:
+        raise _fault(file, "unknown_word", f"there is no {kind} `{id}`")
+    return row
 
 
 def _flow(words: Iterable[str]) -> CommentedSeq:

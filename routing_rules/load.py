@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
-from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Purpose, Review, Tool
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Observing, Price, Purpose, Review, Tool
 from routing_rules.combinations import SHIPPED as SHIPPED_COMBINATIONS
 from routing_rules.combinations import Combination
 from routing_rules.combinations import Effect as CallEffect
@@ -65,6 +65,8 @@ FORBID_CODES = (
     "tool_combination_prohibited",
 )
 UNASSIGNED = "unassigned"
+MODES = ("enforce", "observe")
+MOST_OBSERVED = timedelta(days=30)
 
 UNPINNED = frozenset(
     {Capability.READS_PRIVATE, Capability.READS_UNTRUSTED, Capability.EGRESS, Capability.WRITES_STATE},
@@ -386,7 +388,7 @@ def _apps(top: Entry, purposes: Mapping[str, Purpose], sets: Mapping[str, Entitl
         held = entry.words("purposes", purposes)
         if not held and entry.has("purposes"):
             entry.fault("purposes", "wrong_type", "an app holds at least one purpose")
-        mode = entry.word("mode", ("enforce",), "enforce")
+        mode = entry.word("mode", MODES, MODES[0])
         found[id] = App(
             id=id,
             owner=entry.text("owner"),
@@ -396,9 +398,36 @@ def _apps(top: Entry, purposes: Mapping[str, Purpose], sets: Mapping[str, Entitl
             ceiling=entry.word("ceiling", sets),
             purposes=held,
             mode=mode,
+            observing=_observing(entry, mode),
         )
         entry.close()
     return found
+
+
+def _observing(parent: Entry, mode: str) -> Observing | None:
+    """Who has an app only watched, and for which days."""
+    entry = parent.entry("observe")
+    if mode != "observe":
+        if entry is not None:
+            parent.fault(
+                "observe", "missing_key", "`observe` has no effect on an app that is held to the rules", "add `mode: observe`"
+            )
+        return None
+    if entry is None:
+        parent.fault(
+            "mode",
+            "missing_key",
+            "an app is watched for some days and by somebody",
+            "add `observe: {owner: …, from: …, until: …}`",
+        )
+        return None
+    observing = Observing(owner=entry.text("owner"), start=entry.day("from"), end=entry.day("until"))
+    if not timedelta(0) <= observing.end - observing.start <= MOST_OBSERVED:
+        entry.fault("until", "wrong_type", f"an app is watched for at most {MOST_OBSERVED.days} days")
+    if parent.word("clearance", LEVELS) == Sensitivity.RESTRICTED.value:
+        parent.fault("clearance", "wrong_type", "an app that is only watched is cleared for `confidential` at most")
+    entry.close()
+    return observing
 
 
 def _deployments(top: Entry) -> tuple[tuple[str, ...], dict[str, tuple[Deployment, bool]]]:

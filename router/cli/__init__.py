@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": ("router.cli.evaluate", "evaluate"),
     "train": ("router.cli.train", "train"),
     "calibrate": ("router.cli.calibrate", "calibrate"),
+    "tools": ("router.cli.tools", "tools"),
     "demo": ("router.cli.demo", "demo"),
     "settings": ("router.cli.settings", "settings"),
 }

@@ -239,6 +239,25 @@ admin_events = Table(
     Column("hash", LargeBinary(32), nullable=False),
 )
 
+tool_registrations = Table(
+    "tool_registrations",  # tools that somebody asked for and nobody had registered
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("server", Text, nullable=False),  # the label of the MCP server that has it, else empty
+    Column("address", Text, nullable=False),  # of that server, where an owner has told it
+    Column("digest", String(64), nullable=False),  # of its definition, where it was seen
+    Column("suggestion", JSON, nullable=False),
+    Column("apps", JSON, nullable=False),
+    Column("first_seen", UtcTime, nullable=False),
+    Column("last_seen", UtcTime, nullable=False),
+    Column("status", String(16), nullable=False, index=True),  # pending | confirmed | rejected
+    Column("decided_by", Text),
+    Column("decided", UtcTime),
+    Column("revision", String(128)),  # the revision of the rules that holds it
+)
+
 quarantine = Table(
     "quarantine",  # outbox records that could not be entered, so that they do not block the others
     metadata,

@@ -1,0 +1,96 @@
+"""Notes the tools that apps ask for and nobody has registered: beside the line, without a word of SQL on it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from router import telemetry
+from router.exchange import JsonObject
+from router.governance.tools import Registrations, Seen, registration_of
+from routing_rules.decisions import Withheld
+from routing_rules.entitlements import grant_key
+from routing_rules.task import ToolAsk
+
+MOST_REMEMBERED = 4096
+MOST_WAITING = 512
+AGAIN_SECONDS = 3600.0
+"""A tool that is asked for again and again is noted once in so long."""
+
+NOTED = frozenset({"unregistered", "list_changed"})
+
+_STEP = re.compile(r"([a-z_]+)|\[(\d+)\]")
+
+
+class Registrar:
+    """What a worker has seen and not yet written down. Noting costs a look into a dictionary; writing happens in a thread.
+
+    SQL down: what waits is written later, and what does not fit is noted when it is next asked for.
+    """
+
+    def __init__(self, registrations: Registrations, clock: Callable[[], datetime]) -> None:
+        self._registrations = registrations
+        self._clock = clock
+        self._seen: dict[tuple[str, str, str], float] = {}
+        self._waiting: list[tuple[Seen, datetime]] = []
+
+    def note(self, app: str, asks: Sequence[ToolAsk], body: JsonObject, withheld: Sequence[Withheld]) -> None:
+        """Remember the withheld tools that nobody has registered. The body is read here, and nothing of it is kept but their definitions,
+        until they are written down."""
+        unknown = {(each.kind, each.name) for each in withheld if each.reason in NOTED}
+        if not unknown:
+            return
+        now = self._clock()
+        for ask in asks:
+            key = grant_key(ask)
+            if key not in unknown or len(self._waiting) >= MOST_WAITING:
+                continue
+            seen = (app, *key)
+            if now.timestamp() - self._seen.get(seen, 0.0) < AGAIN_SECONDS:
+                continue
+            if len(self._seen) >= MOST_REMEMBERED:
+                self._seen.clear()
+            self._seen[seen] = now.timestamp()
+            self._waiting.extend((each, now) for each in _seen(app, ask, _at(body, ask.path)))
+
+    async def write(self) -> None:
+        """Write down what waits."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        try:
+            await asyncio.to_thread(self._write, waiting)
+        except SQLAlchemyError as error:
+            self._waiting = (waiting + self._waiting)[:MOST_WAITING]
+            telemetry.logger().warning("tools_not_registered", error=type(error).__name__)
+
+    def _write(self, waiting: Sequence[tuple[Seen, datetime]]) -> None:
+        self._registrations.note([registration_of(seen, at) for seen, at in waiting])
+
+
+def _seen(app: str, ask: ToolAsk, definition: Any) -> list[Seen]:
+    """What an ask says of a tool, or of the tools of an MCP server whose list came with it."""
+    held: Mapping[str, Any] = definition if isinstance(definition, Mapping) else {}
+    if ask.kind != "mcp":
+        return [Seen(ask.kind, ask.name, held, app=app)]
+    label = ask.server if ask.server is not None else ask.name
+    tools = held.get("tools") if ask.listed is not None else None
+    named = [tool for tool in tools or () if isinstance(tool, Mapping) and isinstance(tool.get("name"), str)]
+    return [Seen("mcp", tool["name"], tool, label, app=app) for tool in named] or [Seen("mcp", label, {}, label, app=app)]
+
+
+def _at(body: Any, path: str) -> Any:
+    """What stands at a path such as `input[2].tools[0]`; None where nothing does."""
+    for name, place in _STEP.findall(path):
+        if name and isinstance(body, Mapping):
+            body = body.get(name)
+        elif place and isinstance(body, list) and int(place) < len(body):
+            body = body[int(place)]
+        else:
+            return None
+    return body

@@ -8,7 +8,6 @@ import io
 import json
 import tomllib
 import zipfile
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -192,15 +191,13 @@ def _check(manifest: Manifest, packed: bytes) -> None:
         raise ArtefactAltered(f"`{name}.npz` is not the file that `{name}.toml` was written for: its sha256 differs")
 
 
-@lru_cache(maxsize=1)
 def shipped() -> Fitted:
-    """The fitted model in the package, read once a process."""
+    """The fitted model in the package."""
     return load()
 
 
-@lru_cache(maxsize=1)
 def shipped_complexity() -> Fitted:
-    """The fitted model of complexity in the package, read once a process."""
+    """The fitted model of complexity in the package."""
     return load("complexity")
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import msgspec
 
 from classifiers.artefacts import Fitted, shipped
 from classifiers.ask.access import access
-from classifiers.ask.complexity import complexity, model_of
+from classifiers.ask.complexity import chosen_by, complexity
 from classifiers.ask.current import ask_of
 from classifiers.ask.intent import INTENT_HEADS, intent
-from classifiers.ask.reader import Model, Reader, Sums
+from classifiers.ask.reader import Reader, Sums
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.attachments import read_attachments
 from classifiers.sensitivity.code_names import Names
@@ -20,8 +22,8 @@ from classifiers.sensitivity.dictionaries import Dictionaries
 from classifiers.sensitivity.engine import Detector
 from classifiers.sensitivity.injection import Injections
 from classifiers.sensitivity.kinds.gitleaks import rules_from
-from classifiers.sensitivity.topics import Topics, model_of_topics
-from routing_rules.sensitivity import SensitivityPolicy
+from classifiers.sensitivity.topics import TOPIC_HEADS, Topics
+from routing_rules.sensitivity import ComplexityPolicy, SensitivityPolicy
 from routing_rules.task import Endpoint, Task
 from routing_rules.vocabulary import (
     Access,
@@ -53,6 +55,16 @@ def detector_of(policy: SensitivityPolicy, key: bytes) -> Detector:
     return Detector(msgspec.structs.replace(policy, patterns=patterns), key, more=more)
 
 
+def _reader(fitted: Fitted, policy: ComplexityPolicy) -> Reader:
+    return Reader((fitted, ("task",)), (fitted, INTENT_HEADS), (fitted, TOPIC_HEADS), chosen_by(policy))
+
+
+@lru_cache(maxsize=2)
+def _shipped_reader(policy: ComplexityPolicy) -> Reader:
+    """Of the shipped models, and the model of complexity that a rule set names: most rule sets name the same one."""
+    return _reader(shipped(), policy)
+
+
 class Assessor:
     """All classifiers under one sensitivity policy. Built once a rule set, then called for every task.
 
@@ -64,19 +76,19 @@ class Assessor:
     name = "assessor"
 
     def __init__(self, policy: SensitivityPolicy, key: bytes, fitted: Fitted | None = None) -> None:
-        fitted = fitted or shipped()
-        self.version = fitted.manifest.version
         self._policy = policy
-        self._detector = detector_of(policy, key)
+        # Most of either is spent in libraries that let others run meanwhile.
+        with ThreadPoolExecutor(1) as aside:
+            detector = aside.submit(detector_of, policy, key)
+            self._reader = _shipped_reader(policy.complexity) if fitted is None else _reader(fitted, policy.complexity)
+            self._detector = detector.result()
         self._injections = Injections(key)
         self._dictionaries = Dictionaries(policy.patterns, policy.allow_listed, key)
         self._names = Names(policy.code_names, key)
-        self._kinds = [TaskKind(name) for name in fitted.classes("task")]
-        self._intents = fitted.classes(*INTENT_HEADS)
-        self._ask, self._complexity = Model(fitted, "task", *INTENT_HEADS), model_of(policy.complexity)
-        topics = model_of_topics(fitted)
-        self._reader = Reader(self._ask, topics, self._complexity)
+        self._kind, self._intent, topics, self._complexity = self._reader.models
+        self._kinds = [TaskKind(name) for name in self._kind.classes]
         self._topics = Topics(topics, self._reader)
+        self.version = self._kind.version
         self._model_versions = dict.fromkeys(("task", "intent", "topics"), self.version)
         self._model_versions["complexity"] = self._complexity.version
 
@@ -156,14 +168,13 @@ class Assessor:
             reader = self._reader
             sums = reader.sums(reader.read(ask.text), ask)
             read[ask.text] = Sums(sums.alone, sums.alone, sums.distinct)
-            asked = reader.scores(self._ask, sums)
-            kinds = len(self._kinds)
-            kind, kind_sure = task_kind(self._kinds, asked.logits[:kinds], tools=bool(task.tools))
-            implied, implied_sure = intent(self._intents, asked.logits[kinds:])
+            kinds, meant = reader.scores(self._kind, sums), reader.scores(self._intent, sums)
+            kind, kind_sure = task_kind(self._kinds, kinds.logits, tools=bool(task.tools))
+            implied, implied_sure = intent(self._intent.classes, meant.logits)
             joined = ask.joined
             whole = read[ask.text] if joined is ask.text else reader.sums(reader.read(joined))
             hard = reader.scores(self._complexity, whole)
             score, band, band_sure = complexity(hard.logits[0])
-            return kind, kind_sure * asked.known, score, band, band_sure * hard.known, implied, implied_sure * asked.known
+            return kind, kind_sure * kinds.known, score, band, band_sure * hard.known, implied, implied_sure * meant.known
         except Exception:
             return TaskKind.OTHER, 0.0, 1.0, Complexity.COMPLEX, 0.0, Intent(), 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from classifiers.artefacts import Fitted, ManifestInvalid, from_text, shipped_complexity
-from classifiers.ask.reader import Model, Reader
+from classifiers.ask.reader import Chosen, Reader
 from routing_rules.sensitivity import COMPLEXITY_TARGETS, ComplexityPolicy
 from routing_rules.vocabulary import Complexity
 
@@ -33,29 +33,28 @@ class ComplexityModel:
     """One target of a fitted model of complexity, ready to score. Raises ArtefactError where the model does not hold the target."""
 
     def __init__(self, fitted: Fitted, target: str = TARGETS[0]) -> None:
-        self._model = target_of(fitted, target)
-        self._reader = Reader(self._model)
+        self._reader = Reader(_target_of(fitted, target))
 
     def score(self, text: str) -> float:
         """The score of a whole text, in [0, 1]."""
-        return probability(self._reader.scores(self._model, self._reader.sums(self._reader.read(text))).logits[0])
+        reader = self._reader
+        return probability(reader.scores(reader.models[0], reader.sums(reader.read(text))).logits[0])
 
 
-def target_of(fitted: Fitted, target: str) -> Model:
-    """One target of a fitted model of complexity, for a reader. Raises ArtefactError where the model does not hold the target."""
-    if target not in fitted.manifest.heads:
-        raise ManifestInvalid(f"fitted model `{fitted.manifest.name}` has no target `{target}`")
-    return Model(fitted, target)
-
-
-def model_of(policy: ComplexityPolicy) -> Model:
-    """The model that a rule set names. Raises ArtefactError where it cannot be used."""
+def chosen_by(policy: ComplexityPolicy) -> Chosen:
+    """The model that a rule set names, and its target. Raises ArtefactError where it cannot be used."""
     if not policy.model:
-        return target_of(shipped_complexity(), policy.target)
+        return _target_of(shipped_complexity(), policy.target)
     fitted = from_text(policy.text)
     if fitted.manifest.version != policy.model:
         raise ManifestInvalid("the model of complexity is not the one that the rules name")
-    return target_of(fitted, CALIBRATED)
+    return _target_of(fitted, CALIBRATED)
+
+
+def _target_of(fitted: Fitted, target: str) -> Chosen:
+    if target not in fitted.manifest.heads:
+        raise ManifestInvalid(f"fitted model `{fitted.manifest.name}` has no target `{target}`")
+    return fitted, (target,)
 
 
 def complexity(logit: float) -> tuple[float, Complexity, float]:

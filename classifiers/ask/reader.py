@@ -33,6 +33,8 @@ _MOST_INSTRUCTIONS = 1_000
 
 Codes = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
+Chosen = tuple[Fitted, tuple[str, ...]]
+"""A fitted model, and the heads of it that are to be read."""
 
 
 class Reading(NamedTuple):
@@ -59,23 +61,14 @@ class Scores(NamedTuple):
     known: float
 
 
-class Model:
-    """Some heads of a fitted model, to be read by a `Reader`, perhaps together with others.
+class Model(NamedTuple):
+    """Some heads of a fitted model, as a reader holds them: `classes` name the logits."""
 
-    To the columns of its classes come three: squared scale (for the norm), known keys and known words.
-    """
-
-    def __init__(self, fitted: Fitted, *heads: str) -> None:
-        weights, scale, bias = fitted.arrays
-        columns = fitted.columns(*heads)
-        self.keys = fitted.keys
-        counting = np.stack(
-            [np.square(scale, dtype=float), np.ones(scale.size), np.array([*map(is_word, self.keys)], float)], axis=1
-        )
-        self.weights: Numbers = np.concatenate([weights[:, columns] * scale[:, None].astype(float), counting], axis=1)
-        self.bias: list[float] = bias[columns].tolist()
-        self.unknown_weight = fitted.manifest.unknown_weight
-        self.version = fitted.manifest.version
+    classes: tuple[str, ...]
+    version: str
+    columns: slice  # of the reader's weights: a column for each class, then squared scale, known keys, known words
+    bias: list[float]
+    unknown_weight: float
 
 
 class Reader:
@@ -85,20 +78,34 @@ class Reader:
     sorted in one array: to look up a hundred of them takes one search, which touches far less memory than a dictionary would.
     """
 
-    def __init__(self, *models: Model) -> None:
+    def __init__(self, *chosen: Chosen) -> None:
+        """`models` are those of `chosen`, in that order. Nothing of the fitted models themselves is kept."""
         self._atoms: dict[str, int] = {}
-        codes = [np.array([self._coded(key) for key in model.keys], np.int64) for model in models]
+        codes = [np.array([self._coded(key) for key in fitted.keys], np.int64) for fitted, _ in chosen]
         # Behind them a code larger than any, which weighs nothing: no search then ends beyond the array.
         self._codes: Codes = np.append(np.unique(np.concatenate(codes)), np.iinfo(np.int64).max)
-        # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
-        self._weights = np.zeros((self._codes.size, sum(model.weights.shape[1] for model in models)), np.float32)
-        self._columns: dict[int, slice] = {}
+        models: list[Model] = []
+        blocks: list[Numbers] = []
         start = 0
-        for model, own in zip(models, codes, strict=True):
-            self._columns[id(model)] = columns = slice(start, start + model.weights.shape[1])
-            self._weights[self._codes.searchsorted(own), columns] = model.weights
-            start = columns.stop
-        self._models = models  # also keeps their identities from being given to others
+        for fitted, heads in chosen:
+            weights, scale, bias = fitted.arrays
+            columns = fitted.columns(*heads)
+            is_one = np.array([*map(is_word, fitted.keys)], float)
+            counting = np.stack([np.square(scale, dtype=float), np.ones(scale.size), is_one], axis=1)
+            blocks.append(np.concatenate([weights[:, columns] * scale[:, None].astype(float), counting], axis=1))
+            stop = start + blocks[-1].shape[1]
+            manifest = fitted.manifest
+            models.append(
+                Model(
+                    fitted.classes(*heads), manifest.version, slice(start, stop), bias[columns].tolist(), manifest.unknown_weight
+                )
+            )
+            start = stop
+        self.models = tuple(models)
+        # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
+        self._weights = np.zeros((self._codes.size, start), np.float32)
+        for own, model, block in zip(codes, models, blocks, strict=True):
+            self._weights[self._codes.searchsorted(own), model.columns] = block
         number = self._atoms.get
         self._thermometers = [(edges, tuple(number(name, 0) for name in names)) for edges, names in (*MEASURES, *COUNTS)]
         self._near_start, self._near_end, self._first = (number(tag, 0) << _SHIFT for tag in ("^^", "$$", "^~"))
@@ -175,7 +182,7 @@ class Reader:
 
     def scores(self, model: Model, sums: Sums) -> Scores:
         """What a model makes of sums. A text without any known key scores the bias."""
-        columns = self._columns[id(model)]
+        columns = model.columns
         *totals, square, keys, _ = sums.totals[columns]
         _, known, known_words = sums.alone[columns.stop - 3 : columns.stop]
         unknown = sums.distinct - known_words

@@ -30,12 +30,13 @@ class Thesaurus:
         self._lists = [_List(text) for text in texts]
         self._runs: dict[str, tuple[str, ...]] = {}
         self._after: dict[str, dict[str, tuple[str, ...]]] = {}
-        for word in {word for each in self._lists for word in each.exact}:
-            first, joined, second = word.partition(_JOIN)
-            if joined:
-                self._after.setdefault(first, {})[second] = self._exactly(word)
-            elif word >= _WITHOUT_BLANKS:
-                self._runs[word] = self._exactly(word)
+        for each in self._lists:
+            for word in each.exact:
+                if _JOIN in word:
+                    first, _, second = word.partition(_JOIN)
+                    self._after.setdefault(first, {})[second] = self._exactly(word)
+                elif word >= _WITHOUT_BLANKS:
+                    self._runs[word] = self._exactly(word)
         self._remembered: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]] | None]] = {}
 
     def of(self, word: str) -> tuple[str, ...]:
@@ -98,9 +99,9 @@ class _List:
     """The words and stems of one text."""
 
     def __init__(self, text: str) -> None:
-        exact: dict[str, list[str]] = {}
-        stems: dict[str, list[str]] = {}
-        concept = ""
+        self.exact: dict[str, tuple[str, ...]] = {}
+        self._stems: dict[str, tuple[str, ...]] = {}
+        meant: tuple[str, ...] = ()
         for number, line in enumerate(text.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
@@ -108,25 +109,22 @@ class _List:
                 concept, colon, line = line.partition(":")
                 if not colon or not concept.isidentifier():
                     raise ValueError(f"thesaurus, line {number}: expected `concept: word word …`")
-            for word in line.split():
-                stem = word.removesuffix(_ANY_END)
-                if stem == word:
-                    into = exact
-                elif len(stem) >= _SHORTEST_STEM or stem[-1:] >= _WITHOUT_BLANKS:
-                    into = stems
-                else:
+                meant = (f"~{concept}",)
+            for word in line.lower().split():
+                if word[-1] != _ANY_END:
+                    known = self.exact.get(word)
+                    self.exact[word] = meant if known is None else known + meant
+                    continue
+                stem = word[:-1]
+                if len(stem) < _SHORTEST_STEM and stem[-1:] < _WITHOUT_BLANKS:
                     raise ValueError(f"thesaurus, line {number}: the stem `{word}` is too short to tell words apart")
-                known = into.setdefault(stem.lower(), [])
-                if f"~{concept}" not in known:
-                    known.append(f"~{concept}")
-        self.exact = {word: tuple(found) for word, found in exact.items()}
-        self._stems = {stem: tuple(found) for stem, found in stems.items()}
-        self._longest = max(map(len, stems), default=0)
+                self._stems[stem] = self._stems.get(stem, ()) + meant
+        self._longest = max(map(len, self._stems), default=0)
 
     def of(self, word: str) -> tuple[str, ...]:
         found = self.exact.get(word)
         if found is not None:
-            return found
+            return found  # with what is said twice twice: who joins what several texts say takes each once
         for length in range(min(len(word), self._longest), _SHORTEST_STEM - 1, -1):
             if word[:length] in self._stems:
                 return self._stems[word[:length]]

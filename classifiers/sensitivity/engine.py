@@ -58,13 +58,12 @@ class Detector:
     further detectors of the organisation's, such as `kinds.gitleaks` reads from a rule file.
     Safe to use from several threads.
 
-    What was found in a part is kept by a keyed hash of its text and of what stands before it, so that a conversation which
-    grows by a turn costs that turn. Nothing is kept from which a text or a value could be read.
+    What was found in a part is kept by a keyed hash (the interpreter's own, whose key is drawn at its start) of its text and of what
+    stands before it, so that a conversation which grows by a turn costs that turn. Nothing is kept from which a text or a value could be read.
     """
 
     def __init__(self, policy: SensitivityPolicy, key: bytes, engine: str | None = None, more: Sequence[Rule] = ()) -> None:
         self._key = blake2b(key, digest_size=32).digest()
-        self._keyed = sha256(self._key)  # the fastest that is safe to rely on: processors have it built in
         self._allow_listed = _DOCUMENTED | {_essence(value) for value in policy.allow_listed}
         own = [*map(_own_rule, policy.patterns), *more]
         self._banks = [bank_of(RULES, engine), *([Bank(own, engine, disguises=False)] if own else [])]
@@ -85,10 +84,10 @@ class Detector:
 
     def _scan(self, parts: Sequence[Part], run: _Run) -> tuple[tuple[Finding, ...], int]:
         """The findings and the size of all texts in bytes. Parts that are known already must cost next to nothing."""
-        known, keyed = self._known, self._keyed
+        known = self._known
         recent = known.young.get
         numbers: list[int] = []  # of the parts with text, the digest of each, and what is in it
-        digests: list[bytes] = []
+        digests: list[_Digest] = []
         reads: list[_Read] = []
         meetings: list[tuple[int, int]] = []
         holding: list[tuple[int, _Read]] = []
@@ -100,14 +99,13 @@ class Detector:
             if not text:
                 continue
             in_turn = part.turn >= 0
-            tail = before_text[-_CONTEXT:] + SEPARATOR if in_turn and before >= 0 else ""
-            seen = keyed.copy()
-            seen.update((tail + text).encode("utf-8", "surrogatepass"))
-            digest = seen.digest()
+            follows = in_turn and before >= 0
+            # The interpreter's own keyed hash; of the text before only the end matters, but all of it is hashed already.
+            digest = (hash(text), len(text), hash(before_text) if follows else 0)
             read = recent(digest) or known.get(digest)
             if read is None:
                 whole = run.complete
-                read = self._read(tail, text, number, run)
+                read = self._read(before_text[-_CONTEXT:] + SEPARATOR if follows else "", text, number, run)
                 if whole and run.complete:
                     known.put(digest, read)
             if in_turn:
@@ -115,9 +113,9 @@ class Detector:
                 head = read.head
                 if head and before >= 0:
                     earlier = latest.get(role, before)  # an answer may stand between two halves
-                    if MEETS[reads[before].tail][head] and known.get(digests[before] + digest) is None:
+                    if MEETS[reads[before].tail][head] and known.get((digests[before], digest)) is None:
                         meetings.append((before, place))
-                    if earlier != before and MEETS[reads[earlier].tail][head] and known.get(digests[earlier] + digest) is None:
+                    if earlier != before and MEETS[reads[earlier].tail][head] and known.get((digests[earlier], digest)) is None:
                         meetings.append((earlier, place))
                 latest[role] = before = place
                 before_text = text
@@ -133,7 +131,7 @@ class Detector:
                 return crossing, size
             if run.complete:
                 for left, right in meetings:
-                    known.put(digests[left] + digests[right], _APART)
+                    known.put((digests[left], digests[right]), _APART)
         if not holding:
             return (), size
         return tuple([finding for number, read in holding for finding in read.findings(number)]), size
@@ -192,6 +190,10 @@ class Detector:
         return tuple(findings)
 
 
+_Digest = tuple[int, int, int]
+_Place = _Digest | tuple[_Digest, _Digest]
+
+
 class _Found(NamedTuple):
     """A value that was found, at characters `start` to `end`, without the value. `struck`: a published example, no finding."""
 
@@ -237,11 +239,11 @@ class _Known:
     """The parts read last, by their hashes: at least `_MOST_KNOWN` of them, at most about twice as many."""
 
     def __init__(self) -> None:
-        self.young: dict[bytes, _Read] = {}
-        self._old: dict[bytes, _Read] = {}
+        self.young: dict[_Place, _Read] = {}
+        self._old: dict[_Place, _Read] = {}
         self._weight = 0
 
-    def get(self, digest: bytes) -> _Read | None:
+    def get(self, digest: _Place) -> _Read | None:
         """What is known of a part."""
         read = self.young.get(digest)
         if read is None:
@@ -250,7 +252,7 @@ class _Known:
                 self.put(digest, read)
         return read
 
-    def put(self, digest: bytes, read: _Read) -> None:
+    def put(self, digest: _Place, read: _Read) -> None:
         """Keep what was read. Parts with many findings count for more."""
         if self._weight >= _MOST_KNOWN:
             self._old, self.young, self._weight = self.young, {}, 0

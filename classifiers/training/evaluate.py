@@ -7,7 +7,7 @@ from pathlib import Path
 
 from classifiers.artefacts import Fitted, load
 from classifiers.ask.intent import INTENT_HEADS, intent
-from classifiers.ask.reader import Model, Reader
+from classifiers.ask.reader import Reader
 from classifiers.ask.task import task_kind
 from classifiers.sensitivity.topics import TOPICS, topics_of
 from classifiers.training.corpus import TEMPLATES, Example
@@ -28,8 +28,8 @@ def measure(directory: Path, blind: Sequence[Example], name: str = "ask") -> dic
 
 
 def _figures(fitted: Fitted, blind: Sequence[Example]) -> dict[str, float]:
-    model = Model(fitted, "task", *INTENT_HEADS)
-    reader = Reader(model)
+    reader = Reader((fitted, ("task", *INTENT_HEADS)))
+    [model] = reader.models
     kinds = [TaskKind(value) for value in fitted.classes("task")]
     names = fitted.classes(*INTENT_HEADS)
     asks = [e for e in blind if e.task is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from classifiers.artefacts import ArtefactError
-from classifiers.ask.complexity import model_of
+from classifiers.ask.complexity import chosen_by
 from routing_rules.faults import Fault, Severity
 from routing_rules.load import COMPLEXITY
 from routing_rules.rules import RuleSet
@@ -12,7 +12,7 @@ from routing_rules.rules import RuleSet
 def model_faults(rules: RuleSet) -> list[Fault]:
     """A calibrated model whose arrays are not those that were signed for, or that was made for another version of the features."""
     try:
-        model_of(rules.sensitivity.complexity)
+        chosen_by(rules.sensitivity.complexity)
     except ArtefactError as error:
         return [Fault(Severity.ERROR, "bad_model", COMPLEXITY, 0, 0, str(error))]
     return []

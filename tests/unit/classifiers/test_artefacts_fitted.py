@@ -28,7 +28,7 @@ from classifiers.artefacts import (
 )
 from classifiers.ask.current import Ask
 from classifiers.ask.intent import OBJECTS
-from classifiers.ask.reader import Model, Reader
+from classifiers.ask.reader import Reader
 from classifiers.sensitivity.topics import ANY, TOPICS
 from classifiers.training.corpus import digest, examples
 from classifiers.training.train import pipelines, train
@@ -68,8 +68,8 @@ def test_served_scores_are_those_of_the_fitted_pipelines(trained: Path) -> None:
     texts = TEXTS + [example.text for example in examples(SEED, SHARE)[::60]]
     asks = [Ask(text) for text in texts] + [CONVERSATION] + [e.ask for e in examples(SEED, SHARE) if e.around is not None]
     for head, models in pipelines(known, SEED).items():
-        model = Model(fitted, head)
-        reader = Reader(model)
+        reader = Reader((fitted, (head,)))
+        [model] = reader.models
         if head.startswith("topics"):
             given: list[str] | list[Ask] = texts
             served = np.array([reader.scores(model, reader.sums(reader.read(text))).logits for text in texts])

@@ -14,7 +14,7 @@ from classifiers.artefacts import FORMAT, Fitted, Manifest
 from classifiers.ask import structure
 from classifiers.ask.current import Ask
 from classifiers.ask.features import Key, ask_keys, excerpt, keys, words
-from classifiers.ask.reader import Model, Reader
+from classifiers.ask.reader import Reader
 from classifiers.ask.thesaurus import shipped
 
 UNKNOWN = 4.0
@@ -69,8 +69,8 @@ def test_each_of_several_models_scores_an_ask_as_if_it_were_alone(
     _, alone = keys(shipped(), text)
     first = fitted(sorted({*distinct, *others}, key=str)[::keep] or ["nothing"], 1)
     second = fitted(sorted({*distinct, *counts}, key=str)[::keep_other] or ["nothing"], 2)
-    one, other = Model(first, "one"), Model(second, "other")
-    reader = Reader(one, other)
+    reader = Reader((first, ("one",)), (second, ("other",)))
+    one, other = reader.models
     sums = reader.sums(reader.read(text), ask)
     for column, logit in enumerate(reader.scores(one, sums).logits):
         assert logit == pytest.approx(scored(first, column, distinct, {*distinct, *others})[0], abs=1e-5)
@@ -86,13 +86,11 @@ def test_each_of_several_models_scores_an_ask_as_if_it_were_alone(
 @given(TEXTS)
 def test_the_same_text_gives_the_same_sums_to_the_last_bit(text: str) -> None:
     distinct, others = keys(shipped(), text)
-    model = Model(fitted(sorted({*distinct, *others}, key=str) or ["nothing"], 3), "one")
-    reader = Reader(model)
+    reader = Reader((fitted(sorted({*distinct, *others}, key=str) or ["nothing"], 3), ("one",)))
     assert reader.sums(reader.read(text)) == reader.sums(reader.read(text))
 
 
 def test_of_a_text_without_any_known_key_the_bias_is_the_score() -> None:
-    model = Model(fitted(["zebra"], 4), "one")
-    reader = Reader(model)
+    reader = Reader((fitted(["zebra"], 4), ("one",)))
     for text in ("", "nothing of it", "字"):
-        assert reader.scores(model, reader.sums(reader.read(text))).logits == [1.0, 1.0]
+        assert reader.scores(reader.models[0], reader.sums(reader.read(text))).logits == [1.0, 1.0]

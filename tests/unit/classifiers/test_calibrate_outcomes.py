@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from classifiers.artefacts import ArtefactError, from_text, shipped_complexity
-from classifiers.ask.complexity import CALIBRATED, ComplexityModel, model_of
+from classifiers.ask.complexity import CALIBRATED, ComplexityModel, chosen_by
 from classifiers.assess import Assessor
 from classifiers.training.calibrate import Calibrated, calibrate, card, read_outcomes
 from router.cli.calibrate import calibrate as command
@@ -179,7 +179,7 @@ def test_a_model_whose_arrays_were_changed_cannot_be_proposed(made: Calibrated) 
 
     assert [fault.code for fault in raised.value.faults] == ["bad_model"]
     with pytest.raises(ArtefactError):
-        model_of(ComplexityPolicy(model=made.manifest.version, text="arrays = 1"))
+        chosen_by(ComplexityPolicy(model=made.manifest.version, text="arrays = 1"))
 
 
 def test_a_rule_set_chooses_between_the_two_shipped_targets() -> None:

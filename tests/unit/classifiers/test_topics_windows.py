@@ -83,5 +83,16 @@ def test_of_more_than_that_windows_are_spread_over_the_whole_length() -> None:
     assert places[-1] >= len(numbered) - 2 * max(gaps)
 
 
+def test_of_a_conversation_that_grows_the_last_turns_are_always_read() -> None:
+    turns = [part(f"turn {number}") for number in range(200)]
+    for length in range(2, 200):
+        assert windows(turns[:length])[-2:] == [f"turn {length - 2}", f"turn {length - 1}"]
+
+
+def test_what_was_read_once_counts_wherever_it_stands_later(topics: Topics) -> None:
+    turns = [part(PUBLIC) for _ in range(6)] + [part(NOTE * 3)]
+    assert topics.score(turns) == topics.score(turns[::-1]) == topics.score(turns)
+
+
 def test_every_topic_is_scored_even_where_nothing_was_sent(topics: Topics) -> None:
     assert topics.score([]) == dict.fromkeys(TOPICS, 0.0)

@@ -51,6 +51,7 @@ from router.stages.judge_calls import CallJudge
 from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
+from router.stages.release import let_through
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.unmask import Placeholders
@@ -692,30 +693,11 @@ class Answering:
         judge = self._admission.judge
         if judge is None or enforcer.error is not None:
             return b"" if enforcer.error is not None else allowed
-        error = await self._let_through(judge)
+        error = await let_through(self._services.sessions, judge)
         if error is None:
             return allowed
         enforcer.fail(error)
         return b""
-
-    async def _let_through(self, judge: CallJudge) -> RouterError | None:
-        """Put what the judged calls add into the session, in one atomic step; where it has changed meanwhile, they are judged again.
-        The error with which the answer ends, where they may not pass."""
-        try:
-            for _ in range(MOST_RELEASES):
-                release = judge.release()
-                if release is None:
-                    return None
-                changed = await self._services.sessions.release(release)
-                if changed is None:
-                    judge.let_through()
-                    return None
-                judge.again(changed)
-                if judge.error is not None:
-                    return judge.error
-        except RouterError as error:
-            return error
-        return Refused("session_changed", "too many requests of the session change it at once: send this one again")
 
     async def _judged(self, enforced: Enforced, raw: bytes, deployment: str, *, stream: bool) -> Enforced:
         """The answer with its calls let through. Where one is held, a person is asked, and the answer is kept for them."""
@@ -723,7 +705,7 @@ class Answering:
         if judge is None:
             return enforced
         error = enforced.error
-        if error is None and (error := await self._let_through(judge)) is None:
+        if error is None and (error := await let_through(self._services.sessions, judge)) is None:
             return enforced
         if error is judge.error and (waiting := judge.held()):
             try:
@@ -905,9 +887,6 @@ UNKNOWN_WISH = "(unknown)"
 
 MAY_BE_BILLED = frozenset({"upstream_timeout", "upstream_truncated"})
 """Failures after which a provider may bill what it worked on; one that answers with an error status does not."""
-
-MOST_RELEASES = 100
-"""How often the calls of an answer are judged anew because the session changes."""
 
 STRUCTURED = frozenset({Feature.JSON_SCHEMA, Feature.JSON_MODE})
 CONTENT_JSON = (b"content-type", b"application/json")

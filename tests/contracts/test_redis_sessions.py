@@ -41,8 +41,9 @@ async def test_an_issued_id_leads_back_to_its_session_and_deployment_within_its_
         sessions = RedisSessions(client)
         await sessions.remember(APP, "s1", ["call_1", "resp_1"], [], "fast-1")
 
-        assert await sessions.link(APP, ["call_unknown", "resp_1"], []) == Linked("s1", Labels(), "fast-1")
-        assert await sessions.link("another", ["resp_1"], []) == Linked(None, Labels())
+        found = await sessions.link(APP, ["call_unknown", "resp_1"], [])
+        assert found == Linked("s1", Labels(), "fast-1", unknown=frozenset({"call_unknown"}))
+        assert await sessions.link("another", ["resp_1"], []) == Linked(None, Labels(), unknown=frozenset({"resp_1"}))
 
 
 async def test_the_last_known_prefix_wins_and_an_issued_id_wins_over_it(store: Store) -> None:

@@ -1,0 +1,269 @@
+"""Rules, provider answers and an app for tests of tool calls over HTTP: a small catalogue, and calls as a provider would send them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from governed import deployment, rule_files
+from running import Running
+from stub_provider import StubProvider
+
+Body = dict[str, Any]
+Call = tuple[str, dict[str, Any]]
+
+TOOLS = """tools:
+  - {id: web, owner: web@example.org, capabilities: [reads_untrusted, egress], functions: [search_web], highest_read: public}
+  - {id: customers, owner: crm@example.org, capabilities: [reads_private], functions: [lookup_customer], highest_read: confidential}
+  - {id: mail, owner: mail@example.org, capabilities: [egress], functions: [send_email], destination_arguments: [to]}
+  - {id: poll, owner: ops@example.org, capabilities: [pure], functions: [get_status, get_page], highest_read: public}
+  - {id: notes, owner: ops@example.org, capabilities: [writes_state], functions: [write_note], highest_read: public,
+     arguments_schema: '{"type": "object", "properties": {"text": {"type": "string", "maxLength": 20}}}'}
+  - {id: pay, owner: finance@example.org, capabilities: [spends_money], functions: [pay], destination_arguments: [iban]}
+  - {id: asks, owner: owner@example.org, capabilities: [pure], functions: [ask_first], approval_boundary: every_call, highest_read: public}
+"""
+SETS = """sets:
+  - id: none
+    owner: o@example.org
+    business_purpose: nothing
+    approver: approver@example.org
+    review_by: 2099-01-01
+    tools: []
+  - id: standard
+    owner: o@example.org
+    business_purpose: tests
+    approver: approver@example.org
+    review_by: 2099-01-01
+    tools: [web, customers, mail, poll, notes, pay, asks]
+"""
+APPS = """apps:
+  - {id: agent, owner: agent@example.org, clearance: restricted, ceiling: standard, purposes: [general]}
+  - {id: other, owner: other@example.org, clearance: restricted, ceiling: standard, purposes: [general]}
+"""
+NAMES = ("search_web", "lookup_customer", "send_email", "get_status", "get_page", "write_note", "pay", "ask_first")
+OFFERED = [{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}} for name in NAMES]
+FLAT = [{"type": "function", **tool["function"]} for tool in OFFERED]  # type: ignore[dict-item]
+
+_ids = itertools.count(1)
+
+
+def tool_rules(stub: StubProvider, *, budget: str = "cost_usd: 1000", sets: str = SETS, more: str = "") -> dict[str, str]:
+    """Rule files: every tool of the catalogue in one set, and a deployment that is cleared for everything."""
+    rules = rule_files([deployment("m", stub.url, clearance="restricted")], budget=budget, routes=more)
+    return {**rules, "tools.yaml": TOOLS, "entitlements.yaml": sets, "apps.yaml": APPS}
+
+
+def answers(
+    stub: StubProvider, *calls: Call, text: str = "", api: str = "chat", stream: bool = False, ids: Sequence[str] = ()
+) -> list[str]:
+    """Let the provider's next answer make these calls; their ids."""
+    made = list(ids) or [f"call_{next(_ids):06d}" for _ in calls]
+    build = {
+        ("chat", False): _chat,
+        ("chat", True): _chat_stream,
+        ("responses", False): _response,
+        ("responses", True): _response_stream,
+    }
+    stub.exact = build[api, stream](text, list(zip(made, calls, strict=True)))
+    stub.script("m", "exact")
+    return made
+
+
+def _usage(api: str) -> Body:
+    if api == "chat":
+        return {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    return {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+
+
+def _chat(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    message: Body = {"role": "assistant", "content": text or None}
+    if calls:
+        message["tool_calls"] = [
+            {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(args)}}
+            for id, (name, args) in calls
+        ]
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
+    return json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            "usage": _usage("chat"),
+        }
+    ).encode()
+
+
+def _chat_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    deltas: list[tuple[Body, str | None]] = [({"role": "assistant", "content": text}, None)]
+    for index, (id, (name, args)) in enumerate(calls):
+        written = json.dumps(args)
+        deltas.append(
+            ({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}]}, None)
+        )
+        for piece in (written[: len(written) // 2], written[len(written) // 2 :]):
+            deltas.append(({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None))
+    deltas.append(({}, "tool_calls" if calls else "stop"))
+    events = [
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+        }
+        for delta, reason in deltas
+    ]
+    events.append(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [],
+            "usage": _usage("chat"),
+        }
+    )
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+
+
+def _response_body(text: str, calls: list[tuple[str, Call]], number: int) -> Body:
+    output: list[Body] = []
+    if text:
+        part = {"type": "output_text", "text": text, "annotations": []}
+        output.append({"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": [part]})
+    for id, (name, args) in calls:
+        output.append(
+            {
+                "type": "function_call",
+                "id": f"fc_{id}",
+                "call_id": id,
+                "name": name,
+                "arguments": json.dumps(args),
+                "status": "completed",
+            }
+        )
+    return {
+        "id": f"resp_{number:08d}",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": "m",
+        "output": output,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": _usage("responses"),
+    }
+
+
+def _response(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    return json.dumps(_response_body(text, calls, next(_ids))).encode()
+
+
+def _response_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    body = _response_body(text, calls, next(_ids))
+    events: list[Body] = [
+        {"type": "response.created", "response": {**body, "status": "in_progress", "output": [], "usage": None}}
+    ]
+    for index, item in enumerate(body["output"]):
+        begun = {**item, "arguments": ""} if item["type"] == "function_call" else {**item, "content": []}
+        events.append({"type": "response.output_item.added", "output_index": index, "item": {**begun, "status": "in_progress"}})
+        if item["type"] == "function_call":
+            where = {"item_id": item["id"], "output_index": index}
+            events.append({"type": "response.function_call_arguments.delta", **where, "delta": item["arguments"]})
+            events.append(
+                {"type": "response.function_call_arguments.done", **where, "arguments": item["arguments"], "name": item["name"]}
+            )
+        else:
+            where = {"item_id": item["id"], "output_index": index, "content_index": 0}
+            events.append({"type": "response.output_text.delta", **where, "delta": text, "logprobs": []})
+        events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+    events.append({"type": "response.completed", "response": body})
+    told = [{**event, "sequence_number": number} for number, event in enumerate(events)]
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told)
+
+
+class Agent:
+    """An app that offers all tools and keeps its conversation, in either wire format, in one piece or as a stream."""
+
+    def __init__(self, service: Running, key: str, stub: StubProvider, *, api: str = "chat", stream: bool = False) -> None:
+        self.url, self.key, self.stub, self.api, self.stream = service.base_url + "/v1/", key, stub, api, stream
+        self.history: list[Body] = []
+        self.headers: dict[str, str] = {}
+        self.tools: list[Body] | None = None
+
+    def ask(self, text: str, *calls: Call, said: str = "", **headers: str) -> httpx.Response:
+        """Say something; the provider answers with these calls."""
+        self.history.append({"role": "user", "content": text})
+        return self.send(*calls, said=said, **headers)
+
+    def send(self, *calls: Call, said: str = "", ids: Sequence[str] = (), **headers: str) -> httpx.Response:
+        """Send the conversation as it stands; the provider answers with these calls."""
+        answers(self.stub, *calls, text=said, api=self.api, stream=self.stream, ids=ids)
+        return self.post(**headers)
+
+    def post(self, **headers: str) -> httpx.Response:
+        """Send the conversation, whatever the provider does."""
+        chat = self.api == "chat"
+        body = {"model": "auto", "stream": self.stream, "tools": self.tools or (OFFERED if chat else FLAT)}
+        body |= {"messages": self.history} if chat else {"input": self.history}
+        told = {"authorization": f"Bearer {self.key}", **self.headers}
+        told |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(self.url + ("chat/completions" if chat else "responses"), json=body, headers=told, timeout=60)
+
+    def called(self, answer: httpx.Response) -> list[tuple[str, str]]:
+        """(id, name) of the calls that reached the app."""
+        if answer.status_code != 200:
+            return []
+        if self.stream:
+            return _streamed_calls(answer.text)
+        body = answer.json()
+        if self.api == "chat":
+            return [(call["id"], call["function"]["name"]) for call in body["choices"][0]["message"].get("tool_calls") or ()]
+        return [(item["call_id"], item["name"]) for item in body["output"] if item["type"] == "function_call"]
+
+    def results(self, answer: httpx.Response, *results: Any) -> None:
+        """Carry out the calls of an answer: what they were goes into the history, with these results."""
+        calls = self.called(answer)
+        assert len(calls) == len(results), answer.text
+        if self.api == "chat":
+            made = [{"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}} for id, name in calls]
+            self.history.append({"role": "assistant", "content": None, "tool_calls": made})
+        for (id, name), result in zip(calls, results, strict=True):
+            text = result if isinstance(result, str) else json.dumps(result)
+            if self.api == "chat":
+                self.history.append({"role": "tool", "tool_call_id": id, "content": text})
+            else:
+                self.history.append({"type": "function_call", "call_id": id, "name": name, "arguments": "{}"})
+                self.history.append({"type": "function_call_output", "call_id": id, "output": text})
+
+    def code(self, answer: httpx.Response) -> str | None:
+        """The code of the error that an answer is, or ends with."""
+        if answer.status_code != 200:
+            return str(answer.json()["error"]["code"])
+        for line in answer.text.splitlines() if self.stream else ():
+            if line.startswith("data: {"):
+                event = json.loads(line[6:])
+                if event.get("type") == "error" or "error" in event:
+                    return str((event.get("error") or event)["code"])
+        return None
+
+
+def _streamed_calls(text: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if not line.startswith("data: {"):
+            continue
+        event = json.loads(line[6:])
+        for choice in event.get("choices") or ():
+            found += [
+                (call["id"], call["function"]["name"]) for call in choice["delta"].get("tool_calls") or () if call.get("id")
+            ]
+        if event.get("type") == "response.output_item.done" and event["item"]["type"] == "function_call":
+            found.append((event["item"]["call_id"], event["item"]["name"]))
+    return found

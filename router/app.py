@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from router import telemetry
-from router.api import health, jwks, models, people
+from router.api import approvals, health, jwks, models, people
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -33,12 +33,14 @@ from router.stages.authenticate import key_behind
 from router.stages.entitlement_token import TokenKeys
 from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
+from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.redis_masks import RedisMasks
 from router.storage.redis_sessions import RedisSessions
 from router.storage.registrar import Registrar
 from router.storage.snapshot import Snapshot
+from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.registrations import SqlRegistrations
@@ -76,6 +78,7 @@ class Worker:
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
         self.snapshot = Snapshot(self.engine, self.announcements, secret)
+        self.approvals = RedisApprovals(self.redis, secret)
         self.registrar = Registrar(SqlRegistrations(self.engine), utc_now)
         running: dict[tuple[str, str], Broadcast] = {}
         runtime_dir = os.environ.get("ROUTER_RUNTIME_DIR")
@@ -99,6 +102,8 @@ class Worker:
             note_tools=self.registrar.note,
             worker=self.id,
             governance=settings.governance_mode,
+            approvals=self.approvals,
+            address=settings.address,
         )
         self._loops: list[asyncio.Task[None]] = []
 
@@ -226,7 +231,15 @@ def create_app(settings: Settings) -> ASGIApp:
 
     api = people.guarded(people.Gate(worker.snapshot, utc_now))
     people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now)
+    deciding = approvals.Deciding(
+        worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, settings.governance_mode, settings.webhook_key
+    )
+    approvals.add_routes(api, deciding)
     app.include_router(api)
+
+    @app.post(approvals.WEBHOOK)
+    async def decided_elsewhere(request: Request) -> JSONResponse:
+        return await approvals.webhook(deciding, request)
 
     @app.exception_handler(RouterError)
     async def refused(_: Request, error: RouterError) -> JSONResponse:

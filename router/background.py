@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from router import telemetry
@@ -25,6 +24,7 @@ from router.storage.reaper import reap
 from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_client import RedisClient
 from router.storage.redis_outbox import RedisOutbox
+from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 
 REAP_SECONDS = 1.0
@@ -57,7 +57,7 @@ async def run_background(settings: Settings) -> None:
     approvals = RedisApprovals(reaper_client, read_secret(settings))
     beside = [
         asyncio.create_task(_keep_reaping(reaper_client)),
-        asyncio.create_task(_keep_history(approvals, engine)),
+        asyncio.create_task(_keep_history(approvals, SqlApprovals(engine))),
     ]
     try:
         await drainer.run(stop)
@@ -78,8 +78,8 @@ async def _keep_reaping(client: RedisClient) -> None:
                 telemetry.logger().warning("reaped", requests=settled)
 
 
-async def _keep_history(approvals: RedisApprovals, engine: Engine) -> None:
+async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:
     while True:
         await asyncio.sleep(HISTORY_SECONDS)
         with contextlib.suppress(RouterError, SQLAlchemyError):  # the drainer says what is down
-            await keep_history(approvals, engine, utc_now())
+            await keep_history(approvals, records, utc_now())

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     governance: Literal["single", "four_eyes"] | None = Field(
         None, description="Who may change rules. Unset: `single` on loopback, `four_eyes` elsewhere."
     )
+    webhook_secret: SecretStr | None = Field(
+        None, description="32 bytes or more as hex, with which decisions on approvals are signed. Unset: no webhook decides."
+    )
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
     outbox_cap: int = Field(200_000, ge=100, description="Records a shard may hold before requests are refused with 503.")
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for requests under way.")
@@ -92,6 +95,17 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql:// or postgresql+psycopg://")
         return value
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            long_enough = value is None or len(bytes.fromhex(value.get_secret_value())) >= 32
+        except ValueError:
+            long_enough = False
+        if not long_enough:
+            raise ValueError("at least 32 bytes as hexadecimal digits (`openssl rand -hex 32`)")
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -131,6 +145,11 @@ class Settings(BaseSettings):
             return self.public_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def webhook_key(self) -> bytes | None:
+        """The key with which webhooks are signed, or None."""
+        return None if self.webhook_secret is None else bytes.fromhex(self.webhook_secret.get_secret_value())
 
     @property
     def governance_mode(self) -> str:
@@ -179,7 +198,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 NOT_SETTINGS = frozenset(
-    {"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", GO, READY, "ROUTER_RUNTIME_DIR", "ROUTER_WORKER_ID"}
+    {"ROUTER_TEST_POSTGRES_URL", "ROUTER_URL", "ROUTER_KEY", "ROUTER_TOKEN", GO, READY, "ROUTER_RUNTIME_DIR", "ROUTER_WORKER_ID"}
 )
 """Variables with our prefix that are not the service's settings: the demo's, the tests' and the supervisor's own."""
 

@@ -30,6 +30,10 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/api/people"): frozenset({Role.ADMIN}),
     ("POST", "/api/people"): frozenset({Role.ADMIN}),
     ("POST", "/api/people/{who}/end"): frozenset({Role.ADMIN}),
+    ("GET", "/api/approvals"): frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN}),
+    ("GET", "/api/approvals/{approval_id}"): frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN}),
+    ("POST", "/api/approvals/{approval_id}/approve"): frozenset({Role.APPROVER, Role.TOOL_OWNER}),
+    ("POST", "/api/approvals/{approval_id}/reject"): frozenset({Role.APPROVER, Role.TOOL_OWNER}),
 }
 """Which roles may use which route, any of them; the admin key may use all. A route that is not here is nobody's."""
 
@@ -46,6 +50,10 @@ class Tokens(Directory, Protocol):
 
     def person(self, sha256: str) -> Person | None:
         """The person whose token has this digest, those who were ended included."""
+        ...
+
+    def person_of(self, email: str) -> Person | None:
+        """The person who has this e-mail address and was not ended."""
         ...
 
 
@@ -159,26 +167,30 @@ def shown(person: Person, now: datetime) -> JsonObject:
 
 
 async def in_sql(work: Callable[[], T]) -> T:
-    """Do something with the SQL store beside the event loop. Raises Unavailable where it is down, Refused where it cannot be done."""
+    """Do something with the SQL store beside the event loop. Raises Unavailable where it is down."""
     try:
         return await asyncio.to_thread(work)
     except SQLAlchemyError as error:
         message = "the SQL store is not available: try again shortly"
         raise Unavailable("store_unavailable", message, detail=type(error).__name__, retry_after=1.0) from None
-    except governance.CannotBeDone as error:
-        raise Refused("invalid_request", str(error)) from None
 
 
-async def read_body(request: Request, kind: type[T]) -> T:
-    """The JSON body of a request. Raises Refused: `request_too_large`, `invalid_request`."""
+async def read_raw(request: Request) -> bytes:
+    """The body of a request. Raises Refused: `request_too_large`."""
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
         if size > MOST_BYTES:
             raise Refused("request_too_large", f"the body is larger than {MOST_BYTES} bytes")
         pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def read_body(request: Request, kind: type[T]) -> T:
+    """The JSON body of a request. Raises Refused: `request_too_large`, `invalid_request`."""
+    raw = await read_raw(request)
     try:
-        return msgspec.json.decode(b"".join(pieces) or b"{}", type=kind)
+        return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise Refused("invalid_request", f"the body is not what this path takes: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -16,6 +16,7 @@ COMMANDS = {
     "health": ("router.cli.serve", "health"),
     "keys": ("router.cli.keys", "keys"),
     "people": ("router.cli.people", "people"),
+    "approvals": ("router.cli.approvals", "approvals"),
     "classify": ("router.cli.classify", "classify"),
     "explain": ("router.cli.explain", "explain"),
     "rules": ("router.cli.rules", "rules"),

@@ -9,6 +9,7 @@ import msgspec
 
 from router.cli.data import actor, announce, store
 from router.clock import utc_now
+from router.errors import Refused
 from router.exchange import JsonObject
 from router.governance import people as governance
 from router.principals import Person, Role
@@ -35,7 +36,7 @@ def add(email: str, roles: tuple[str, ...], expires: datetime | None, as_json: b
     with store(settings) as engine:
         try:
             made = governance.add(SqlPeople(engine), email, roles, actor=actor(), at=utc_now(), expires=until)
-        except governance.CannotBeDone as error:
+        except Refused as error:
             raise click.ClickException(str(error)) from None
     announce(settings)
     if as_json:
@@ -67,7 +68,7 @@ def end(who: str, as_json: bool) -> None:
     with store(settings) as engine:
         try:
             person = governance.end(SqlPeople(engine), who, actor=actor(), at=utc_now())
-        except governance.CannotBeDone as error:
+        except Refused as error:
             raise click.ClickException(str(error)) from None
     announce(settings, revoked=person.id)
     click.echo(msgspec.json.encode(shown(person)).decode() if as_json else f"ended {person.email} ({person.prefix}…)")

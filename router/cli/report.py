@@ -1,4 +1,4 @@
-"""`router report`: what was spent, by whom, on what."""
+"""`router report`: what was spent, by whom, on what; and how often people were asked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import click
 
 from router.cli.data import store, until_drained
+from router.reports import approvals as approvals_view
 from router.reports.spend import FORMATS, dimensions, render
 from router.settings import load_settings
+from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.ledger import spend as spend_report
 
 
@@ -35,3 +37,20 @@ def spend(by: str, since: datetime | None, until: datetime | None, form: str, wa
     with store(settings) as engine:
         result = spend_report(engine, names, since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
     click.echo(render(result, form), nl=False)
+
+
+@report.command()
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day (UTC) before which it ends.")
+@click.option("--format", "form", type=click.Choice(approvals_view.FORMATS), default="table", show_default=True)
+@click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
+def approvals(since: datetime | None, until: datetime | None, form: str, wait: bool) -> None:
+    """Approval fatigue: how often people were asked, how long they took, whether they still say no."""
+    settings = load_settings()
+    if wait:
+        until_drained(settings)
+    first, end = since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC)
+    with store(settings) as engine:
+        records = SqlApprovals(engine)
+        rows, tasks = records.history(since=first, until=end, limit=None), records.tasks(first, end)
+    click.echo(approvals_view.render(approvals_view.approvals_report(rows, tasks, first, end), form), nl=False)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from router.errors import Refused
 from router.exchange import Held, JsonObject
-from router.governance.people import CannotBeDone
 from router.governance.rules import SINGLE
 from router.principals import Person, Role
 
@@ -69,18 +69,6 @@ class Approvals(Protocol):
     async def decide(self, approval_id: str, *, approve: bool, by: str, via: str, note: str, now: datetime) -> str | None: ...
 
 
-class NoSuchApproval(CannotBeDone):
-    """There is none with this id, or it is not this person's business."""
-
-
-class NotTheirs(CannotBeDone):
-    """This person may not decide on it; the sentence says who may."""
-
-
-class Closed(CannotBeDone):
-    """It does not wait any more."""
-
-
 def history_of(approval_id: str, held: Held) -> History:
     """What is remembered of an approval that was just asked for."""
     return History(
@@ -108,24 +96,31 @@ def concerns(person: Person | None, held: Held) -> bool:
     return person.email in _addresses(held.approvers) | _addresses(call.owner for call in held.calls)
 
 
+def may_recall(person: Person | None, row: History) -> bool:
+    """Whether somebody may see an approval of which only the history is left: owners of tools see what they decided on."""
+    return person is None or person.holds(Role.VIEWER, Role.APPROVER, Role.ADMIN) or row.decided_by == person.email
+
+
 def check_decider(decider: Decider, held: Held, asked_by: Sequence[str], governance: str) -> None:
-    """Whether this person may decide. Raises NotTheirs.
+    """Whether this person may decide. Raises Refused(`role_required`).
 
     `asked_by`: everybody whose request it is: the app's owner and whoever made the key that asked.
     """
     person = decider.person
     if person is None:
         if governance != SINGLE:
-            raise NotTheirs("under `four_eyes` a person decides: send the token of an approver or of the tool's owner")
+            raise Refused(
+                "role_required", "under `four_eyes` a person decides: send the token of an approver or of the tool's owner"
+            )
         return
     if person.email in _addresses(asked_by):
-        raise NotTheirs("the request came from a key of yours: somebody else decides")
+        raise Refused("role_required", "the request came from a key of yours: somebody else decides")
     if person.holds(Role.APPROVER):
         return
     owned = bool(held.calls) and all(person.email in _addresses([call.owner]) for call in held.calls)
     if person.holds(Role.TOOL_OWNER) and (owned or person.email in _addresses(held.approvers)):
         return
-    raise NotTheirs("the owner of every tool in it decides, or an approver")
+    raise Refused("role_required", "the owner of every tool in it decides, or an approver")
 
 
 async def decide(
@@ -140,17 +135,18 @@ async def decide(
     governance: str,
     made_by: str | None = None,
 ) -> Waiting:
-    """Approve or deny, once. `made_by` is who made the key that asked. Raises NoSuchApproval, NotTheirs or Closed."""
+    """Approve or deny, once. `made_by` is who made the key that asked. Raises Refused: `not_found`,
+    `role_required`, `approval_closed`."""
     found = await approvals.waiting(approval_id)
     if found is None or not concerns(decider.person, found.held):
-        raise NoSuchApproval("there is no such approval")
+        raise Refused("not_found", "there is no such approval")
     if len(note) > LONGEST_NOTE:
-        raise CannotBeDone(f"the note is longer than {LONGEST_NOTE} characters")
+        raise Refused("invalid_request", f"the note is longer than {LONGEST_NOTE} characters")
     asked_by = [found.held.owner, *([made_by] if made_by else [])]
     check_decider(decider, found.held, asked_by, governance)
     instead = await approvals.decide(approval_id, approve=approve, by=decider.name, via=via, note=note, now=now)
     if instead is not None:
-        raise Closed(CLOSED.get(instead, f"it does not wait any more: it is {instead}"))
+        raise Refused("approval_closed", CLOSED.get(instead, f"it does not wait any more: it is {instead}"))
     decided = APPROVED if approve else DENIED
     return Waiting(
         msgspec.structs.replace(found.history, status=decided, decided=now, decided_by=decider.name, via=via, note=note or None),

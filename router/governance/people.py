@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from router.errors import Refused
 from router.principals import Person, Role
 
 EMAIL = re.compile(r"[^\s@<>\"',;:()\\]+@[^\s@<>\"',;:()\\]+")
@@ -31,52 +32,37 @@ class People(Protocol):
     def end(self, who: str, *, actor: str, at: datetime) -> Person: ...
 
 
-class CannotBeDone(Exception):
-    """Something that was asked for by name cannot be done as things stand; the sentence says why."""
-
-
-class NotAPerson(CannotBeDone):
-    """What was given names no person or no role."""
-
-
-class NoSuchPerson(CannotBeDone):
-    """Nobody has this e-mail or id, or whoever has it was ended."""
-
-
-class AlreadyThere(CannotBeDone):
-    """A person with this e-mail is there and was not ended."""
-
-
 def add(
     people: People, email: str, roles: Sequence[str], *, actor: str, at: datetime, expires: datetime | None = None
 ) -> NewPerson:
-    """Add a person. Raises NotAPerson for something that is no e-mail address, no role, or a day that is over."""
+    """Add a person. Raises Refused(`invalid_request`) for something that is no e-mail address or no role, for a day that is
+    over, and where the person is there already."""
     if expires is not None and expires <= at:
-        raise NotAPerson("the token would have expired already")
+        raise Refused("invalid_request", "the token would have expired already")
     return people.add(address(email), roles_of(roles), actor=actor, at=at, expires=expires)
 
 
 def end(people: People, who: str, *, actor: str, at: datetime) -> Person:
-    """End a person, by e-mail or id: every worker refuses their token within a second."""
+    """End a person, by e-mail or id: every worker refuses their token within a second. Raises Refused(`not_found`)."""
     return people.end(who.strip().lower(), actor=actor, at=at)
 
 
 def address(email: str) -> str:
-    """The e-mail address in the form in which it is compared. Raises NotAPerson."""
+    """The e-mail address in the form in which it is compared. Raises Refused(`invalid_request`)."""
     address = email.strip().lower()
     if len(address) > LONGEST_EMAIL or not EMAIL.fullmatch(address):
-        raise NotAPerson("a person is named by an e-mail address, such as `ann@example.org`")
+        raise Refused("invalid_request", "a person is named by an e-mail address, such as `ann@example.org`")
     return address
 
 
 def roles_of(names: Sequence[str]) -> tuple[Role, ...]:
-    """The roles of these names, at least one. Raises NotAPerson."""
+    """The roles of these names, at least one. Raises Refused(`invalid_request`)."""
     if not names:
-        raise NotAPerson(f"a person has at least one role: {', '.join(Role)}")
+        raise Refused("invalid_request", f"a person has at least one role: {', '.join(Role)}")
     try:
         return tuple(Role(name) for name in names)
     except ValueError:
-        raise NotAPerson(f"the roles are {', '.join(Role)}") from None
+        raise Refused("invalid_request", f"the roles are {', '.join(Role)}") from None
 
 
 def state_of(person: Person, now: datetime) -> str:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from sqlalchemy import Engine
-
 from router.storage.redis_approvals import RedisApprovals
-from router.storage.sql.approvals import enter
+from router.storage.sql.approvals import SqlApprovals
 
 
-async def keep_history(approvals: RedisApprovals, engine: Engine, now: datetime) -> int:
+async def keep_history(approvals: RedisApprovals, records: SqlApprovals, now: datetime) -> int:
     """One round; how many approvals had changed. May run anywhere, several at once: each change is entered once.
 
     Raises RouterError (Redis) or SQLAlchemyError; what was not entered is entered by the next round.
@@ -20,6 +18,6 @@ async def keep_history(approvals: RedisApprovals, engine: Engine, now: datetime)
     news = await approvals.news()
     if not news:
         return 0
-    changed = await asyncio.to_thread(enter, engine, news, now)
+    changed = await asyncio.to_thread(records.enter, news, now)
     await approvals.heard(news)
     return changed

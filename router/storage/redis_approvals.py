@@ -155,6 +155,10 @@ class RedisApprovals:
         (state,) = await self._client.run(_DECIDE, names, words)
         return None if state == b"decided" else str(state.decode())
 
+    async def first_time(self, signature: str, seconds: int) -> bool:
+        """Whether this signature was not seen within the last `seconds`; it has been from now on."""
+        return bool(await self._client.call("SET", f"router:hook:{signature}", "1", "NX", "EX", seconds))
+
     async def expire(self, now: datetime) -> int:
         """Let everything be over that was not used in time; how many. May run anywhere, several at once."""
         due = await self._client.many(

@@ -63,6 +63,13 @@ class Snapshot:
         person = self._people.get(sha256)
         return None if person is not None and person.id in self._revoked else person
 
+    def person_of(self, email: str) -> Person | None:
+        """The person who has this e-mail address and was not ended."""
+        return next(
+            (one for one in self._people.values() if one.email == email and one.ended is None and one.id not in self._revoked),
+            None,
+        )
+
     def rules(self) -> RuleSet:
         """See Directory."""
         return self.in_force().rules

@@ -12,26 +12,78 @@ from sqlalchemy import Engine, Row, func, insert, or_, select, update
 from router.governance.approvals import History
 from router.storage.sql.administration import Administration, administering
 from router.storage.sql.engine import reading
-from router.storage.sql.tables import approvals, evidence
+from router.storage.sql.tables import admin_events, approvals, evidence
 
 ROUTER = "router"
 """Who is named where nobody decided: an approval that expired."""
 
 
-def enter(engine: Engine, rows: Sequence[History], at: datetime) -> int:
-    """Bring the table up to what is known of these; how many had changed. SQL down: sqlalchemy.exc.DBAPIError."""
-    if not rows:
-        return 0
-    changed = 0
-    with administering(engine, ROUTER, at) as administration:
-        for row in rows:
-            stored = administration.connection.execute(select(approvals).where(approvals.c.id == row.id)).one_or_none()
-            before = approval_of(stored) if stored is not None else None
-            if row == before or (before is not None and _STEPS[before.status] > _STEPS[row.status]):
-                continue  # another process was quicker, or has heard of more
-            _enter(administration, before, row)
-            changed += 1
-    return changed
+class SqlApprovals:
+    """The history of approvals in a SQL store. SQL down: sqlalchemy.exc.DBAPIError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def enter(self, rows: Sequence[History], at: datetime) -> int:
+        """Bring the table up to what is known of these; how many had changed."""
+        if not rows:
+            return 0
+        changed = 0
+        with administering(self._engine, ROUTER, at) as administration:
+            for row in rows:
+                stored = administration.connection.execute(select(approvals).where(approvals.c.id == row.id)).one_or_none()
+                before = approval_of(stored) if stored is not None else None
+                if row == before or (before is not None and _STEPS[before.status] > _STEPS[row.status]):
+                    continue  # another process was quicker, or has heard of more
+                _enter(administration, before, row)
+                changed += 1
+        return changed
+
+    def history(
+        self,
+        *,
+        session: str | None = None,
+        app: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 200,
+    ) -> list[History]:
+        """Approvals asked for within [since, until), the newest first."""
+        query = select(approvals).order_by(approvals.c.asked.desc(), approvals.c.id).limit(limit)
+        for column, value in ((approvals.c.session, session), (approvals.c.app, app), (approvals.c.status, status)):
+            if value is not None:
+                query = query.where(column == value)
+        if since is not None:
+            query = query.where(approvals.c.asked >= since)
+        if until is not None:
+            query = query.where(approvals.c.asked < until)
+        with reading(self._engine) as connection:
+            return [approval_of(row) for row in connection.execute(query)]
+
+    def one(self, approval_id: str) -> History | None:
+        """The approval with this id, or None."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(approvals).where(approvals.c.id == approval_id)).one_or_none()
+        return None if row is None else approval_of(row)
+
+    def tasks(self, since: datetime | None, until: datetime | None) -> int:
+        """How many tasks were let through or held within [since, until)."""
+        held = (evidence.c.kind == "refused") & (evidence.c.code == "approval_required")
+        query = select(func.count()).select_from(evidence).where(or_(evidence.c.kind == "admitted", held))
+        if since is not None:
+            query = query.where(evidence.c.at >= since)
+        if until is not None:
+            query = query.where(evidence.c.at < until)
+        with reading(self._engine) as connection:
+            return int(connection.scalar(query) or 0)
+
+    def maker_of(self, key_id: str) -> str | None:
+        """Who made a key: the name in the record of that act; None where there is none."""
+        query = select(admin_events.c.actor).where(admin_events.c.subject == f"key:{key_id}", admin_events.c.act == "key.created")
+        with reading(self._engine) as connection:
+            maker: str | None = connection.scalar(query.limit(1))
+        return maker
 
 
 def _enter(administration: Administration, before: History | None, row: History) -> None:
@@ -54,48 +106,6 @@ def _note(administration: Administration, act: str, row: History, actor: str | N
 
 
 _STEPS = {"pending": 0, "approved": 1, "denied": 2, "used": 2, "expired": 2}
-
-
-def history(
-    engine: Engine,
-    *,
-    session: str | None = None,
-    app: str | None = None,
-    status: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int | None = 200,
-) -> list[History]:
-    """Approvals asked for within [since, until), the newest first."""
-    query = select(approvals).order_by(approvals.c.asked.desc(), approvals.c.id).limit(limit)
-    for column, value in ((approvals.c.session, session), (approvals.c.app, app), (approvals.c.status, status)):
-        if value is not None:
-            query = query.where(column == value)
-    if since is not None:
-        query = query.where(approvals.c.asked >= since)
-    if until is not None:
-        query = query.where(approvals.c.asked < until)
-    with reading(engine) as connection:
-        return [approval_of(row) for row in connection.execute(query)]
-
-
-def one(engine: Engine, approval_id: str) -> History | None:
-    """The approval with this id, or None."""
-    with reading(engine) as connection:
-        row = connection.execute(select(approvals).where(approvals.c.id == approval_id)).one_or_none()
-    return None if row is None else approval_of(row)
-
-
-def tasks_in(engine: Engine, since: datetime | None, until: datetime | None) -> int:
-    """How many tasks were let through or held within [since, until)."""
-    held = (evidence.c.kind == "refused") & (evidence.c.code == "approval_required")
-    query = select(func.count()).select_from(evidence).where(or_(evidence.c.kind == "admitted", held))
-    if since is not None:
-        query = query.where(evidence.c.at >= since)
-    if until is not None:
-        query = query.where(evidence.c.at < until)
-    with reading(engine) as connection:
-        return int(connection.scalar(query) or 0)
 
 
 def stored_state(row: History) -> dict[str, Any]:

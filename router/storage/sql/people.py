@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, Row, insert, or_, select, update
 
-from router.governance.people import AlreadyThere, NoSuchPerson
+from router.errors import Refused
 from router.principals import Person, Role
 from router.storage.sql.administration import administering
 from router.storage.sql.directory import PREFIX_LENGTH, SECRET_BYTES, base58, digest
@@ -32,10 +32,13 @@ class SqlPeople:
         self._engine = engine
 
     def add(self, email: str, roles: Sequence[Role], *, actor: str, at: datetime, expires: datetime | None = None) -> NewPerson:
-        """Add a person and make their token. Raises AlreadyThere."""
+        """Add a person and make their token. Raises Refused(`invalid_request`) where they are there already."""
         with administering(self._engine, actor, at) as administration:
             if administration.connection.execute(_usable(email)).first() is not None:
-                raise AlreadyThere(f"`{email}` is there already: `router people end` first, to give them another token or role")
+                raise Refused(
+                    "invalid_request",
+                    f"`{email}` is there already: `router people end` first, to give them another token or role",
+                )
             token = f"rp-{base58(secrets.token_bytes(SECRET_BYTES))}"
             person = Person(
                 id=f"person_{secrets.token_hex(8)}",
@@ -52,11 +55,11 @@ class SqlPeople:
             return NewPerson(person, token)
 
     def end(self, who: str, *, actor: str, at: datetime) -> Person:
-        """End a person, by e-mail or id, at once. Raises NoSuchPerson."""
+        """End a person, by e-mail or id, at once. Raises Refused(`not_found`)."""
         with administering(self._engine, actor, at) as administration:
             row = administration.connection.execute(_usable(who)).first()
             if row is None:
-                raise NoSuchPerson(f"there is nobody `{who}`: `router people list` names everybody")
+                raise Refused("not_found", f"there is nobody `{who}`: `router people list` names everybody")
             person = msgspec.structs.replace(person_of(row), ended=at)
             administration.connection.execute(update(people).where(people.c.id == person.id).values(ended=at))
             administration.note("person.ended", f"person:{person.id}", stored_state(person))

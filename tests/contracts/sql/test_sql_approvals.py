@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from router.governance.approvals import History
 from router.storage.audit_chain import Checkpoints, public_key, verify
 from router.storage.sql.administration import events
-from router.storage.sql.approvals import enter, history, one, tasks_in
+from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.records import SqlRecords
 
 MINUTE = timedelta(minutes=1)
@@ -50,54 +50,59 @@ def acts(store: Engine) -> list[tuple[str, str, object]]:
 
 def test_each_step_is_entered_once_with_who_took_it(store: Engine) -> None:
     for step in (PENDING, PENDING, APPROVED, USED, USED):
-        enter(store, [step], NOON + 3 * MINUTE)
-    assert one(store, PENDING.id) == USED
+        SqlApprovals(store).enter([step], NOON + 3 * MINUTE)
+    assert SqlApprovals(store).one(PENDING.id) == USED
     assert acts(store) == ACTS
 
 
 def test_steps_that_were_missed_are_entered_with_the_last(store: Engine) -> None:
-    assert enter(store, [USED], NOON + 3 * MINUTE) == 1
+    assert SqlApprovals(store).enter([USED], NOON + 3 * MINUTE) == 1
     assert acts(store) == ACTS
 
 
 def test_what_is_older_than_what_is_known_changes_nothing(store: Engine) -> None:
-    enter(store, [USED], NOON)
-    assert enter(store, [PENDING], NOON) == enter(store, [APPROVED], NOON) == 0
-    assert one(store, PENDING.id) == USED
+    SqlApprovals(store).enter([USED], NOON)
+    assert SqlApprovals(store).enter([PENDING], NOON) == SqlApprovals(store).enter([APPROVED], NOON) == 0
+    assert SqlApprovals(store).one(PENDING.id) == USED
 
 
 def test_of_many_who_enter_the_same_at_once_one_does(store: Engine) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(lambda _: enter(store, [USED], NOON), range(12))) == 1
+        assert sum(pool.map(lambda _: SqlApprovals(store).enter([USED], NOON), range(12))) == 1
     assert acts(store) == ACTS
 
 
 def test_one_that_nobody_decided_on_expires_by_itself(store: Engine) -> None:
     expired = msgspec.structs.replace(PENDING, status="expired", ended=PENDING.expires)
-    enter(store, [PENDING], NOON)
-    enter(store, [expired], NOON)
+    SqlApprovals(store).enter([PENDING], NOON)
+    SqlApprovals(store).enter([expired], NOON)
     assert [(act, actor) for act, actor, _ in acts(store)] == [("approval.asked", "desk"), ("approval.expired", "router")]
 
 
 def test_history_is_found_by_session_app_state_and_time(store: Engine) -> None:
     other = msgspec.structs.replace(PENDING, id="apr_01" + "b" * 24, app="shop", session="session-2", asked=NOON + MINUTE)
-    enter(store, [USED, other], NOON)
-    assert history(store) == [other, USED]
-    assert history(store, session="session-1") == history(store, app="desk") == history(store, status="used") == [USED]
-    assert history(store, since=NOON + MINUTE) == [other]
-    assert history(store, until=NOON + MINUTE) == [USED]
-    assert one(store, "unheard of") is None
+    SqlApprovals(store).enter([USED, other], NOON)
+    assert SqlApprovals(store).history() == [other, USED]
+    assert (
+        SqlApprovals(store).history(session="session-1")
+        == SqlApprovals(store).history(app="desk")
+        == SqlApprovals(store).history(status="used")
+        == [USED]
+    )
+    assert SqlApprovals(store).history(since=NOON + MINUTE) == [other]
+    assert SqlApprovals(store).history(until=NOON + MINUTE) == [USED]
+    assert SqlApprovals(store).one("unheard of") is None
 
 
 def test_tasks_are_those_that_were_let_through_or_held(store: Engine) -> None:
     held = msgspec.structs.replace(turned("r3"), code="approval_required")
     SqlRecords(store).write([(0, raw(record)) for record in (admitted("r1"), admitted("r2"), held, turned("r4"))])
-    assert tasks_in(store, None, None) == 3
-    assert tasks_in(store, NOON + MINUTE, None) == 0
+    assert SqlApprovals(store).tasks(None, None) == 3
+    assert SqlApprovals(store).tasks(NOON + MINUTE, None) == 0
 
 
 def test_a_decision_that_was_changed_behind_the_programs_back_is_found(store: Engine, tmp_path: Path) -> None:
-    enter(store, [USED], NOON)
+    SqlApprovals(store).enter([USED], NOON)
     Checkpoints(tmp_path).write(store, NOON)
     assert verify(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path)).intact
     with store.begin() as connection:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_hex
 from time import perf_counter_ns
@@ -48,6 +49,15 @@ from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import asked, gather
 from router.stages.judge_calls import Asked as Judged
 from router.stages.judge_calls import CallJudge
+from router.stages.keep_responses import (
+    KEPT_BY,
+    KeptResponse,
+    UnderWay,
+    longest_usage,
+    outcome_by,
+    response_under_way,
+    status_of,
+)
 from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
@@ -615,6 +625,8 @@ class Answering:
 
     async def _whole(self, forwarded: Forwarded, body: bytes) -> None:
         sent = self._admission.sent
+        if Feature.BACKGROUND in sent.task.features and await self._in_background(forwarded, body):
+            return
         enforced = enforce_json(
             sent.task.endpoint,
             body,
@@ -632,6 +644,85 @@ class Answering:
         await self._client.start(forwarded.answer.status, [CONTENT_JSON, length_of(enforced.body), *headers])
         await self._client.finish(enforced.body)
         self._count("ok")
+
+    async def _in_background(self, forwarded: Forwarded, body: bytes) -> bool:
+        """Tell the app that its answer is under way, and follow it to its end, whoever asks for it. False where it is not."""
+        keeper, deployment = self._services.keeper, forwarded.deployment
+        response_id = response_under_way(body)
+        if keeper is None or response_id is None:
+            return False
+        task, limits = self._admission.sent.task, self._admission.permit.limits
+        self._book_failures(forwarded.failures, "retried")
+        rest = UnderWay(
+            reservation=self._reservation,
+            attempt=forwarded.attempt,
+            booked=tuple(self._booked),
+            longest=longest_usage(estimated_usage(task, 0), self._reservation.output_tokens * task.choices),
+            stop_at=self._admission.request.received + timedelta(seconds=limits.request_seconds),
+        )
+        kept = self._kept(response_id, deployment.id, rest)
+        await keeper.begin(kept, deployment)
+        keeper.follow(kept, self._followed(forwarded, kept))
+        await self._remember((response_id,), (), deployment.id)
+        shown = await keeper.given(kept, body)
+        self._begun = True
+        headers = headers_of(self._admission, forwarded, None, self._reservation)
+        await self._client.start(forwarded.answer.status, [CONTENT_JSON, length_of(shown), *headers])
+        await self._client.finish(shown)
+        self._count("ok")
+        return True
+
+    async def _followed(self, forwarded: Forwarded, kept: KeptResponse) -> None:
+        """Judge and settle a response in the background once it has ended, as if the app had waited for it."""
+        keeper = self._services.keeper
+        if keeper is None:
+            raise TypeError("nobody keeps responses here")
+        refusal: RouterError | None
+        try:
+            refusal = await self._has_ended(forwarded, await keeper.ended(kept, forwarded.deployment))
+        except Exception as failure:
+            refusal = failure if isinstance(failure, RouterError) else broken(failure, self._admission.request.id)
+            self._book_under_way()
+            await self._settle("failed", refusal.code, forwarded.deployment, None)
+        with suppress(Unavailable):
+            await keeper.has_ended(kept, refusal)
+
+    async def _has_ended(self, forwarded: Forwarded, body: bytes | None) -> RouterError | None:
+        if body is None:
+            self._book_under_way()
+            await self._settle("failed", "upstream_truncated", forwarded.deployment, None)
+            return UpstreamFailed("upstream_truncated", "the provider does not tell how this response has ended")
+        sent = self._admission.sent
+        enforced = enforce_json(
+            sent.task.endpoint,
+            body,
+            self._admission.grant,
+            denial_is_error=denial_is_error(sent.task),
+            placeholders=sent.placeholders,
+            judge=self._admission.judge,
+        )
+        enforced = await self._judged(enforced, body, forwarded.deployment.id, stream=False)
+        if enforced.usage is None:
+            longest = self._reservation.output_tokens * sent.task.choices
+            enforced = msgspec.structs.replace(enforced, usage=longest_usage(estimated_usage(sent.task, 0), longest))
+        outcome = outcome_by(status_of(body)) if enforced.error is None else outcome_in_answer(enforced)
+        await self._finish(forwarded, enforced, outcome)
+        return enforced.error
+
+    def _kept(self, response_id: str, deployment: str, under_way: UnderWay | None = None) -> KeptResponse:
+        admission = self._admission
+        return KeptResponse(
+            id=response_id,
+            app=admission.facts.caller.app,
+            session_id=admission.opened.session.id,
+            deployment=deployment,
+            request_id=admission.request.id,
+            grant=admission.grant,
+            key_ceiling=admission.facts.caller.key_ceiling,
+            structured=denial_is_error(admission.sent.task),
+            masked=admission.sent.placeholders is not None,
+            under_way=under_way,
+        )
 
     async def _stream(self, forwarded: Forwarded) -> None:
         admission = self._admission
@@ -691,8 +782,10 @@ class Answering:
     async def _through(self, enforcer: StreamEnforcer, allowed: bytes) -> bytes:
         """What may be passed on once the calls in it are let through; nothing where they are not, and the answer ends."""
         judge = self._admission.judge
-        if judge is None or enforcer.error is not None:
-            return b"" if enforcer.error is not None else allowed
+        if judge is None or (enforcer.error is not None and judge.release() is None):
+            return allowed
+        if enforcer.error is not None:  # with one call held, those beside it wait for the same decision
+            return b""
         error = await let_through(self._services.sessions, judge)
         if error is None:
             return allowed
@@ -820,6 +913,20 @@ class Answering:
             chain = admission.opened.chain
             prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
         await self._remember(enforced.issued_ids, prefixes, deployment)
+        if admission.request.endpoint is Endpoint.RESPONSES and enforced.error is None:
+            await self._keep(enforced.response_id, deployment)
+
+    async def _keep(self, response_id: str | None, deployment: str) -> None:
+        """Know which app and session a response belongs to that its provider keeps."""
+        admission = self._admission
+        stored = admission.request.body.get("store") is not False and Obligation.NO_STORE not in admission.permit.obligations
+        keeper, holder = self._services.keeper, admission.force.rules.deployments.get(deployment)
+        if response_id is None or keeper is None or not stored or holder is None or holder.provider != KEPT_BY:
+            return
+        try:
+            await keeper.store.keep(self._kept(response_id, deployment))
+        except Unavailable:
+            telemetry.logger().warning("link_not_stored", request_id=admission.request.id)
 
     async def _remember(self, issued: Sequence[str], prefixes: Sequence[str], deployment: str) -> None:
         admission = self._admission

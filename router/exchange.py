@@ -113,6 +113,9 @@ class SessionState(msgspec.Struct, frozen=True):
     asked: Asked | None = None
     calls: CallState | None = None
     waiting: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
@@ -121,7 +124,8 @@ class HoldRequest(msgspec.Struct, frozen=True):
     The hold is `fixed_nano + output_tokens * output_nano`; where the rest of the budget is smaller, `output_tokens` is
     lowered, but not below `min_output_tokens` (then it is refused). `output_nano` is for all `choices` together, `output_tokens`
     for each of them. `labels` is what the session will carry, `forwarded` the sensitivity of what will have left us in it (None: the
-    same as of all that was sent). `asked` is remembered by the session (None: it keeps what it had).
+    same as of all that was sent). `asked` is remembered by the session (None: it keeps what it had). `news` tells the latest that came
+    from outside, so that reasoning without anything new can be bounded.
     """
 
     request_id: str
@@ -151,6 +155,9 @@ class HoldRequest(msgspec.Struct, frozen=True):
     choices: int = 1
     forwarded: Sensitivity | None = None
     asked: Asked | None = None
+    budget_reasoning_tokens: int | None = None
+    budget_reasoning_growth: int | None = None
+    news: str = ""
 
 
 class Reservation(msgspec.Struct, frozen=True):

@@ -62,6 +62,7 @@ from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
 from router.stages.release import let_through
+from router.stages.remaining import remaining
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.unmask import Placeholders
@@ -1053,6 +1054,15 @@ def headers_of(
         told.append((REQUEST_ID, admission.request.id))
     if admission.grant.withheld:
         told.append((b"x-router-tools-withheld", ", ".join(f"{tool.name};{tool.reason}" for tool in admission.grant.withheld)))
+    calls = admission.opened.session.calls if admission.judge is None else admission.judge.state
+    left_over, near = remaining(
+        permit.budget, admission.opened.session, admission.facts.now.timestamp(), calls.count if calls is not None else 0
+    )
+    if left_over:
+        told.append((b"x-router-limits-remaining", left_over))
+    warnings = near if admission.judge is None else ", ".join(filter(None, (near, *admission.judge.warnings)))
+    if warnings:
+        told.append((b"x-router-limits-warning", warnings))
     if forwarded is not None:
         told.append((b"x-router-model", forwarded.deployment.id))
         if forwarded.answer.dropped:

@@ -100,7 +100,9 @@ SESSION_LIMITS = (
     "identical_calls",
     "idle_seconds",
     "total_seconds",
+    "reasoning_growth_tokens",
 )
+MOST_PERCENT = 100
 CALL_TOKENS = ("max_output_tokens", "min_output_tokens")
 CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
 
@@ -235,8 +237,10 @@ class _Budgets:
         self.owners: dict[str, OwnerBudget] = {}
         for entry in _items(top, "session_budgets"):
             id = entry.identifier(self.sessions)
-            limits: dict[str, int | None] = {key: entry.maybe_integer(key, least=1) for key in SESSION_LIMITS}
-            self.sessions[id] = SessionBudget(name=id, cost_nano=entry.maybe_nano("cost_usd"), **limits)
+            limits: dict[str, Any] = {key: entry.maybe_integer(key, least=1) for key in SESSION_LIMITS}
+            self.sessions[id] = SessionBudget(
+                name=id, cost_nano=entry.maybe_nano("cost_usd"), **limits, **_warnings(entry), **_drift(entry)
+            )
             self.limits[id] = _call_limits(entry)
             entry.close()
         default = top.entry("default_owner_budget")
@@ -247,6 +251,28 @@ class _Budgets:
                 entry.fault("owner", "duplicate_id", "the owner has two budgets")
             self.owners[owner] = _owner_budget(entry, owner)
         self.new_sessions_per_hour = top.maybe_integer("new_sessions_per_hour", least=1)
+
+
+def _warnings(entry: Entry) -> dict[str, Any]:
+    percent = entry.maybe_integer("warn_percent", least=1)
+    if percent is None:
+        return {}
+    if percent > MOST_PERCENT:
+        entry.fault("warn_percent", "wrong_type", "a warning above 100 percent of a limit would come after it")
+    return {"warn_percent": percent}
+
+
+def _drift(parent: Entry) -> dict[str, Any]:
+    """From which drift on a call is noted, held and refused."""
+    entry = parent.entry("drift")
+    if entry is None:
+        return {}
+    found = {f"drift_{key}": entry.maybe_number(key) for key in ("warn", "hold", "stop")}
+    given = [limit for limit in found.values() if limit is not None]
+    if given != sorted(given) or any(limit > 1 for limit in given):
+        entry.fault(None, "wrong_type", "expected `warn`, `hold` and `stop` above 0 and up to 1, none above the next")
+    entry.close()
+    return {key: limit for key, limit in found.items() if limit is not None}
 
 
 def _owner_budget(entry: Entry, owner: str) -> OwnerBudget:

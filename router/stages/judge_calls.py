@@ -23,7 +23,7 @@ from routing_rules.combinations import Effect
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Labels
 from routing_rules.judge import SURE, CallFacts, Judgement, Objection, Outcome, facts_of_arguments, judge, labels_after
-from routing_rules.loops import CallSeen, answered, loop, seen
+from routing_rules.loops import CallSeen, answered, loop, rounds, seen
 from routing_rules.provenance import Origin, Sources, acts_of
 from routing_rules.rules import RuleSet
 from routing_rules.suggest import objects_of
@@ -122,6 +122,17 @@ class CallJudge:
     def evidence(self) -> tuple[JudgedCall, ...]:
         """What became of each call."""
         return tuple(self._evidence.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The limits that the calls of the session have come near to, drift among them."""
+        budget, found = self._budget, []
+        if self._evidence and budget.identical_calls is not None:
+            if rounds(self._history) * 100 >= budget.identical_calls * budget.warn_percent:
+                found.append("identical_calls")
+        if budget.drift_warn is not None and self._drift >= budget.drift_warn:
+            found.append(DRIFTED)
+        return tuple(found)
 
     def release(self) -> Release | None:
         """What letting the calls through that wait for it changes in the session. None where none waits."""

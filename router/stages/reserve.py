@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import blake2b
 
 import msgspec
 
@@ -13,7 +14,7 @@ from routing_rules.budgets import OwnerBudget
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
-from routing_rules.task import Endpoint, Task
+from routing_rules.task import Endpoint, Provenance, Task
 from routing_rules.vocabulary import Sensitivity
 
 HOLD_MARGIN_SECONDS = 60.0
@@ -70,7 +71,21 @@ def hold_request(
         choices=task.choices,
         forwarded=leaves,
         asked=asked,
+        budget_reasoning_tokens=budget.reasoning_tokens,
+        budget_reasoning_growth=budget.reasoning_growth_tokens,
+        news=news(task) if budget.reasoning_growth_tokens is not None else "",
     )
+
+
+def news(task: Task) -> str:
+    """A digest of what came last from outside: a turn of the user, or results of tools. While it stays the same, nothing is new."""
+    told = blake2b(digest_size=12, person=b"news")
+    for part in reversed(task.parts):
+        if part.provenance in (Provenance.MODEL, Provenance.APP):
+            break
+        if part.provenance in (Provenance.USER, Provenance.TOOL_RESULT, Provenance.ATTACHMENT):
+            told.update(f"{part.turn}:{part.call_id}:{len(part.text)}:{part.text}".encode("utf-8", "surrogatepass"))
+    return told.hexdigest()
 
 
 def output_limit(task: Task, permit: Permit, deployment: Deployment) -> int:

@@ -100,6 +100,9 @@ class RedisBudgets:
                     hold.choices,
                     (hold.forwarded or hold.labels.confidentiality).rank,
                     "" if hold.asked is None else f"{hold.asked.complexity.value} {hold.asked.task.value}",
+                    _limit(hold.budget_reasoning_tokens),
+                    _limit(hold.budget_reasoning_growth),
+                    hold.news,
                 ),
             )
         except (Unavailable, asyncio.CancelledError):
@@ -359,6 +362,15 @@ def _refusal(reply: Sequence[Reply], owner: str, now: float) -> RouterError:
             return Refused("rate_limit_exceeded", why, retry_after=float(wait))
         case [b"requests", limit, *_]:
             return Refused("session_budget_exceeded", f"the session's budget of {limit} requests is used up: start a new session")
+        case [b"reasoning_tokens", limit, used]:
+            why = f"the session's budget of {limit} reasoning tokens is used up ({used} are used): start a new session"
+            return Refused("session_budget_exceeded", why)
+        case [b"reasoning_growth", limit, used]:
+            why = (
+                f"the session has thought for {used} tokens without anything new from the user or a tool, and may for {limit}: "
+                "say something new, or start a new session"
+            )
+            return Refused("loop_detected", why)
         case [b"input_tokens" | b"output_tokens" as kind, limit, used, held, needed]:
             why = (
                 f"the session's budget of {limit} {kind.decode().replace('_', ' ')} does not suffice: {used} are used, {held} are held for "

@@ -24,7 +24,7 @@ SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further
 
 _INTEGRITIES = tuple(Integrity)
 _SENSITIVITIES = tuple(Sensitivity)
-_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f", "ask")
+_FIELDS = ("i", "c", "v", "spent", "held", "n", "created", "last", "ended", "f", "ask", "in", "out", "reasoning")
 _CALL_FIELDS = ("u", "ut", "nc", "dr")
 _FIELDS_AND_CALLS = (*_FIELDS, *_CALL_FIELDS)
 _PLACES = {capability: place for place, capability in enumerate(Capability)}  # as bits: a new capability goes to the end
@@ -88,7 +88,8 @@ class RedisSessions:
         if body_digest is not None:
             commands.append(("GET", keys.waiting(app, body_digest)))
         stored, resting, *more = await self._client.many(commands)
-        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded, ask, *used = stored
+        integrity, confidentiality, version, spent, held, requests, created, last, ended, forwarded, ask, *rest = stored
+        taken, spoken, thought, *used = rest
         labels = _labels(integrity, confidentiality)
         waiting = more[-1] if body_digest is not None else None
         return SessionState(
@@ -108,6 +109,9 @@ class RedisSessions:
             asked=None if ask is None else _asked(ask),
             calls=_call_state(labels, used, more[0]) if calls else None,
             waiting=None if waiting is None else waiting.decode(),
+            input_tokens=int(taken or 0),
+            output_tokens=int(spoken or 0),
+            reasoning_tokens=int(thought or 0),
         )
 
     async def release(self, release: Release) -> CallState | None:

@@ -157,6 +157,24 @@ def test_a_session_makes_no_more_tool_calls_than_its_budget_says(world: World) -
     assert (answer.status_code, agent.code(answer)) == (402, "session_budget_exceeded")
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_remains_of_each_limit_is_told_and_what_is_nearly_used_up_is_warned_of(
+    world: World, case: tuple[str, bool]
+) -> None:
+    agent = world.agent(case)
+    agent.history = [{"role": "user", "content": "Read all pages."}]
+    answer = agent.send(("get_page", {"list": "orders", "page": 0}))
+    assert answer.headers["x-router-limits-remaining"] in ("tool_calls=11", "tool_calls=12")  # a stream tells before it has any
+    assert "x-router-limits-warning" not in answer.headers
+    for page in range(1, 10):
+        agent.results(answer, {"orders": [page]})
+        answer = agent.send(("get_page", {"list": "orders", "page": page}))
+    agent.results(answer, {"orders": []})
+    after = agent.send(said="All read.")
+    assert after.headers["x-router-limits-remaining"] == "tool_calls=2"
+    assert after.headers["x-router-limits-warning"] == "tool_calls"
+
+
 def test_evidence_says_what_became_of_each_call_and_never_holds_its_arguments(world: World) -> None:
     agent = world.agent()
     answer = agent.ask("Look up the customer Ada.", ("lookup_customer", {"name": "Zanzibar-7"}))

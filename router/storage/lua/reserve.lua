@@ -22,7 +22,7 @@ if redis.call('XLEN', KEYS[5]) >= tonumber(ARGV[19]) then
   return {'full'}
 end
 
-local s = redis.call('HMGET', KEYS[1], 'ended', 'i', 'c', 'v', 'spent', 'held', 'n', 'created', 'last', 'in', 'out', 'hin', 'hout', 'f')
+local s = redis.call('HMGET', KEYS[1], 'ended', 'i', 'c', 'v', 'spent', 'held', 'n', 'created', 'last', 'in', 'out', 'hin', 'hout', 'f', 'reasoning', 'nw', 'rg')
 local function number(field)
   return tonumber(s[field] or 0)
 end
@@ -49,6 +49,14 @@ if max_requests >= 0 and number(7) >= max_requests then
 end
 if max_input >= 0 and number(10) + number(12) + input > max_input then
   return {'input_tokens', max_input, number(10), number(12), input}
+end
+
+local max_reasoning, max_growth, news = tonumber(ARGV[30]), tonumber(ARGV[31]), ARGV[32]
+if max_reasoning >= 0 and number(15) >= max_reasoning then
+  return {'reasoning_tokens', max_reasoning, number(15)}
+end
+if max_growth >= 0 and s[16] == news and number(15) - number(17) >= max_growth then
+  return {'reasoning_growth', max_growth, number(15) - number(17)}
 end
 
 -- The output of each choice shrinks to what the tightest limit leaves, but not below `least`.
@@ -101,6 +109,9 @@ if not s[8] or number(2) < integrity or number(3) < confidentiality or forwarded
 end
 redis.call('HSET', KEYS[1], 'i', ARGV[4], 'c', ARGV[5], 'f', ARGV[28], 'v', whole(version), 'held', whole(held + amount), 'n', whole(number(7) + 1),
   'created', whole(created), 'last', whole(math.max(last, now)), 'hin', whole(number(12) + input), 'hout', whole(number(13) + output * choices))
+if max_growth >= 0 and s[16] ~= news then
+  redis.call('HSET', KEYS[1], 'nw', news, 'rg', whole(number(15)))
+end
 if ARGV[29] ~= '' then
   redis.call('HSET', KEYS[1], 'ask', ARGV[29])
 end

@@ -1,0 +1,31 @@
+"""What a session may still use, and of which limits it has used so much that the app is warned (pure)."""
+
+from __future__ import annotations
+
+from router.exchange import SessionState
+from routing_rules.budgets import SessionBudget
+
+
+def remaining(budget: SessionBudget, session: SessionState, now: float, tool_calls: int) -> tuple[str, str]:
+    """(what remains of each limit in numbers, the limits that are nearly used up), as two headers tell it; empty: nothing to tell.
+
+    `session` is what was held before this request, which counts as one more; `tool_calls` are those made by now. Money is told
+    elsewhere. `now` in epoch seconds.
+    """
+    counted = (
+        ("requests", budget.requests, session.requests + 1),
+        ("tool_calls", budget.tool_calls, tool_calls),
+        ("input_tokens", budget.input_tokens, session.input_tokens),
+        ("output_tokens", budget.output_tokens, session.output_tokens),
+        ("reasoning_tokens", budget.reasoning_tokens, session.reasoning_tokens),
+        ("total_seconds", budget.total_seconds, int(now - session.created) if session.created else 0),
+        ("idle_seconds", budget.idle_seconds, 0),
+    )
+    told: list[str] = []
+    near: list[str] = []
+    for name, limit, used in counted:
+        if limit is not None:
+            told.append(f"{name}={max(limit - used, 0)}")
+            if used * 100 >= limit * budget.warn_percent:
+                near.append(name)
+    return ", ".join(told), ", ".join(near)

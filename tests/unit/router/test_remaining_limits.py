@@ -1,0 +1,32 @@
+"""What a session may still use is told in numbers, and limits that are nearly used up are named."""
+
+from __future__ import annotations
+
+from router.exchange import SessionState
+from router.stages.remaining import remaining
+from routing_rules.budgets import SessionBudget
+from routing_rules.facts import Labels
+
+NEW = SessionState("s", 0, True, Labels(), 0)
+NOW = 1_000_000.0
+
+
+def test_a_session_without_limits_is_told_nothing() -> None:
+    assert remaining(SessionBudget("free", cost_nano=5), NEW, NOW, 0) == ("", "")
+
+
+def test_each_limit_says_what_remains_of_it() -> None:
+    budget = SessionBudget("b", requests=10, tool_calls=4, output_tokens=100, reasoning_tokens=50, total_seconds=60)
+    session = SessionState(
+        "s", 0, False, Labels(), 1, requests=2, created=NOW - 20, output_tokens=30, reasoning_tokens=10, input_tokens=7
+    )
+    told, near = remaining(budget, session, NOW, 1)
+    assert told == "requests=7, tool_calls=3, output_tokens=70, reasoning_tokens=40, total_seconds=40"
+    assert near == ""
+
+
+def test_a_limit_is_warned_of_from_the_configured_share_on_and_never_below_zero() -> None:
+    session = SessionState("s", 0, False, Labels(), 1, requests=8, created=NOW - 90)
+    told, near = remaining(SessionBudget("b", requests=10, total_seconds=60, warn_percent=90), session, NOW, 0)
+    assert (told, near) == ("requests=1, total_seconds=0", "requests, total_seconds")
+    assert remaining(SessionBudget("b", requests=10, warn_percent=95), session, NOW, 0)[1] == ""

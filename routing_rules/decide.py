@@ -122,8 +122,7 @@ def _capabilities(rules: RuleSet, facts: Facts) -> Iterable[str]:
     """What the tools asked for can do. One that nobody registered counts as nothing, because it is withheld."""
     if not facts.tools or not rules.index.capability:
         return ()
-    found = (rules.tool_index.find(ask) for ask in facts.tools)
-    return frozenset().union(*(tool.capabilities for tool in found if tool is not None))
+    return frozenset().union(*(tool.capabilities for ask in facts.tools for tool in rules.tool_index.entries(ask)))
 
 
 def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: str) -> Permit | Refuse:

@@ -10,6 +10,7 @@ from time import process_time
 import pytest
 
 from routing_rules.budgets import OwnerBudget
+from routing_rules.catalogue import Observing
 from routing_rules.faults import Fault, RuleFaults
 from routing_rules.load import complete, load, read_directory, shipped
 from routing_rules.reading import nano_usd
@@ -260,9 +261,30 @@ def test_an_owner_without_a_budget_of_its_own_has_the_default(rules: RuleSet) ->
     assert rules.owner_budget("o@example.org") == OwnerBudget("o@example.org", 100_000_000_000, 500_000_000_000)
 
 
-def test_an_app_that_would_only_be_observed_is_not_accepted() -> None:
-    app = "apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general], mode: observe}]"
-    assert only(faults_of(apps=app)).code == "unknown_word"
+OBSERVED = "apps: [{id: a, owner: o, clearance: %s, ceiling: none, purposes: [general], mode: %s, observe: {%s}}]"
+DAYS = "owner: ann@example.org, from: 2026-08-03, until: %s"
+
+
+def test_an_app_may_be_observed_for_some_days_by_somebody(rules_with: Rules) -> None:
+    app = rules_with(apps=OBSERVED % ("confidential", "observe", DAYS % "2026-09-02")).apps["a"]
+    assert app.observing == Observing("ann@example.org", date(2026, 8, 3), date(2026, 9, 2))
+    days = (date(2026, 8, 2), date(2026, 8, 3), date(2026, 9, 2), date(2026, 9, 3))
+    assert [app.observed_on(day) for day in days] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("app", "code"),
+    [
+        (OBSERVED % ("confidential", "observe", DAYS % "2026-09-03"), "wrong_type"),  # 31 days
+        (OBSERVED % ("confidential", "observe", DAYS % "2026-08-02"), "wrong_type"),
+        (OBSERVED % ("restricted", "observe", DAYS % "2026-08-09"), "wrong_type"),
+        (OBSERVED % ("internal", "enforce", DAYS % "2026-08-09"), "missing_key"),
+        (OBSERVED % ("internal", "observe", "from: 2026-08-03, until: 2026-08-09"), "missing_key"),
+        ("apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general], mode: observe}]", "missing_key"),
+    ],
+)
+def test_an_app_is_not_observed_for_longer_nor_by_nobody_nor_with_restricted_data(app: str, code: str) -> None:
+    assert only(faults_of(apps=app)).code == code
 
 
 def test_a_directory_may_hold_only_some_of_the_files(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from router import telemetry
-from router.api import approvals, health, jwks, models, people
+from router.api import approvals, health, jwks, models, people, responses
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -31,12 +31,14 @@ from router.settings import Settings, provider_environment
 from router.siblings import Siblings
 from router.stages.authenticate import key_behind
 from router.stages.entitlement_token import TokenKeys
+from router.stages.keep_responses import Keeper
 from router.stages.open_session import ConversationChain
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.redis_masks import RedisMasks
+from router.storage.redis_responses import RedisResponses
 from router.storage.redis_sessions import RedisSessions
 from router.storage.registrar import Registrar
 from router.storage.snapshot import Snapshot
@@ -53,6 +55,7 @@ REFRESH_SECONDS = 0.25
 """How often a worker looks whether keys or rules have changed: a revocation must reach it within a second."""
 
 HEARTBEAT_SECONDS = 1.0
+ADOPT_SECONDS = 1.0
 REGISTER_SECONDS = 1.0
 COLLECTOR = (20_000, 20, 100)
 KEEP_ALIVE_SECONDS = 75
@@ -84,12 +87,17 @@ class Worker:
         runtime_dir = os.environ.get("ROUTER_RUNTIME_DIR")
         self.siblings = Siblings(Path(runtime_dir) if runtime_dir else None, self.id, running)
         self.upstream = ProviderDispatch(provider_environment(settings))
+        sessions, masks = RedisSessions(self.redis), RedisMasks(self.redis, secret)
+        budgets = RedisBudgets(self.redis, outbox_cap=settings.outbox_cap)
+        self.keeper = Keeper(
+            RedisResponses(self.redis), self.upstream, sessions, budgets, masks, self.snapshot.rules, utc_now, self.id
+        )
         self.services = Services(
             directory=self.snapshot,
             in_force=self.snapshot.in_force,
-            sessions=RedisSessions(self.redis),
-            masks=RedisMasks(self.redis, secret),
-            budgets=RedisBudgets(self.redis, outbox_cap=settings.outbox_cap),
+            sessions=sessions,
+            masks=masks,
+            budgets=budgets,
             upstream=self.upstream,
             chains=ConversationChain(secret),
             pumps=Pumps(),
@@ -104,6 +112,7 @@ class Worker:
             governance=settings.governance_mode,
             approvals=self.approvals,
             address=settings.address,
+            keeper=self.keeper,
         )
         self._loops: list[asyncio.Task[None]] = []
 
@@ -118,6 +127,7 @@ class Worker:
         self._loops = [
             asyncio.create_task(self._every(REFRESH_SECONDS, self.snapshot.refresh)),
             asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
+            asyncio.create_task(self._every(ADOPT_SECONDS, self.adopt_responses)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
             asyncio.create_task(self._every(REGISTER_SECONDS, self.registrar.write)),
         ]
@@ -128,6 +138,11 @@ class Worker:
         with contextlib.suppress(RouterError):
             await self.announcements.heartbeat(self.id)
 
+    async def adopt_responses(self) -> None:
+        """Follow the responses in the background whose worker is gone."""
+        with contextlib.suppress(RouterError):
+            await self.keeper.adopt()
+
     async def pay_what_is_owed(self) -> int:
         """Settle again what could not be settled while Redis was down; how many are still owed."""
         with contextlib.suppress(RouterError):
@@ -137,6 +152,7 @@ class Worker:
     async def stop(self) -> None:
         """Let what is under way end and be settled, then close everything."""
         left = await self.services.pumps.drain(self.settings.drain_seconds)
+        await self.keeper.stop()
         if left:
             telemetry.logger().error("requests_cut_at_stop", count=left)
         with contextlib.suppress(TimeoutError):
@@ -205,6 +221,8 @@ def create_app(settings: Settings) -> ASGIApp:
     async def list_models(request: Request) -> JSONResponse:
         await _authenticated(worker, request)
         return JSONResponse(models.listed(worker.snapshot.rules()))
+
+    responses.add_routes(app, worker.services)
 
     @app.get("/v1/models/{name:path}")
     async def show_model(request: Request, name: str) -> JSONResponse:

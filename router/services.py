@@ -11,6 +11,7 @@ from router.ports import Approvals, Budgets, Directory, Masks, Sessions, Upstrea
 from router.siblings import Siblings
 from router.stages.classify import Classifiers
 from router.stages.entitlement_token import TokenKeys
+from router.stages.keep_responses import Keeper
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
 from routing_rules.decisions import Withheld
@@ -51,3 +52,4 @@ class Services:
     governance: str
     approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused
     address: str = ""  # where others reach the service, without a slash at its end
+    keeper: Keeper | None = None  # None: no response can be fetched again, and none is left to itself in the background

@@ -73,7 +73,7 @@ UNPINNED = frozenset(
 )
 """What an MCP server is taken to do, whatever is said of it, as long as nobody has looked at its tools one by one."""
 
-RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO, Feature.BACKGROUND})
+RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO})
 COMPATIBLE_FEATURES = frozenset(Feature) - RARE_FEATURES
 """What a deployment that speaks OpenAI's formats is taken to do where models.yaml does not say."""
 TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
@@ -81,6 +81,7 @@ TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
     Feature.HOSTED_TOOLS,
     Feature.STORED_STATE,
     Feature.PREDICTION,
+    Feature.BACKGROUND,
 }
 """The same for a provider whose format is translated."""
 

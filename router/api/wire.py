@@ -245,7 +245,7 @@ RESPONSES: dict[str, Field] = {
         "the conversation; items that add tools are read as asks for tools",
     ),
     "background": Field(
-        bool, READ, "true without `stream` is refused: the answer, its cost and its tool calls would be fetched past the router"
+        bool, READ, "filters deployments; the router follows the answer to its end, and settles it whoever asks for it"
     ),
     "context_management": Field(list[ContextManagement], PASS, "when the provider compacts its context"),
     "conversation": Field(Any, REFUSE, "the provider would add history that the router cannot see; send it in `input`"),
@@ -526,9 +526,8 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
 
 
 def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> None:
-    if typed.background and not typed.stream:
-        why = "the answer, its cost and its tool calls would be fetched past the router; set `stream: true` too, or leave it out"
-        raise _invalid("background", f"`background: true` is not accepted here: {why}")
+    if typed.background and typed.store is False:
+        raise _invalid("background", "`background` needs the provider to keep the answer; leave `store: false` out")
     if typed.stream_options is not None and not typed.stream:
         raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out")
     if not typed.input and typed.previous_response_id is None:

@@ -44,6 +44,12 @@ def attach(
     if Obligation.NO_STORE in obligations:
         sent["store"] = False
     granted = Granted(grant)
+    if sent.get("background") and sent.get("store") is False:
+        raise Refused(
+            "invalid_request",
+            "`background` needs a provider that may keep the answer, and it is ordered not to: leave `background` out",
+            param="background",
+        )
     if endpoint is Endpoint.RESPONSES:
         _attach_to_responses(sent, granted, limits, output_tokens)
         return Attached(sent, False)

@@ -17,6 +17,7 @@ ANNOUNCEMENT = "router:announce"  # counter: raised with every change of keys, a
 REVOKED = "router:revoked"  # set of ids of revoked keys
 EPOCH = "router:epoch"  # string: says that this is the Redis whose balances we know
 DRAINER = "router:drainer"  # string: which drainer may drain
+UNDER_WAY = "router:underway"  # set: where the responses that are under way in the background are known
 
 _TAGS = tuple(f"{{s{shard:02d}}}" for shard in range(SHARDS))
 OUTBOXES = tuple(f"{tag}:out" for tag in _TAGS)
@@ -54,6 +55,16 @@ def prefix(app: str, digest: str) -> bytes:
 def waiting(app: str, body_digest: str) -> bytes:
     """Where a body leads for which an approval was asked."""
     return _link(b"w", app, body_digest)
+
+
+def kept(app: str, response_id: str) -> bytes:
+    """What is known of a response that its provider keeps."""
+    return _link(b"r", app, response_id)
+
+
+def following(app: str, response_id: str) -> bytes:
+    """Which worker follows a response in the background."""
+    return _link(b"f", app, response_id)
 
 
 def _link(kind: bytes, app: str, name: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from router.errors import UpstreamFailed
 from router.ports import Upstream, UpstreamAnswer, UpstreamRequest
@@ -50,6 +50,14 @@ class ProviderDispatch:
             self._failures.pop(deployment.id, None)
         answer.dropped = (*adapted.dropped, *answer.dropped)
         return answer
+
+    async def kept(
+        self, deployment: Deployment, verb: str, path: Sequence[str], query: Sequence[tuple[str, str]]
+    ) -> tuple[int, bytes]:
+        """Ask for a response that a provider keeps; one whose format is translated, or that is simulated, keeps none."""
+        if deployment.provider != OPENAI_COMPATIBLE:
+            return 404, b""
+        return await self._openai.kept(deployment, verb, path, query)
 
     async def warm_up(self, deployments: Iterable[Deployment]) -> None:
         """Do at start what would make the first request slow, as far as these deployments need it."""

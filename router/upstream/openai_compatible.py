@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ LONGEST_MESSAGE = 2_000
 LONGEST_WORD = 60
 LONGEST_WAIT = 86_400.0
 ERROR_BODY_SECONDS = 5.0
+KEPT_SECONDS = 30.0
 
 PATHS = {Endpoint.CHAT: "/chat/completions", Endpoint.RESPONSES: "/responses", Endpoint.EMBEDDINGS: "/embeddings"}
 
@@ -184,6 +185,27 @@ class OpenAICompatible:
                 detail="no event stream",
             )
         return answer
+
+    async def kept(
+        self, deployment: Deployment, verb: str, path: Sequence[str], query: Sequence[tuple[str, str]]
+    ) -> tuple[int, bytes]:
+        """Ask for a response that the provider keeps: status and body. Raises UpstreamFailed where nothing comes back in time."""
+        route = self._route(deployment)
+        url = route.urls[Endpoint.RESPONSES]
+        url = url.joinpath(*path).with_query([*url.query.items(), *query])
+        session = self._session or self._open()
+        try:
+            timeout = aiohttp.ClientTimeout(total=KEPT_SECONDS)
+            async with session.request(verb, url, headers=route.headers, timeout=timeout, allow_redirects=False) as response:
+                if not 200 <= response.status < 300:
+                    return response.status, await _error_text(response)
+                answer = HttpAnswer(deployment.id, response, CallLimits(), None)
+                return response.status, await answer.read()
+        except TimeoutError as error:
+            what = _sentence(deployment.id, "did not answer in time")
+            raise UpstreamFailed("upstream_timeout", what, transient=True, sent=False, detail=_name(error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unreachable(deployment, "upstream_error", "could not be reached", error) from None
 
     async def aclose(self) -> None:
         """Close all connections."""

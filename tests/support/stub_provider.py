@@ -76,8 +76,25 @@ class Received:
 
 
 @dataclass
+class Kept:
+    """A response as it will be, how often it is looked at before it is so, and what was sent with it."""
+
+    whole: Json
+    looks: int | None
+    items: list[Json]
+
+    def now(self) -> Json:
+        """The response as it is."""
+        return self.whole if self.looks == 0 else {**self.whole, "status": "in_progress", "output": [], "usage": None}
+
+
+@dataclass
 class StubProvider:
-    """The provider. `chunks` is the number of text chunks of a stream; `usage` what every answer reports."""
+    """The provider. `chunks` is the number of text chunks of a stream; `usage` what every answer reports.
+
+    Responses are `kept` by their id, unless the request says `store: false`. One in the background ends when it was looked at
+    `looks` times (None: only when it is cancelled). `asked_for` are the requests for kept responses, as `GET resp_1`.
+    """
 
     port: int = 0
     answer: str = "stub answer"
@@ -88,6 +105,9 @@ class StubProvider:
     requests: list[Received] = field(default_factory=list)
     scripts: dict[str, list[str]] = field(default_factory=dict)
     waiting: int = 0
+    looks: int | None = 2
+    kept: dict[str, Kept] = field(default_factory=dict)
+    asked_for: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Event()
@@ -130,6 +150,10 @@ class StubProvider:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
+        app.router.add_get("/v1/responses/{id}", self._show)
+        app.router.add_delete("/v1/responses/{id}", self._delete)
+        app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
+        app.router.add_get("/v1/responses/{id}/input_items", self._input_items)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_get("/v1/models", self._models)
@@ -179,6 +203,40 @@ class StubProvider:
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, _responses_body, _responses_events)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        kept = self._kept(request)
+        if kept is None:
+            return _error(404)
+        if kept.looks:
+            kept.looks -= 1
+        return web.json_response(kept.now())
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        if self._kept(request) is None:
+            return _error(404)
+        del self.kept[request.match_info["id"]]
+        return web.json_response({"id": request.match_info["id"], "object": "response", "deleted": True})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        kept = self._kept(request)
+        if kept is None:
+            return _error(404)
+        if kept.looks == 0:
+            return _error(400)
+        kept.whole, kept.looks = {**kept.whole, "status": "cancelled", "output": []}, 0
+        return web.json_response(kept.now())
+
+    async def _input_items(self, request: web.Request) -> web.Response:
+        kept = self._kept(request)
+        if kept is None:
+            return _error(404)
+        ends = {"first_id": kept.items[0].get("id"), "last_id": kept.items[-1].get("id")}
+        return web.json_response({"object": "list", "data": kept.items, **ends, "has_more": False})
+
+    def _kept(self, request: web.Request) -> Kept | None:
+        self.asked_for.append(f"{request.method} {request.path.removeprefix('/v1/responses/')}")
+        return self.kept.get(request.match_info["id"])
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, _embeddings_body, None)
@@ -251,6 +309,13 @@ class StubProvider:
             finish="length" if name == "length" else "stop",
             fragment=int(argument or 3) if name == "echo" else None,
         )
+        if body_of is _responses_body and received.body.get("store") is not False:
+            background = received.body.get("background") and not received.body.get("stream")
+            whole, given = _responses_body(received.body, answer), received.body["input"]
+            items = [{"id": f"in_{at}", "type": "message", **item} for at, item in enumerate(_items(given))]
+            kept = self.kept[whole["id"]] = Kept(whole, self.looks if background else 0, items)
+            if background:
+                return web.json_response(kept.now(), headers=HEADERS)
         pause = float(argument) if name == "slow" else 0.0
         if not received.body.get("stream") or events_of is None:
             if name == "stall" or name == "silent":
@@ -339,6 +404,10 @@ def _error(
     return web.json_response(
         {"error": {"message": message, "type": "stub", "code": code, "param": param}}, status=status, headers=headers
     )
+
+
+def _items(given: Any) -> list[Json]:
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
 def _last_text(body: Json) -> str:

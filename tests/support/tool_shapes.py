@@ -632,6 +632,16 @@ RESPONSES = (
     ),
     Shape(
         "responses",
+        "background that nobody keeps",
+        {"tools": [flat(SIBLING)], "background": True, "store": False},
+        asked=REFUSED,
+        status=400,
+        code="invalid_request",
+        param="background",
+        control=False,
+    ),
+    Shape(
+        "responses",
         "conversation",
         {"tools": [flat(SIBLING)], "conversation": {"id": f"conv_{NAMED}"}},
         asked=REFUSED,

@@ -321,10 +321,9 @@ RESPONSES: list[tuple[str, bytes, str, str]] = [
     ),
     (
         "background",
-        responses(background=True),
+        responses(background=True, store=False),
         "background",
-        "`background: true` is not accepted here: the answer, its cost and its tool calls would be fetched past the router; "
-        "set `stream: true` too, or leave it out",
+        "`background` needs the provider to keep the answer; leave `store: false` out",
     ),
     (
         "a tool inside a namespace",

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from router import telemetry
-from router.api import approvals, health, jwks, models, people, responses
+from router.api import approvals, health, jwks, models, people, responses, sessions
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -39,6 +39,7 @@ from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.redis_masks import RedisMasks
 from router.storage.redis_responses import RedisResponses
+from router.storage.redis_running import RedisRunning
 from router.storage.redis_sessions import RedisSessions
 from router.storage.registrar import Registrar
 from router.storage.snapshot import Snapshot
@@ -46,7 +47,8 @@ from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.registrations import SqlRegistrations
-from router.streaming import Broadcast, Pumps
+from router.storage.sql.sessions import SqlSessions
+from router.streaming import Broadcast, Inferences, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models
 from routing_rules.task import Endpoint
@@ -88,7 +90,8 @@ class Worker:
         self.siblings = Siblings(Path(runtime_dir) if runtime_dir else None, self.id, running)
         self.upstream = ProviderDispatch(provider_environment(settings))
         sessions, masks = RedisSessions(self.redis), RedisMasks(self.redis, secret)
-        budgets = RedisBudgets(self.redis, outbox_cap=settings.outbox_cap)
+        budgets = self.inferences = Inferences(RedisBudgets(self.redis, outbox_cap=settings.outbox_cap))
+        self.running = RedisRunning(self.redis)
         self.keeper = Keeper(
             RedisResponses(self.redis), self.upstream, sessions, budgets, masks, self.snapshot.rules, utc_now, self.id
         )
@@ -129,6 +132,7 @@ class Worker:
             asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.announcements_beat)),
             asyncio.create_task(self._every(ADOPT_SECONDS, self.adopt_responses)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
+            asyncio.create_task(self._every(REFRESH_SECONDS, self.take_orders)),
             asyncio.create_task(self._every(REGISTER_SECONDS, self.registrar.write)),
         ]
 
@@ -148,6 +152,20 @@ class Worker:
         with contextlib.suppress(RouterError):
             return await self.services.budgets.retry()
         return 1
+
+    async def take_orders(self) -> None:
+        """Tell how far the answers are that somebody looks at, and end those that somebody has ended."""
+        with contextlib.suppress(RouterError):
+            for order in await self.running.orders():
+                if order.what == "end" and order.app is not None and order.session is not None:
+                    sessions.end_inferences(
+                        self.inferences, self.services.pumps, order.app, order.session, order.request, order.code
+                    )
+                elif order.what == "look":
+                    now = utc_now().timestamp()
+                    progress = [sessions.how_far(one, now) for one in self.inferences if one.is_of(order.app, order.session)]
+                    if progress:
+                        await self.running.tell(order.look, progress)
 
     async def stop(self) -> None:
         """Let what is under way end and be settled, then close everything."""
@@ -253,6 +271,17 @@ def create_app(settings: Settings) -> ASGIApp:
         worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, settings.governance_mode, settings.webhook_key
     )
     approvals.add_routes(api, deciding)
+    sessions.add_routes(
+        api,
+        sessions.Looking(
+            RedisSessions(worker.redis),
+            worker.running,
+            SqlSessions(worker.engine),
+            worker.approvals,
+            SqlApprovals(worker.engine),
+            utc_now,
+        ),
+    )
     app.include_router(api)
 
     @app.post(approvals.WEBHOOK)

@@ -41,6 +41,7 @@ CODES: dict[str, Row] = {
     "role_required": Row(403, "permission_error", False),
     "loop_detected": Row(403, "permission_error", False),
     "session_ended": Row(403, "permission_error", False),
+    "inference_ended": Row(403, "permission_error", False),
     "model_not_found": Row(404, "invalid_request_error", False),
     "response_not_found": Row(404, "invalid_request_error", False),
     "not_found": Row(404, "invalid_request_error", False),

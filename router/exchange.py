@@ -247,6 +247,35 @@ class ApprovalState(msgspec.Struct, frozen=True):
     decided_by: str | None = None
 
 
+class ApprovalHistory(msgspec.Struct, frozen=True):
+    """An approval as it is remembered for good: no arguments and no answer. Times in UTC.
+
+    `status` as in `ApprovalState`; one that was approved and not used in time is expired, and has been decided. `ended` is when it was
+    used or found expired.
+    """
+
+    id: str
+    kind: str  # call | task
+    app: str
+    owner: str
+    session: str
+    request_id: str
+    purpose: str
+    tools: tuple[str, ...]
+    reasons: tuple[str, ...]
+    rule: str
+    revision: str
+    sensitivity: str
+    asked: datetime
+    expires: datetime
+    status: str = "pending"
+    decided: datetime | None = None
+    decided_by: str | None = None
+    via: str | None = None
+    note: str | None = None
+    ended: datetime | None = None
+
+
 class Taken(msgspec.Struct, frozen=True):
     """What an approval gives, once: the calls it was given for as `(tool, arguments_digest)`, and the answer that was kept."""
 

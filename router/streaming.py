@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
-from router.ports import Client
+import msgspec
+
+from router.exchange import Admitted, HoldRequest, Outcome, Record, Reservation, Settlement
+from router.ports import Budgets, Client
 
 LOOK_SECONDS = 0.05
 """How often an answer that all clients have left looks whether somebody is joining it."""
@@ -17,6 +22,7 @@ class Pumps:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cut: dict[asyncio.Task[None], Coroutine[Any, Any, None]] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -29,8 +35,31 @@ class Pumps:
         return task
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start work and wait for it; being cancelled ends the waiting, not the work."""
-        await asyncio.shield(self.start(work))
+        """Start work and wait for it; being cancelled ends the waiting, not the work. Work that was cut ends with what `cut` was given."""
+        task = self.start(work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            last_word = self._cut.pop(task, None) if task.cancelled() else None
+            if last_word is None:
+                raise
+            await last_word
+        finally:
+            if self._cut:
+                self._forget(task)
+
+    def cut(self, task: asyncio.Task[None], last_word: Coroutine[Any, Any, None]) -> None:
+        """End work now; once it has, `last_word` tells the client so."""
+        if task in self._tasks and task not in self._cut:
+            self._cut[task] = last_word
+            task.cancel()
+        else:
+            last_word.close()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        unsaid = self._cut.pop(task, None) if task.done() else None
+        if unsaid is not None:  # the work came to its end before it was cut
+            unsaid.close()
 
     async def drain(self, seconds: float) -> int:
         """Wait for what is under way, at most so long; what is left is cancelled and counted."""
@@ -48,6 +77,7 @@ class Broadcast:
     """A Client that keeps what was sent while the answer is under way, so that a retry of the same request can join it."""
 
     def __init__(self, client: Client) -> None:
+        ANSWER.set(self)
         self._clients: list[Client] = [client]
         self._start: tuple[int, Sequence[tuple[bytes, bytes]]] | None = None
         self._sent: list[bytes] = []
@@ -74,6 +104,15 @@ class Broadcast:
         self._ended.set()
         for client in tuple(self._clients):
             await client.finish(data)
+
+    @property
+    def started(self) -> bool:
+        """Whether the client has been told a status."""
+        return self._start is not None
+
+    def so_far(self) -> bytes:
+        """What was sent until now."""
+        return b"".join(self._sent)
 
     async def gone(self) -> None:
         """Return when every client has left, those included that are just joining."""
@@ -115,3 +154,107 @@ class Broadcast:
         """Nothing more will come: whoever waits to join goes on alone."""
         self._started.set()
         self._ended.set()
+
+
+ANSWER: ContextVar[Broadcast | None] = ContextVar("answer", default=None)
+"""The answer that the work of this task gives."""
+
+
+@dataclass(slots=True, eq=False)
+class Inference:
+    """An admitted request under way in this process. `ended`: why somebody has ended it."""
+
+    hold: HoldRequest
+    record: Admitted
+    reservation: Reservation
+    task: asyncio.Task[None] | None
+    answer: Broadcast | None
+    ended: str | None = None
+
+    def is_of(self, app: str | None, session_id: str | None) -> bool:
+        """Whether it belongs to this app and session (None: whichever)."""
+        return app in (None, self.hold.app) and session_id in (None, self.hold.session_id)
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An order to all workers about what they have under way in a session, or about one request: `end` or `look`.
+
+    `code` is what the app is told where it is ended; `look` names where to tell how far it is.
+    """
+
+    what: str
+    app: str | None = None
+    session: str | None = None
+    request: str | None = None
+    code: str = "session_ended"
+    look: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an answer is. Tokens are estimated from what was passed on so far; None where an answer comes in one piece."""
+
+    request_id: str
+    answering: bool
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    limits_left: dict[str, int | float | None]
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A request under way. Times in epoch seconds, money in nano-USD. `progress` None: its worker did not tell in time."""
+
+    request_id: str
+    app: str
+    session: str
+    owner: str
+    deployment: str
+    worker: str
+    since: float
+    elapsed_seconds: float
+    seconds_left: float
+    held_nano: int
+    most_output_tokens: int
+    budget_left_nano: int | None
+    progress: Progress | None = None
+
+
+class Inferences:
+    """The Budgets port, which thereby knows what is under way in this process, from its hold to its settlement."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._under_way: dict[str, Inference] = {}
+
+    def __iter__(self) -> Iterator[Inference]:
+        return iter(list(self._under_way.values()))
+
+    async def reserve(self, hold: HoldRequest, record: Record) -> Reservation:
+        """See Budgets."""
+        reservation = await self._budgets.reserve(hold, record)
+        if isinstance(record, Admitted):
+            task = asyncio.current_task()
+            self._under_way[hold.request_id] = Inference(hold, record, reservation, task, ANSWER.get())
+        return reservation
+
+    async def extend(self, reservation: Reservation, accrued_nano: int, amount_nano: int) -> Reservation:
+        """See Budgets."""
+        extended = await self._budgets.extend(reservation, accrued_nano, amount_nano)
+        inference = self._under_way.get(reservation.request_id)
+        if inference is not None:
+            inference.reservation = extended
+        return extended
+
+    async def settle(self, reservation: Reservation, record: Record) -> Settlement:
+        """See Budgets. What a person has ended is recorded as that, not as a failure of ours."""
+        inference = self._under_way.pop(reservation.request_id, None)
+        if inference is not None and inference.ended is not None and isinstance(record, Outcome):
+            record = msgspec.structs.replace(record, outcome="cancelled", code=inference.ended)
+        return await self._budgets.settle(reservation, record)
+
+    async def retry(self) -> int:
+        """See Budgets."""
+        return await self._budgets.retry()
+
+    async def report(self, shard: int, record: Record) -> None:
+        """See Budgets."""
+        await self._budgets.report(shard, record)

@@ -15,9 +15,10 @@ from fastapi.responses import JSONResponse
 
 from router.api.people import Tokens, Who, in_sql, read_body, read_raw
 from router.errors import Refused
+from router.exchange import ApprovalHistory
 from router.governance import approvals as governance
 from router.governance import people
-from router.governance.approvals import Decider, History, Waiting
+from router.governance.approvals import Decider, Waiting
 from router.principals import Person
 
 WEBHOOK = "/webhooks/approvals"
@@ -53,8 +54,8 @@ class Approvals(governance.Approvals, Protocol):
 class Records(Protocol):
     """What is remembered of approvals for good."""
 
-    def history(self, *, session: str | None, app: str | None, status: str | None, limit: int) -> list[History]: ...
-    def one(self, approval_id: str) -> History | None: ...
+    def history(self, *, session: str | None, app: str | None, status: str | None, limit: int) -> list[ApprovalHistory]: ...
+    def one(self, approval_id: str) -> ApprovalHistory | None: ...
     def maker_of(self, key_id: str) -> str | None: ...
 
 

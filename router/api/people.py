@@ -34,6 +34,10 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/api/approvals/{approval_id}"): frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN}),
     ("POST", "/api/approvals/{approval_id}/approve"): frozenset({Role.APPROVER, Role.TOOL_OWNER}),
     ("POST", "/api/approvals/{approval_id}/reject"): frozenset({Role.APPROVER, Role.TOOL_OWNER}),
+    ("GET", "/api/sessions/{session_id}"): frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN}),
+    ("POST", "/api/sessions/{session_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
+    ("GET", "/api/running"): frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN}),
+    ("POST", "/api/running/{request_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
 }
 """Which roles may use which route, any of them; the admin key may use all. A route that is not here is nobody's."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from router.errors import Refused
-from router.exchange import Held, JsonObject
+from router.exchange import ApprovalHistory, Held, JsonObject
 from router.governance.rules import SINGLE
 from router.principals import Person, Role
 
@@ -18,39 +18,10 @@ DECIDERS = (Role.APPROVER, Role.TOOL_OWNER)
 LONGEST_NOTE = 500
 
 
-class History(msgspec.Struct, frozen=True):
-    """An approval as it is remembered for good: no arguments and no answer. Times in UTC.
-
-    `status` as in `ApprovalState`; one that was approved and not used in time is expired, and has been decided. `ended` is when it was
-    used or found expired.
-    """
-
-    id: str
-    kind: str  # call | task
-    app: str
-    owner: str
-    session: str
-    request_id: str
-    purpose: str
-    tools: tuple[str, ...]
-    reasons: tuple[str, ...]
-    rule: str
-    revision: str
-    sensitivity: str
-    asked: datetime
-    expires: datetime
-    status: str = PENDING
-    decided: datetime | None = None
-    decided_by: str | None = None
-    via: str | None = None
-    note: str | None = None
-    ended: datetime | None = None
-
-
 class Waiting(msgspec.Struct, frozen=True):
     """An approval with what is needed to judge it. `held` has no answer; its calls' arguments are masked."""
 
-    history: History
+    history: ApprovalHistory
     held: Held
 
 
@@ -69,9 +40,9 @@ class Approvals(Protocol):
     async def decide(self, approval_id: str, *, approve: bool, by: str, via: str, note: str, now: datetime) -> str | None: ...
 
 
-def history_of(approval_id: str, held: Held) -> History:
+def history_of(approval_id: str, held: Held) -> ApprovalHistory:
     """What is remembered of an approval that was just asked for."""
-    return History(
+    return ApprovalHistory(
         id=approval_id,
         kind="call" if held.calls else "task",
         app=held.app,
@@ -96,7 +67,7 @@ def concerns(person: Person | None, held: Held) -> bool:
     return person.email in _addresses(held.approvers) | _addresses(call.owner for call in held.calls)
 
 
-def may_recall(person: Person | None, row: History) -> bool:
+def may_recall(person: Person | None, row: ApprovalHistory) -> bool:
     """Whether somebody may see an approval of which only the history is left: owners of tools see what they decided on."""
     return person is None or person.holds(Role.VIEWER, Role.APPROVER, Role.ADMIN) or row.decided_by == person.email
 
@@ -117,8 +88,9 @@ def check_decider(decider: Decider, held: Held, asked_by: Sequence[str], governa
         raise Refused("role_required", "the request came from a key of yours: somebody else decides")
     if person.holds(Role.APPROVER):
         return
-    owned = bool(held.calls) and all(person.email in _addresses([call.owner]) for call in held.calls)
-    if person.holds(Role.TOOL_OWNER) and (owned or person.email in _addresses(held.approvers)):
+    owners = _addresses(call.owner for call in held.calls)
+    named = person.email in _addresses(held.approvers) - owners or owners == {person.email}
+    if person.holds(Role.TOOL_OWNER) and named:
         return
     raise Refused("role_required", "the owner of every tool in it decides, or an approver")
 
@@ -188,26 +160,6 @@ def shown(waiting: Waiting) -> JsonObject:
         for call in held.calls
     ]
     return document
-
-
-def details(held: Held) -> list[JsonObject]:
-    """What is missing, for the app: `authorization_details` in the shape of RFC 9396."""
-    if not held.calls:
-        return [
-            {"type": "task", "identifier": held.rule, "purpose": held.purpose, "sensitivity": held.labels.confidentiality.value}
-        ]
-    return [
-        {
-            "type": "tool",
-            "identifier": call.tool,
-            "actions": [call.name],
-            "arguments_digest": call.arguments_digest,
-            "privileges": sorted(capability.value for capability in call.capabilities),
-            "reasons": [code for code, _ in call.objections],
-            "owner": call.owner,
-        }
-        for call in held.calls
-    ]
 
 
 def _read(arguments: str) -> object:

@@ -8,9 +8,10 @@ from statistics import median, quantiles
 
 import msgspec
 
-from router.governance.approvals import DENIED, EXPIRED, PENDING, History
+from router.exchange import ApprovalHistory
 
 FORMATS = ("table", "json")
+DENIED, EXPIRED, PENDING = "denied", "expired", "pending"
 GLANCE_SECONDS = 5.0
 """Whoever approves faster than this has hardly read what they approve."""
 
@@ -67,11 +68,11 @@ class ApprovalsReport(msgspec.Struct, frozen=True):
 
 
 def approvals_report(
-    rows: Sequence[History], tasks: int, since: datetime | None = None, until: datetime | None = None
+    rows: Sequence[ApprovalHistory], tasks: int, since: datetime | None = None, until: datetime | None = None
 ) -> ApprovalsReport:
     """The report on these approvals, the tools and people with most of them first."""
-    tools: dict[str, list[History]] = {}
-    deciders: dict[str, list[History]] = {}
+    tools: dict[str, list[ApprovalHistory]] = {}
+    deciders: dict[str, list[ApprovalHistory]] = {}
     for row in rows:
         for tool in row.tools or ("(the task itself)",):
             tools.setdefault(tool, []).append(row)
@@ -88,7 +89,7 @@ def approvals_report(
     )
 
 
-def figures(rows: Sequence[History]) -> Figures:
+def figures(rows: Sequence[ApprovalHistory]) -> Figures:
     """What is counted of these."""
     decided = [row for row in rows if row.decided is not None]
     approved = [row for row in decided if row.status != DENIED]
@@ -106,7 +107,7 @@ def figures(rows: Sequence[History]) -> Figures:
     )
 
 
-def seconds(row: History) -> float:
+def seconds(row: ApprovalHistory) -> float:
     """How long its decision took, in seconds."""
     return (row.decided - row.asked).total_seconds() if row.decided is not None else 0.0
 
@@ -156,5 +157,5 @@ def _seconds(took: Sequence[float]) -> Seconds | None:
     return Seconds(round(median(took), 3), round(p90, 3), round(max(took), 3))
 
 
-def _most_first(groups: dict[str, list[History]]) -> Iterable[tuple[str, list[History]]]:
+def _most_first(groups: dict[str, list[ApprovalHistory]]) -> Iterable[tuple[str, list[ApprovalHistory]]]:
     return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from router.clock import utc_now
 from router.errors import Refused, Unavailable
-from router.exchange import SHARDS, ApprovalState, Held, Taken, shard_of
-from router.governance.approvals import APPROVED, DENIED, EXPIRED, PENDING, History, Waiting, history_of
+from router.exchange import SHARDS, ApprovalHistory, ApprovalState, Held, Taken, shard_of
+from router.governance.approvals import APPROVED, DENIED, EXPIRED, PENDING, Waiting, history_of
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Word, script
 
@@ -174,7 +174,7 @@ class RedisApprovals:
                 expired += await self._client.run(_EXPIRE, places, [name, _ms(now)])
         return expired
 
-    async def news(self) -> list[History]:
+    async def news(self) -> list[ApprovalHistory]:
         """Approvals of which SQL has not heard everything yet, as they are now."""
         found = await self._client.many([("SMEMBERS", _news(shard)) for shard in range(SHARDS)])
         ids = [name.decode() for names in found for name in names]
@@ -185,7 +185,7 @@ class RedisApprovals:
             await self._client.many([("SREM", _news(_shard_in(one)), one) for one in forgotten])
         return known
 
-    async def heard(self, told: Iterable[History]) -> None:
+    async def heard(self, told: Iterable[ApprovalHistory]) -> None:
         """SQL has these. One that has changed since is news still."""
         for row in told:
             shard = _shard_in(row.id)
@@ -290,11 +290,11 @@ def _fields(row: Sequence[bytes]) -> dict[str, bytes]:
     return {name.decode(): value for name, value in zip(row[::2], row[1::2], strict=True)}
 
 
-def _history(fields: dict[str, bytes]) -> History:
+def _history(fields: dict[str, bytes]) -> ApprovalHistory:
     """The stored row with what has become of it since."""
     decided, over, note = fields.get("at"), fields.get("over"), fields.get("note")
     return msgspec.structs.replace(
-        msgspec.json.decode(fields["row"], type=History),
+        msgspec.json.decode(fields["row"], type=ApprovalHistory),
         status=fields["s"].decode(),
         decided=_time(decided) if decided else None,
         decided_by=fields["by"].decode() if decided else None,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, Row, func, insert, or_, select, update
 
-from router.governance.approvals import History
+from router.exchange import ApprovalHistory
 from router.storage.sql.administration import Administration, administering
 from router.storage.sql.engine import reading
 from router.storage.sql.tables import admin_events, approvals, evidence
@@ -24,7 +24,7 @@ class SqlApprovals:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def enter(self, rows: Sequence[History], at: datetime) -> int:
+    def enter(self, rows: Sequence[ApprovalHistory], at: datetime) -> int:
         """Bring the table up to what is known of these; how many had changed."""
         if not rows:
             return 0
@@ -48,7 +48,7 @@ class SqlApprovals:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = 200,
-    ) -> list[History]:
+    ) -> list[ApprovalHistory]:
         """Approvals asked for within [since, until), the newest first."""
         query = select(approvals).order_by(approvals.c.asked.desc(), approvals.c.id).limit(limit)
         for column, value in ((approvals.c.session, session), (approvals.c.app, app), (approvals.c.status, status)):
@@ -61,7 +61,7 @@ class SqlApprovals:
         with reading(self._engine) as connection:
             return [approval_of(row) for row in connection.execute(query)]
 
-    def one(self, approval_id: str) -> History | None:
+    def one(self, approval_id: str) -> ApprovalHistory | None:
         """The approval with this id, or None."""
         with reading(self._engine) as connection:
             row = connection.execute(select(approvals).where(approvals.c.id == approval_id)).one_or_none()
@@ -86,7 +86,7 @@ class SqlApprovals:
         return maker
 
 
-def _enter(administration: Administration, before: History | None, row: History) -> None:
+def _enter(administration: Administration, before: ApprovalHistory | None, row: ApprovalHistory) -> None:
     values = msgspec.structs.asdict(row) | {"tools": list(row.tools), "reasons": list(row.reasons)}
     if before is None:
         administration.connection.execute(insert(approvals).values(**values))
@@ -101,19 +101,19 @@ def _enter(administration: Administration, before: History | None, row: History)
         _note(administration, row.status, row, row.app if row.status == "used" else None, row.ended)
 
 
-def _note(administration: Administration, act: str, row: History, actor: str | None, at: datetime) -> None:
+def _note(administration: Administration, act: str, row: ApprovalHistory, actor: str | None, at: datetime) -> None:
     administration.note(f"approval.{act}", f"approval:{row.id}", stored_state(row), actor=actor, at=at)
 
 
 _STEPS = {"pending": 0, "approved": 1, "denied": 2, "used": 2, "expired": 2}
 
 
-def stored_state(row: History) -> dict[str, Any]:
+def stored_state(row: ApprovalHistory) -> dict[str, Any]:
     """An approval as plain JSON values, as the audit chain holds it."""
     state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(row))
     return state
 
 
-def approval_of(row: Row[Any]) -> History:
+def approval_of(row: Row[Any]) -> ApprovalHistory:
     """The approval in a row of the table."""
-    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, History)
+    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, ApprovalHistory)

@@ -10,14 +10,14 @@ import msgspec
 from sql_records import NOON, admitted, raw, turned
 from sqlalchemy import Engine, text
 
-from router.governance.approvals import History
+from router.exchange import ApprovalHistory
 from router.storage.audit_chain import Checkpoints, public_key, verify
 from router.storage.sql.administration import events
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.records import SqlRecords
 
 MINUTE = timedelta(minutes=1)
-PENDING = History(
+PENDING = ApprovalHistory(
     id="apr_00" + "a" * 24,
     kind="call",
     app="desk",

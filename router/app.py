@@ -65,6 +65,7 @@ PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
     "/v1/responses": Endpoint.RESPONSES,
     "/v1/embeddings": Endpoint.EMBEDDINGS,
+    "/v1/messages": Endpoint.MESSAGES,
 }
 
 

@@ -34,12 +34,14 @@ ENDPOINT_FEATURE = {
     Endpoint.CHAT: Feature.CHAT_API,
     Endpoint.RESPONSES: Feature.RESPONSES_API,
     Endpoint.EMBEDDINGS: Feature.EMBEDDINGS,
+    Endpoint.MESSAGES: Feature.MESSAGES_API,
 }
 
 FEATURE_FIELD = {
     Feature.TOOLS: "tools",
     Feature.CUSTOM_TOOLS: "tools",
     Feature.HOSTED_TOOLS: "tools",
+    Feature.SERVER_TOOLS: "tools",
     Feature.PARALLEL_TOOLS: "parallel_tool_calls",
     Feature.LOGPROBS: "logprobs",
     Feature.SEVERAL_CHOICES: "n",
@@ -53,7 +55,9 @@ FEATURE_FIELD = {
 }
 """The request field by which an app asks for a feature; the rest is asked for by the content."""
 
-TOOL_FEATURES = frozenset({Feature.TOOLS, Feature.PARALLEL_TOOLS, Feature.CUSTOM_TOOLS, Feature.HOSTED_TOOLS})
+TOOL_FEATURES = frozenset(
+    {Feature.TOOLS, Feature.PARALLEL_TOOLS, Feature.CUSTOM_TOOLS, Feature.HOSTED_TOOLS, Feature.SERVER_TOOLS}
+)
 
 SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}")
 
@@ -219,7 +223,7 @@ def _features_granted(rules: RuleSet, facts: Facts, route: Route) -> frozenset[F
     if "custom" in kinds:
         needed |= facts.features & {Feature.CUSTOM_TOOLS}
     if kinds - {"function", "custom"}:
-        needed |= facts.features & {Feature.HOSTED_TOOLS}
+        needed |= facts.features & {Feature.HOSTED_TOOLS, Feature.SERVER_TOOLS}
     return needed
 
 
@@ -266,7 +270,7 @@ def _nobody(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, pool: 
         return refuse(
             "context_length_exceeded",
             f"the input of {facts.input_bytes} bytes is longer than any context window among {where} (at most {largest} tokens): rule `{rule.id}`; send less",
-            "messages" if facts.endpoint is Endpoint.CHAT else "input",
+            "messages" if facts.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES) else "input",
         )
     return refuse(
         "no_capable_deployment",

@@ -73,7 +73,21 @@ UNPINNED = frozenset(
 )
 """What an MCP server is taken to do, whatever is said of it, as long as nobody has looked at its tools one by one."""
 
-RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO})
+MESSAGES_FEATURES = frozenset(
+    {
+        Feature.MESSAGES_API,
+        Feature.SERVER_TOOLS,
+        Feature.TOOLS,
+        Feature.PARALLEL_TOOLS,
+        Feature.VISION,
+        Feature.FILES,
+        Feature.JSON_SCHEMA,
+        Feature.STREAMING,
+        Feature.STORED_STATE,
+    }
+)
+"""What a deployment that speaks Anthropic's format is taken to do where models.yaml does not say."""
+RARE_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.AUDIO, Feature.MESSAGES_API, Feature.SERVER_TOOLS})
 COMPATIBLE_FEATURES = frozenset(Feature) - RARE_FEATURES
 """What a deployment that speaks OpenAI's formats is taken to do where models.yaml does not say."""
 TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
@@ -84,6 +98,14 @@ TRANSLATED_FEATURES = COMPATIBLE_FEATURES - {
     Feature.BACKGROUND,
 }
 """The same for a provider whose format is translated."""
+USUAL_FEATURES = {
+    "openai_compatible": COMPATIBLE_FEATURES,
+    "simulated": COMPATIBLE_FEATURES | MESSAGES_FEATURES,
+    "anthropic_compatible": MESSAGES_FEATURES,
+    "anthropic": TRANSLATED_FEATURES | MESSAGES_FEATURES,  # its own format goes there untranslated
+}
+WITH_ADDRESS = ("openai_compatible", "anthropic_compatible")
+"""Providers that are only a format, so that the address has to be said."""
 
 FINDING_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
@@ -469,7 +491,7 @@ def _deployments(top: Entry) -> tuple[tuple[str, ...], dict[str, tuple[Deploymen
         if api_key is not None and not SECRET_REFERENCE.fullmatch(api_key):
             hint = "put the key into an environment variable and write `env:NAME`"
             entry.fault("api_key", "literal_secret", "`api_key` must be a reference, never the key itself", hint)
-        usual = COMPATIBLE_FEATURES if provider in ("openai_compatible", "simulated") else TRANSLATED_FEATURES
+        usual = USUAL_FEATURES.get(provider, TRANSLATED_FEATURES)
         features = entry.words("features", tuple(Feature), tuple(sorted(usual)))
         only_embeds = tuple(features) == (Feature.EMBEDDINGS,)
         context_window = entry.maybe_integer("context_window", least=1)
@@ -504,7 +526,7 @@ def _deployments(top: Entry) -> tuple[tuple[str, ...], dict[str, tuple[Deploymen
 
 def _check_url(entry: Entry, provider: str, base_url: str | None) -> None:
     if base_url is None:
-        if provider == "openai_compatible":
+        if provider in WITH_ADDRESS:
             entry.fault(
                 None,
                 "missing_key",

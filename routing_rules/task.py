@@ -15,6 +15,7 @@ class Endpoint(StrEnum):
     CHAT = "chat"
     RESPONSES = "responses"
     EMBEDDINGS = "embeddings"
+    MESSAGES = "messages"  # Anthropic's
 
 
 class Role(StrEnum):
@@ -60,6 +61,8 @@ class Feature(StrEnum):
     EMBEDDINGS = "embeddings"
     RESPONSES_API = "responses_api"
     CHAT_API = "chat_api"
+    MESSAGES_API = "messages_api"
+    SERVER_TOOLS = "server_tools"  # those that Anthropic runs
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
@@ -86,9 +86,14 @@ def error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-async def send_error(client: Connection, error: RouterError, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """Answer with OpenAI's error body."""
-    body = msgspec.json.encode(error.body())
+async def send_error(
+    client: Connection,
+    error: RouterError,
+    extra: Sequence[tuple[bytes, bytes]] = (),
+    told: Mapping[str, object] | None = None,
+) -> None:
+    """Answer with an error body: OpenAI's, where it is not `told`."""
+    body = msgspec.json.encode(error.body() if told is None else told)
     await client.start(error.row.status, [*error_headers(error), (b"content-length", str(len(body)).encode()), *extra])
     await client.finish(body)
 

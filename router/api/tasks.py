@@ -1,4 +1,4 @@
-"""The endpoints that carry tasks: chat completions, responses and embeddings, all through the one line."""
+"""The endpoints that carry tasks: chat completions, responses, embeddings and messages, all through the one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.api import wire
 from router.api.asgi import Connection, read_body, read_rest, send_error
-from router.errors import Refused
+from router.errors import Refused, RouterError
 from router.pipeline import Incoming, serve
 from router.services import Services
 from router.stages.read_task import read_headers
@@ -17,6 +17,9 @@ from routing_rules.task import Endpoint
 READ = frozenset({b"x-session-id", b"x-stainless-retry-count"})
 OURS = b"x-router-"
 """The request headers that the line reads; none is forwarded. All of ours are handed on, so that a misspelt one is refused."""
+API_KEY = b"x-api-key"
+OF_MESSAGES = frozenset({b"anthropic-version", b"anthropic-beta"})
+"""What Anthropic's clients send besides: their key, and which version and features of the API they mean."""
 
 
 class TaskPaths:
@@ -42,12 +45,15 @@ class TaskEndpoint:
         self._services = services
         self._endpoint = endpoint
         self._limit = limit
+        self._also_read = OF_MESSAGES | {API_KEY} if endpoint is Endpoint.MESSAGES else frozenset()
+        self._body = RouterError.messages_body if endpoint is Endpoint.MESSAGES else RouterError.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         client = Connection(receive, send)
         if scope["method"] != "POST":
-            await send_error(client, Refused("method_not_allowed", f"send a POST to `{scope['path']}`"), [(b"allow", b"POST")])
+            refusal = Refused("method_not_allowed", f"send a POST to `{scope['path']}`")
+            await send_error(client, refusal, [(b"allow", b"POST")], self._body(refusal))
             return
         authorization: str | None = None
         headers: dict[str, str] = {}
@@ -56,13 +62,22 @@ class TaskEndpoint:
                 authorization = value.decode("latin-1")
             elif name in READ or name.startswith(OURS):
                 headers[name.decode()] = value.decode("latin-1")
+            elif name in self._also_read:
+                _read_also(headers, name.decode(), value.decode("latin-1"))
+        if authorization is None and "x-api-key" in headers:
+            authorization = f"Bearer {headers.pop('x-api-key')}"
         try:
             raw = await read_body(scope, receive, self._limit)
         except Refused as refusal:
-            await send_error(client, refusal, [(b"connection", b"close")])
+            await send_error(client, refusal, [(b"connection", b"close")], self._body(refusal))
             await read_rest(receive)
             return
         except ConnectionResetError:
             return
         incoming = Incoming(self._endpoint, raw, authorization, headers, read_headers, wire.parse)
         await self._services.pumps.run(serve(self._services, incoming, client))
+
+
+def _read_also(headers: dict[str, str], name: str, value: str) -> None:
+    """Keep a header that may be sent in several lines."""
+    headers[name] = f"{headers[name]},{value}" if name in headers else value

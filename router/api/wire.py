@@ -1,6 +1,6 @@
-"""The model of what apps may send: every field of the OpenAI specification, how it is treated and why, and the checks.
+"""The model of what apps may send: every field of OpenAI's and Anthropic's specifications, how it is treated and why, and the checks.
 
-Three tables (`CHAT`, `RESPONSES`, `EMBEDDINGS`) hold one row per top-level field. `parse` turns bytes into a body that fits its
+Four tables (`CHAT`, `RESPONSES`, `EMBEDDINGS`, `MESSAGES`) hold one row per top-level field. `parse` turns bytes into a body that fits its
 table, or refuses it with the path of the field at fault. No message ever repeats content: names of fields and the words of the
 specification only.
 """
@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import msgspec
 from msgspec import Meta, Struct
 
+from router.api import messages_shapes as anthropic
 from router.api.shapes import (
     HOSTED_CHOICE,
     MAX_TOOLS,
@@ -106,6 +108,7 @@ from router.api.shapes import (
 )
 from router.errors import Refused
 from router.exchange import JsonObject
+from router.stages.messages_keys import call_names, family_of
 from routing_rules.task import Endpoint
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -296,10 +299,68 @@ EMBEDDINGS: dict[str, Field] = {
     "user": _USER,
 }
 
+MESSAGES: dict[str, Field] = {
+    "model": _MODEL,
+    "messages": Field(
+        Annotated[
+            list[anthropic.UserMessage | anthropic.AssistantMessage | anthropic.SystemMessage],
+            Meta(min_length=1, max_length=MAX_MESSAGES),
+        ],
+        READ_CLASSIFY,
+        "the conversation: its text is classified, its ids and turns lead to the session; blocks that add tools are read as asks for tools",
+        required=True,
+    ),
+    "max_tokens": Field(_TOKENS, READ, "lowers the worst case that is held; clamped to the rule's maximum", required=True),
+    "billing_policy": Field(Any, REFUSE, "who pays is said in apps.yaml"),
+    "cache_control": Field(anthropic.CacheControl, PASS, "how the provider caches the prefix"),
+    "compaction": Field(Any, REFUSE, "the usage that is reported does not hold what it costs; shorten `messages` instead"),
+    "container": Field(Any, REFUSE, "the provider would add files and skills that the router cannot see"),
+    "context_management": Field(
+        anthropic.ContextEdits, READ_CLASSIFY, "what the provider leaves out; names of tools are cut to the grant"
+    ),
+    "diagnostics": Field(
+        anthropic.Diagnostics, CLASSIFY, "compares with an earlier answer and brings nothing of it; an id may be any text"
+    ),
+    "fallback_credit_token": Field(Any, REFUSE, "the rules say which models may answer, and who pays"),
+    "fallbacks": Field(Any, REFUSE, "the rules say which models may answer"),
+    "inference_geo": Field(Any, REFUSE, "the rules say in which region a task may be worked on"),
+    "mcp_servers": Field(
+        Annotated[list[anthropic.McpServer], Meta(max_length=MAX_TOOLS)],
+        READ_CLASSIFY,
+        "servers whose tools the provider calls by itself: entitled one by one; a token is a credential",
+    ),
+    "metadata": Field(anthropic.MessagesMetadata, READ_CLASSIFY, "the end user, for session linking; may name a person"),
+    "output_config": Field(
+        anthropic.OutputConfig, READ_CLASSIFY, "its effort is a wish; a schema filters deployments, and is text the model reads"
+    ),
+    "output_format": Field(anthropic.SchemaFormat, READ_CLASSIFY, "older form of `output_config.format`"),
+    "service_tier": Field(Literal["auto", "standard_only"], PASS, "which capacity the provider uses; the price is the same"),
+    "speed": Field(Literal["standard", "fast"], PASS, "how fast the provider works; `fast` is dearer and dropped"),
+    "stop_sequences": Field(Annotated[list[str], Meta(max_length=8_192)], CLASSIFY, "short texts that are sent"),
+    "stream": _STREAM,
+    "system": Field(str | list[anthropic.OnlyText], CLASSIFY, "what the app tells the model"),
+    "temperature": Field(Annotated[float, Meta(ge=0, le=1)], PASS, "sampling; dropped where the deployment does not take it"),
+    "thinking": Field(
+        anthropic.ThinkingEnabled | anthropic.ThinkingAdaptive | anthropic.ThinkingBetweenTools | anthropic.ThinkingDisabled,
+        READ,
+        "how much the model thinks; its tokens are output, and lowered with `max_tokens`",
+    ),
+    "thread": Field(Any, REFUSE, "the provider would add history that the router cannot see; send it in `messages`"),
+    "tool_choice": Field(
+        anthropic.AutoChoice | anthropic.AnyChoice | anthropic.NamedChoice | anthropic.NoChoice,
+        READ,
+        "kept consistent with what is granted, or refused",
+    ),
+    "tools": _TOOLS,
+    "top_k": Field(Annotated[int, Meta(ge=0, le=_INT64)], PASS, "sampling; dropped where the deployment does not take it"),
+    "top_p": _TOP_P,
+}
+
 FIELDS: Mapping[Endpoint, Mapping[str, Field]] = {
     Endpoint.CHAT: CHAT,
     Endpoint.RESPONSES: RESPONSES,
     Endpoint.EMBEDDINGS: EMBEDDINGS,
+    Endpoint.MESSAGES: MESSAGES,
 }
 
 
@@ -384,6 +445,7 @@ ITEMS: dict[str, type[Struct]] = {
 
 # Parsing
 
+NO_EXTRA: frozenset[str] = frozenset()
 _DECODER = msgspec.json.Decoder()
 _TOOL_TYPE = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 _EXTRA_INSIDE = re.compile(r"\A(?:messages|input)\[\](?:\.(?:content|tool_calls)\[\])?\.\w+\Z")
@@ -408,11 +470,13 @@ def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozen
     for name, why in _REFUSED[endpoint]:
         if body.get(name) is not None:
             raise _invalid(name, f"`{name}` is not accepted here: {why}")
-    typed = _check(checked, _BODIES[endpoint], "", allowed_extra)
+    typed = _check(checked, _BODIES[endpoint], "", NO_EXTRA if endpoint is Endpoint.MESSAGES else allowed_extra)
     if endpoint is Endpoint.CHAT:
         _check_chat(body, typed, allowed_extra)
     elif endpoint is Endpoint.RESPONSES:
         _check_responses(body, typed, allowed_extra)
+    elif endpoint is Endpoint.MESSAGES:
+        _check_messages(body, typed)
     else:
         _check_embeddings(typed)
     return body
@@ -604,6 +668,61 @@ def _is_offered(want: JsonObject, offered: list[tuple[str, str]]) -> bool:
     )
 
 
+def _check_messages(body: JsonObject, typed: Any) -> None:
+    offered: set[str] = set()
+    for index, tool in enumerate(typed.tools or ()):
+        offered |= _check_messages_tool(tool, f"tools[{index}]")
+    servers = _check_servers(typed)
+    for turn, message in enumerate(typed.messages):
+        if type(message.content) is not list:
+            continue
+        for index, block in enumerate(message.content):
+            if type(block) is anthropic.ToolAddition and type(block.tool) is anthropic.ToolDefined:
+                path = f"messages[{turn}].content[{index}].tool.definition"
+                if block.tool.definition.get("type") == "mcp_toolset":
+                    raise _invalid(path, f"`{path}` is a set of tools of a server; send it in `tools`")
+                offered |= _check_messages_tool(block.tool.definition, path)
+    choice = typed.tool_choice
+    if type(choice) is anthropic.AnyChoice and not offered and not servers:
+        raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out")
+    if type(choice) is anthropic.NamedChoice and choice.name not in offered:
+        raise _invalid("tool_choice", "`tool_choice` names a tool that is not in `tools`; add it there")
+
+
+def _check_servers(typed: Any) -> set[str]:
+    """The names of the MCP servers. Each is there once, so that what is granted to one is granted to no other."""
+    servers: set[str] = set()
+    for index, server in enumerate(typed.mcp_servers or ()):
+        if server.name in servers:
+            raise _invalid(f"mcp_servers[{index}].name", "two of `mcp_servers` have the same name; give each its own")
+        servers.add(server.name)
+    sets: set[str] = set()
+    for index, tool in enumerate(typed.tools or ()):
+        if tool.get("type") == "mcp_toolset":
+            path, name = f"tools[{index}].mcp_server_name", tool["mcp_server_name"]
+            if name not in servers:
+                raise _invalid(path, f"`{path}` names a server that is not in `mcp_servers`; add it there")
+            if name in sets:
+                raise _invalid(path, f"`{path}` names a server that another set of tools is for; send one for each")
+            sets.add(name)
+    return servers
+
+
+def _check_messages_tool(tool: Any, path: str) -> frozenset[str]:
+    """Checks a tool; the names by which it is chosen and called."""
+    if type(tool) is not dict:
+        raise _invalid(path, f"`{path}` must be an object, not {_kind(tool)}")
+    kind = tool.get("type")
+    if kind is None:
+        kind = "custom"
+    if type(kind) is not str or not _TOOL_TYPE.match(kind):
+        raise _invalid(f"{path}.type", f"`{path}.type` must be a word such as {', '.join(sorted(anthropic.TOOLS))}")
+    struct = anthropic.TOOLS.get(family_of(kind))
+    if struct is not None:
+        _check(tool, struct, path, NO_EXTRA)
+    return call_names(tool)
+
+
 def _check_embeddings(typed: Any) -> None:
     texts = typed.input
     if texts == "":
@@ -675,9 +794,13 @@ def _explained(message: str, value: Any, kind: Any, path: str) -> Refused:
     return _invalid(shown, f"{what_it_is} does not have a value that the specification allows")
 
 
+# Looking through all shapes of a body takes milliseconds.
+_type_info = lru_cache(maxsize=256)(msgspec.inspect.type_info)
+
+
 def _types_at(kind: Any, value: Any, steps: list[re.Match[str]]) -> Iterator[msgspec.inspect.Type]:
     """The types that may stand at a place, following the value where a discriminator decides."""
-    found = [msgspec.inspect.type_info(kind)]
+    found = [_type_info(kind)]
     for step in steps:
         found = [inner for outer in found for inner in _inside(outer, value, step)]
         value = _held(value, step)

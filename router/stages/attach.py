@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from router.errors import Refused
 from router.exchange import JsonObject
+from router.stages.attach_messages import attach_to_messages
 from router.stages.tool_keys import Granted, key_of
 from routing_rules.budgets import CallLimits
 from routing_rules.decisions import Obligation, ServerGrant, ToolGrant
@@ -40,6 +41,9 @@ def attach(
     """
     sent = {**body, "model": model}
     if endpoint is Endpoint.EMBEDDINGS:
+        return Attached(sent, False)
+    if endpoint is Endpoint.MESSAGES:  # knows no `store`: there is no answer of it to go on from
+        attach_to_messages(sent, grant, limits, output_tokens)
         return Attached(sent, False)
     if Obligation.NO_STORE in obligations:
         sent["store"] = False

@@ -18,7 +18,7 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 _TEXT_KEYS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Content part type → the key that holds its text."""
 
-_VOLATILE = frozenset({"id", "status", "caller", "call_id", "prompt_cache_breakpoint", "pending_safety_checks"})
+_VOLATILE = frozenset({"id", "status", "caller", "call_id", "prompt_cache_breakpoint", "cache_control", "pending_safety_checks"})
 """What a provider adds to an item or part and an app may leave out."""
 
 _ACTIONS = {
@@ -54,6 +54,31 @@ def chat_message(message: JsonObject) -> bytes:
     if legacy := message.get("function_call"):
         calls.append(_call(legacy["name"], legacy.get("arguments") or ""))
     return _message(role, text or (message.get("refusal") or "").strip(), calls, others)
+
+
+def messages_message(message: JsonObject) -> bytes:
+    """The canonical form of a message of the Messages API, from `messages` of a request or of an answer's content.
+
+    What apps may leave out does not count: thoughts, and what the provider did by itself.
+    """
+    role, content = message.get("role") or "assistant", message.get("content")
+    if type(content) is str:
+        return _ENCODER.encode((role, content.strip(), ""))
+    texts: list[str] = []
+    calls: list[list[str]] = []
+    others: list[str] = []
+    for block in content or ():
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(block["text"])
+        elif kind == "tool_use":
+            calls.append([block["name"], _ENCODER.encode(block.get("input") or {}).decode()])
+        elif kind == "tool_result":
+            text, more = _content(block.get("content"))
+            others += [_digest([block.get("tool_use_id"), text]), *more]
+        elif role != "assistant":
+            others.append(_digest(_without_nulls(block)))
+    return _message(role, "".join(texts).strip(), calls, others)
 
 
 def response_item(item: JsonObject) -> bytes | None:

@@ -16,6 +16,7 @@ import msgspec
 
 from router.errors import Refused
 from router.exchange import JsonObject
+from router.stages import read_messages
 from router.stages.conversation import chat_message, response_item, spoken_by_model
 from routing_rules.catalogue import searches_by_itself
 from routing_rules.sensitivity import SensitivityPolicy
@@ -44,8 +45,10 @@ HEADERS: dict[str, tuple[re.Pattern[str], str]] = {
     "x-router-approval": (re.compile(r"\A[A-Za-z0-9._:-]{1,256}\Z"), "1 to 256 of A-Z a-z 0-9 . _ : -"),
     "x-router-debug": (re.compile(r"\A(?:0|1|true|false)\Z"), "0, 1, true or false"),
     "x-stainless-retry-count": (re.compile(r"\A[0-9]{1,3}\Z"), "a number from 0 to 999"),
+    "anthropic-version": (re.compile(r"\A2023-06-01\Z"), "2023-06-01"),
+    "anthropic-beta": (re.compile(r"\A[A-Za-z0-9._, -]{0,4096}\Z"), "names of features, with commas between them"),
 }
-"""Request header → what its value must match, and the same in words. All are optional, none is forwarded."""
+"""Request header → what its value must match, and the same in words. All are optional; but for the last, none is forwarded."""
 
 
 # Upper bounds in tokens of what is not text. A byte-level tokenizer never makes more tokens than there are bytes, so bytes
@@ -211,7 +214,7 @@ def read_task(
         declared=_declared(headers.label, body.get("metadata"), policy),
         purpose=headers.purpose,
         session_header=headers.session_id,
-        end_user=body.get("safety_identifier") or body.get("user"),
+        end_user=_end_user(endpoint, body),
         stream=body.get("stream") is True,
         choices=body.get("n") or 1,
         max_output_tokens=body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens"),
@@ -223,6 +226,13 @@ def read_task(
         issued_ids=tuple(reading.issued),
         previous_response_id=body.get("previous_response_id"),
     )
+
+
+def _end_user(endpoint: Endpoint, body: JsonObject) -> str | None:
+    """Whom the app names as its end user."""
+    if endpoint is Endpoint.MESSAGES:
+        return (body.get("metadata") or {}).get("user_id")
+    return body.get("safety_identifier") or body.get("user")
 
 
 def _declared(header: str | None, metadata: Mapping[str, str] | None, policy: SensitivityPolicy) -> Sensitivity | None:
@@ -331,22 +341,30 @@ class _Reading:
         if filename := file.get("filename"):
             self.text(filename, role, Provenance.ATTACHMENT, f"{path}.filename", turn, call_id)
         if data := file.get("file_data"):
-            text = _decoded(data)
-            if text is None:
-                self.unreadable("file", role, f"{path}.file_data", turn, call_id, data)
-                if len(data) <= _LONG_FILE:  # else whoever reads the file looks at that too
-                    self.undecodable(data, role, f"{path}.file_data", turn, call_id)
-                self.unbounded = True  # a page of a few bytes may unfold to any number of tokens
-            else:
-                self.text(text, role, Provenance.ATTACHMENT, f"{path}.file_data", turn, call_id)
+            self.file_data(data, role, f"{path}.file_data", turn, call_id)
         if file_id := file.get("file_id"):
-            self.unreadable("file", role, f"{path}.file_id", turn, call_id)
-            self.text(file_id, role, Provenance.ATTACHMENT, f"{path}.file_id", turn, call_id)
-            self.unbounded = True
+            self.elsewhere("file", file_id, role, f"{path}.file_id", turn, call_id)
         if url := file.get("file_url"):
-            self.unreadable("remote", role, f"{path}.file_url", turn, call_id)
-            self.text(url, role, Provenance.ATTACHMENT, f"{path}.file_url", turn, call_id)
-            self.unbounded = True
+            self.elsewhere("remote", url, role, f"{path}.file_url", turn, call_id)
+
+    def file_data(self, data: str, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
+        """A file that is sent along."""
+        self.features.add(Feature.FILES)
+        text = _decoded(data)
+        if text is None:
+            self.unreadable("file", role, path, turn, call_id, data)
+            if len(data) <= _LONG_FILE:  # else whoever reads the file looks at that too
+                self.undecodable(data, role, path, turn, call_id)
+            self.unbounded = True  # a page of a few bytes may unfold to any number of tokens
+        else:
+            self.text(text, role, Provenance.ATTACHMENT, path, turn, call_id)
+
+    def elsewhere(self, kind: str, where: str, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
+        """A file that the provider gets from somewhere else, by its id or its address."""
+        self.features.add(Feature.FILES)
+        self.unreadable(kind, role, path, turn, call_id)
+        self.text(where, role, Provenance.ATTACHMENT, path, turn, call_id)
+        self.unbounded = True
 
     def leaves(
         self, value: Any, role: Role, provenance: Provenance, path: str, turn: int = -1, call_id: str | None = None
@@ -962,6 +980,7 @@ _READERS: dict[Endpoint, dict[str, Reader | None]] = {
         "encoding_format": None,
         "user": _plain("user"),
     },
+    Endpoint.MESSAGES: read_messages.READERS,
 }
 """Field → what reads it; None for what holds no text and asks for nothing that this stage keeps. A field that is not here is an
 extra one, which is read for its text and filters the candidates."""
@@ -970,4 +989,5 @@ _API = {
     Endpoint.CHAT: Feature.CHAT_API,
     Endpoint.RESPONSES: Feature.RESPONSES_API,
     Endpoint.EMBEDDINGS: Feature.EMBEDDINGS,
+    Endpoint.MESSAGES: Feature.MESSAGES_API,
 }

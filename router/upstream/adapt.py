@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from router.exchange import JsonObject
+from router.upstream.adapt_messages import adapt_messages
 from routing_rules.catalogue import Deployment
 from routing_rules.task import Endpoint
 
@@ -43,6 +44,8 @@ def adapt(deployment: Deployment, endpoint: Endpoint, body: JsonObject) -> Adapt
     """
     if endpoint is Endpoint.EMBEDDINGS:
         return Adapted(body, ())
+    if endpoint is Endpoint.MESSAGES:
+        return Adapted(*adapt_messages(deployment, body))
     sent = dict(body)
     dropped: list[str] = []
     if deployment.reasoning_model:

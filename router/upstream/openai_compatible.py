@@ -29,7 +29,12 @@ LONGEST_WAIT = 86_400.0
 ERROR_BODY_SECONDS = 5.0
 KEPT_SECONDS = 30.0
 
-PATHS = {Endpoint.CHAT: "/chat/completions", Endpoint.RESPONSES: "/responses", Endpoint.EMBEDDINGS: "/embeddings"}
+PATHS = {
+    Endpoint.CHAT: "/chat/completions",
+    Endpoint.RESPONSES: "/responses",
+    Endpoint.EMBEDDINGS: "/embeddings",
+    Endpoint.MESSAGES: "/messages",
+}
 
 PASSED_HEADERS: tuple[tuple[istr, str], ...] = (
     (istr("content-type"), "content-type"),
@@ -47,7 +52,7 @@ PASSED_HEADERS: tuple[tuple[istr, str], ...] = (
 encode = msgspec.json.Encoder().encode
 
 
-class _Route(NamedTuple):
+class Route(NamedTuple):
     """How one deployment is reached: URL by endpoint, and the headers that every request to it carries."""
 
     deployment: Deployment
@@ -60,12 +65,17 @@ class HttpAnswer:
 
     __slots__ = ("_deployment", "_first_by", "_inter_token_seconds", "_response", "dropped", "headers", "status")
 
-    def __init__(self, deployment: str, response: aiohttp.ClientResponse, limits: CallLimits, first_by: float | None) -> None:
+    def __init__(
+        self,
+        deployment: str,
+        response: aiohttp.ClientResponse,
+        limits: CallLimits,
+        first_by: float | None,
+        passed: tuple[tuple[istr, str], ...] = PASSED_HEADERS,
+    ) -> None:
         self.status = response.status
         received = response.headers
-        self.headers: Mapping[str, str] = {
-            ours: value for theirs, ours in PASSED_HEADERS if (value := received.get(theirs)) is not None
-        }
+        self.headers: Mapping[str, str] = {ours: value for theirs, ours in passed if (value := received.get(theirs)) is not None}
         self.dropped: tuple[str, ...] = ()
         self._deployment = deployment
         self._response = response
@@ -126,10 +136,13 @@ class HttpAnswer:
 class OpenAICompatible:
     """Upstream for deployments with a base URL. One session, hence one connection pool, per process."""
 
+    passed = PASSED_HEADERS
+    """What an app gets to see of a provider's headers."""
+
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._session: aiohttp.ClientSession | None = None
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         self._timeouts: dict[tuple[CallLimits, bool], aiohttp.ClientTimeout] = {}
 
     async def send(self, deployment: ClearedDeployment, request: UpstreamRequest) -> HttpAnswer:
@@ -175,7 +188,7 @@ class OpenAICompatible:
             finally:
                 response.close()
             raise refusal(deployment.id, response.status, text, retry_after_now(response.headers))
-        answer = HttpAnswer(deployment.id, response, limits, first_by)
+        answer = HttpAnswer(deployment.id, response, limits, first_by, self.passed)
         if request.stream and answer.headers.get("content-type", "").startswith(("application/json", "text/html")):
             response.close()
             raise UpstreamFailed(
@@ -221,14 +234,9 @@ class OpenAICompatible:
         )
         return self._session
 
-    def _route(self, deployment: Deployment) -> _Route:
+    def _route(self, deployment: Deployment) -> Route:
         """Raises UpstreamFailed, nothing sent, where the base URL cannot be called or the key is not in the environment."""
-        try:
-            base = URL((deployment.base_url or "").rstrip("/"))
-        except ValueError:
-            base = URL()
-        if base.scheme not in ("http", "https") or not base.host:
-            raise _misconfigured(deployment, "has no base URL that can be called", "base_url is not an http or https URL")
+        base = base_of(deployment, (deployment.base_url or "").rstrip("/"))
         query = {"api-version": version} if (version := deployment.params.get("api_version")) else {}
         headers = CIMultiDict(
             {
@@ -248,7 +256,7 @@ class OpenAICompatible:
             else:
                 headers["authorization"] = f"Bearer {key}"
         urls = {endpoint: base.joinpath(path[1:]).with_query(query) for endpoint, path in PATHS.items()}
-        return _Route(deployment, urls, headers)
+        return Route(deployment, urls, headers)
 
     def _timeout(self, limits: CallLimits, stream: bool) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get((limits, stream))
@@ -261,6 +269,17 @@ class OpenAICompatible:
                 sock_read=limits.first_token_seconds if stream else None,
             )
         return timeout
+
+
+def base_of(deployment: Deployment, address: str) -> URL:
+    """The address as one that can be called. Raises UpstreamFailed, nothing sent, where it cannot."""
+    try:
+        base = URL(address)
+    except ValueError:
+        base = URL()
+    if base.scheme not in ("http", "https") or not base.host:
+        raise _misconfigured(deployment, "has no base URL that can be called", "base_url is not an http or https URL")
+    return base
 
 
 def api_key(deployment: Deployment, environ: Mapping[str, str]) -> str | None:

@@ -132,7 +132,7 @@ class _Ask:
 
 def script(endpoint: Endpoint, body: JsonObject, *, reasoning: bool, count: int) -> Script:
     """The answer to a chat or responses body. The same body gets the same words; `count` varies the tokens from answer to answer."""
-    ask = _read_chat(body) if endpoint is Endpoint.CHAT else _read_responses(body)
+    ask = _READERS[endpoint](body)
     size = len(msgspec.json.encode(body))
     seed = crc32(ask.text.encode()) ^ (count * 2_654_435_761 & 0xFFFFFFFF)
     thought = (40 + seed % 160) * EFFORT.get(ask.effort, 100) // 100 if reasoning else 0
@@ -442,6 +442,44 @@ def _read_responses(body: JsonObject) -> _Ask:
     return ask
 
 
+def _read_messages(body: JsonObject) -> _Ask:
+    ask = _Ask()
+    names: dict[str, str] = {}
+    for message in body.get("messages") or ():
+        content = message.get("content")
+        blocks = content if isinstance(content, list) else []
+        if message.get("role") == "assistant":
+            names |= {str(block.get("id")): str(block.get("name")) for block in blocks if block.get("type") == "tool_use"}
+            continue
+        answered = [names.get(str(block.get("tool_use_id")), "a tool") for block in blocks if block.get("type") == "tool_result"]
+        said = _text_of(content)[:READ_AT_MOST]
+        if answered and not said.strip():
+            ask.from_user = False
+            ask.tools_used += answered
+        elif message.get("role") == "user":
+            ask.text, ask.from_user, ask.tools_used = said, True, []
+    for tool in body.get("tools") or ():
+        if tool.get("type") in (None, "custom"):
+            ask.tools.append((str(tool.get("name")), {**tool, "parameters": tool.get("input_schema")}, False))
+    choice = body.get("tool_choice") or {}
+    kind = choice.get("type")
+    if kind == "tool":
+        ask.choice = {"type": "function", "name": choice.get("name")}
+    else:
+        ask.choice = "required" if kind == "any" else kind or "auto"
+    ask.parallel = choice.get("disable_parallel_tool_use") is not True
+    options = body.get("output_config") or {}
+    wanted = options.get("format") or body.get("output_format") or {}
+    if wanted.get("type") == "json_schema":
+        ask.schema = wanted.get("schema") or {"type": "object"}
+    ask.limit = body.get("max_tokens")
+    ask.effort = "none" if (body.get("thinking") or {}).get("type") == "disabled" else options.get("effort") or "medium"
+    return ask
+
+
 def _read_common(ask: _Ask, body: JsonObject, wanted: JsonObject) -> None:
     ask.json_mode = wanted.get("type") == "json_object"
     ask.parallel = ask.parallel and body.get("parallel_tool_calls") is not False
+
+
+_READERS = {Endpoint.CHAT: _read_chat, Endpoint.RESPONSES: _read_responses, Endpoint.MESSAGES: _read_messages}

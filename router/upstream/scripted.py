@@ -20,6 +20,7 @@ from router.errors import UpstreamFailed
 from router.exchange import JsonObject
 from router.ports import UpstreamRequest
 from router.upstream.script import BYTES_PER_TOKEN, Script, ToolCall, script
+from router.upstream.scripted_messages import ScriptedMessage
 from routing_rules.decide import ClearedDeployment
 from routing_rules.task import Endpoint
 
@@ -77,6 +78,9 @@ class Scripted:
         if request.endpoint is Endpoint.CHAT:
             chat = _Chat(body, model, said, created)
             return ScriptedAnswer(None if request.stream else chat.whole(), chat.events())
+        if request.endpoint is Endpoint.MESSAGES:
+            made = ScriptedMessage(body, model, said)
+            return ScriptedAnswer(None if request.stream else made.whole(), made.events())
         response = _Response(body, model, said, created)
         return ScriptedAnswer(None if request.stream else response.whole(), response.events())
 

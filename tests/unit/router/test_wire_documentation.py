@@ -16,6 +16,7 @@ PATHS = {
     Endpoint.CHAT: "/v1/chat/completions",
     Endpoint.RESPONSES: "/v1/responses",
     Endpoint.EMBEDDINGS: "/v1/embeddings",
+    Endpoint.MESSAGES: "/v1/messages",
 }
 
 

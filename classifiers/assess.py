@@ -65,6 +65,11 @@ def _shipped_reader(policy: ComplexityPolicy) -> Reader:
     return _reader(shipped(), policy)
 
 
+def warm_up() -> None:
+    """Make ready what every assessor of a process shares: the shipped detectors and models."""
+    Assessor(SensitivityPolicy(), b"")
+
+
 class Assessor:
     """All classifiers under one sensitivity policy. Built once a rule set, then called for every task.
 

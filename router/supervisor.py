@@ -157,6 +157,7 @@ async def supervise(settings: Settings, prepare: Callable[[Settings, str], Prepa
             "ROUTER_GOVERNANCE": settings.governance_mode,
             "ROUTER_RUNTIME_DIR": str(runtime_dir),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+            "OPENBLAS_NUM_THREADS": "1",  # sums of a hundred rows need no helpers, each of which takes memory
             "PYTHONHASHSEED": "random",  # texts that were read are known again by the interpreter's hash: its key must be nobody's
         }
         drainer = Child("drainer", ["drain"], environment)

@@ -75,6 +75,8 @@ def work() -> None:
     """One worker; started by `serve`."""
     with many_imports():
         from router.app import run_worker
+        from router.stages import classify
+    classify.prepare()
     await_go()
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)

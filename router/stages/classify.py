@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing.connection import Connection
 
-from classifiers.assess import Assessor
+from classifiers.assess import Assessor, warm_up
 from router.errors import Unavailable
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.task import Task
@@ -26,6 +30,9 @@ DEAR_WEIGHT = 4
 """What every byte that is no letter counts for besides: digits and signs may be the beginning of a number, and texts made of them
 take ten times as long as prose."""
 
+START_SECONDS = 60.0
+"""What a process that is started anew may take to be ready for work, on a machine that is busy."""
+
 _CHEAP = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \n"
 
 
@@ -43,7 +50,7 @@ def is_long(task: Task) -> bool:
 
 
 class Classifiers:
-    """The assessor of one rule set, and one process for long texts that is started when the first of them comes.
+    """The assessor of one rule set, and a process for long texts that is shared with the rule sets before and after it.
 
     No assessor, or a process that dies: Unavailable(`classifier_unavailable`), never an unclassified task.
     """
@@ -53,7 +60,6 @@ class Classifiers:
         self._key = key
         self._time_limit = time_limit
         self._assessor = Assessor(policy, key)
-        self._pool: ProcessPoolExecutor | None = None
         self._turn = asyncio.Lock()
 
     async def assess(self, task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
@@ -62,32 +68,24 @@ class Classifiers:
             return self._assessor.assess(task, capabilities)
         # One at a time, so that a text which takes too long takes only itself down, not those that wait behind it.
         try:
-            await asyncio.wait_for(self._turn.acquire(), 2 * self._time_limit)
+            await asyncio.wait_for(self._turn.acquire(), 2 * self._time_limit + START_SECONDS)
         except TimeoutError as failure:
             raise _not_in_time(failure) from None
+        apart = _Apart.running()
         try:
-            return await self._assess_apart(task, tuple(capabilities))
-        except (BrokenExecutor, TimeoutError) as failure:
-            self.close()
+            await asyncio.wait_for(asyncio.to_thread(apart.wait), START_SECONDS)
+            work = asyncio.to_thread(apart.assess, self._policy, self._key, task, tuple(capabilities))
+            return await asyncio.wait_for(work, self._time_limit)
+        except (EOFError, OSError, TimeoutError) as failure:  # it died, or takes too long
+            apart.close()
             raise _not_in_time(failure) from None
         finally:
             self._turn.release()
 
-    async def _assess_apart(self, task: Task, capabilities: tuple[frozenset[Capability] | None, ...]) -> Assessment:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(self._policy, self._key)
-            )
-        work = asyncio.get_running_loop().run_in_executor(self._pool, _assess, task, capabilities)
-        return await asyncio.wait_for(work, self._time_limit)
-
     def close(self) -> None:
-        """End the process for long texts."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            for process in list((pool._processes or {}).values()):
-                process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+        """End the process for long texts; the next long text starts another."""
+        if _Apart.current is not None:
+            _Apart.current.close()
 
 
 def _not_in_time(failure: Exception) -> Unavailable:
@@ -95,12 +93,78 @@ def _not_in_time(failure: Exception) -> Unavailable:
     return Unavailable("classifier_unavailable", message, detail=type(failure).__name__)
 
 
-_here: list[Assessor] = []  # the one assessor of a process for long texts
+def prepare() -> None:
+    """Make ready what classifying takes, and the process for long texts with it: forked now, it shares the memory of all that.
+
+    To be called once, before there are threads, sockets or an event loop.
+    """
+    warm_up()
+    gc.collect()
+    gc.freeze()  # what is never looked through again is never copied
+    _Apart.current = _Apart("fork")
 
 
-def _start(policy: SensitivityPolicy, key: bytes) -> None:
-    _here.append(Assessor(policy, key))
+class _Apart:
+    """A process that assesses one task after another. Safe to use from several threads."""
+
+    current: _Apart | None = None
+
+    def __init__(self, method: str) -> None:
+        context = multiprocessing.get_context(method)
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, method == "fork"), daemon=True)  # type: ignore[attr-defined]
+        self._process.start()
+        theirs.close()
+        self._turn = threading.Lock()
+        self._ready = False
+        self._rules: tuple[SensitivityPolicy, bytes] | None = None
+
+    @classmethod
+    def running(cls) -> _Apart:
+        """The process of this one, started if there is none."""
+        if cls.current is None:
+            cls.current = cls("spawn")  # forked now it would keep this process's sockets open
+        return cls.current
+
+    def wait(self) -> None:
+        """Return when it can work. Raises EOFError where it cannot start."""
+        with self._turn:
+            if not self._ready:
+                self._connection.recv()
+                self._ready = True
+
+    def assess(
+        self, policy: SensitivityPolicy, key: bytes, task: Task, capabilities: tuple[frozenset[Capability] | None, ...]
+    ) -> Assessment:
+        """What an `Assessor` of that policy says of the task. Raises EOFError or OSError where the process dies."""
+        with self._turn:
+            known = self._rules is not None and self._rules[0] is policy and self._rules[1] is key
+            self._connection.send((None if known else (policy, key), task, capabilities))
+            self._rules = policy, key
+            result: Assessment = self._connection.recv()
+            return result
+
+    def close(self) -> None:
+        """End it; whoever waits for an answer gets none."""
+        if _Apart.current is self:
+            _Apart.current = None
+        self._process.kill()
 
 
-def _assess(task: Task, capabilities: Sequence[frozenset[Capability] | None]) -> Assessment:
-    return _here[0].assess(task, capabilities)
+def _work(connection: Connection, forked: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
+    if forked:  # what was open there must end with that process, not with this one
+        kept = connection.fileno()
+        os.closerange(3, kept)
+        os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    warm_up()
+    connection.send("ready")
+    assessor: Assessor | None = None
+    while True:
+        try:
+            rules, task, capabilities = connection.recv()
+        except EOFError:
+            return
+        if rules is not None or assessor is None:
+            assessor = Assessor(*rules)
+        connection.send(assessor.assess(task, capabilities))

@@ -68,7 +68,7 @@ from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.unmask import Placeholders
 from router.streaming import Broadcast
 from router.usage import Line, Usage
-from routing_rules.catalogue import Deployment
+from routing_rules.catalogue import Deployment, Observing
 from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
@@ -220,8 +220,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             else:
                 grant = authorise(rules, facts, permit)
             x.grant = grant
-            if grant.withheld:
-                services.note_tools(caller.app, sent.task.tools, sent.body, grant.withheld)
+            if grant.withheld or grant.would_withhold:
+                services.note_tools(caller.app, sent.task.tools, sent.body, (*grant.withheld, *grant.would_withhold))
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
             candidates = cleared(rules, permit)
@@ -244,6 +244,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             )
             if taken is not None and taken.answer:
                 hold = nothing_more(hold)
+            if caller.mode == "observe":
+                hold = only_counted(hold)
             record = Admitted(
                 request_id=request_id,
                 at=now,
@@ -442,6 +444,21 @@ async def _asked_for(services: Services, held: Held) -> Refused:
 def nothing_more(hold: HoldRequest) -> HoldRequest:
     """The hold of a request that costs nothing: its answer has been paid for."""
     return msgspec.structs.replace(hold, fixed_nano=0, output_nano=0, output_tokens=0, min_output_tokens=0, input_tokens=0)
+
+
+def only_counted(hold: HoldRequest) -> HoldRequest:
+    """The hold of an app that is only watched: its session's limits are counted against and not held to; its owner's budget is."""
+    return msgspec.structs.replace(
+        hold,
+        budget_cost_nano=None,
+        budget_requests=None,
+        budget_input_tokens=None,
+        budget_output_tokens=None,
+        budget_idle_seconds=None,
+        budget_total_seconds=None,
+        budget_reasoning_tokens=None,
+        budget_reasoning_growth=None,
+    )
 
 
 def judge_of(
@@ -1054,6 +1071,10 @@ def headers_of(
         told.append((REQUEST_ID, admission.request.id))
     if admission.grant.withheld:
         told.append((b"x-router-tools-withheld", ", ".join(f"{tool.name};{tool.reason}" for tool in admission.grant.withheld)))
+    if admission.facts.caller.observing is not None:
+        told.append((b"x-router-observed", observed(admission.facts.caller.observing)))
+        if would := would_refuse(admission):
+            told.append((b"x-router-would-refuse", would))
     calls = admission.opened.session.calls if admission.judge is None else admission.judge.state
     left_over, near = remaining(
         permit.budget, admission.opened.session, admission.facts.now.timestamp(), calls.count if calls is not None else 0
@@ -1080,6 +1101,27 @@ def headers_of(
     return headers
 
 
+def observed(observing: Observing) -> str:
+    """On whose word an app is only watched, and for which days."""
+    return f"{observing.owner.replace(',', '?').replace(';', '?')}; from={observing.start}; until={observing.end}"
+
+
+def would_refuse(admission: Admission) -> str:
+    """What would have been refused of an app that is only watched: codes, each with the rule or the tool that it is about."""
+    permit, session = admission.permit, admission.opened.session
+    told = [f"{permit.would_refuse};{permit.would_rule}"] if permit.would_refuse is not None else []
+    told += [f"tool_not_entitled;{tool.name}" for tool in admission.grant.would_withhold]
+    budget = permit.budget
+    spent = session.spent_nano + session.held_nano + admission.reservation.amount_nano
+    if budget.cost_nano is not None and spent > budget.cost_nano:
+        told.append(f"session_budget_exceeded;{permit.rule}")
+    if budget.requests is not None and session.requests >= budget.requests:
+        told.append(f"session_budget_exceeded;{permit.rule}")
+    if admission.judge is not None:
+        told += [f"tool_not_entitled;{call.name}" for call in admission.judge.evidence if call.codes]
+    return ", ".join(dict.fromkeys(told))
+
+
 async def _refuse(
     services: Services,
     error: RouterError,
@@ -1097,6 +1139,8 @@ async def _refuse(
     telemetry.REQUESTS.labels(endpoint.value, caller.app if caller else "", "", error.code).inc()
     _log_refusal(error, request_id, caller)
     headers = [(b"x-request-id", request_id.encode())]
+    if caller is not None and caller.observing is not None:
+        headers.append((b"x-router-observed", observed(caller.observing).encode("ascii", "replace")))
     if endpoint is Endpoint.MESSAGES:
         headers.append((REQUEST_ID, request_id.encode()))
     if error.rule is not None:

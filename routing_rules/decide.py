@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NewType, cast
 
+import msgspec
+
 from routing_rules.catalogue import Deployment
-from routing_rules.decisions import Decision, Hold, Permit, Refuse
+from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Permit, Refuse
 from routing_rules.entitlements import grant_within
 from routing_rules.facts import Facts
 from routing_rules.faults import did_you_mean
@@ -29,6 +31,12 @@ KNOWN_APP = "router:known-app"
 GOVERNED_PURPOSE = "router:governed-purpose"
 APP_CLEARANCE = "router:app-clearance"
 """Names of what holds under every rule set. Rules cannot take them: their ids have no colon."""
+
+STILL_REFUSES = frozenset({EVALUATION_ERROR, SESSION_ENDED, KNOWN_MODEL, KNOWN_APP, GOVERNED_PURPOSE, APP_CLEARANCE})
+"""What an app that is only watched is refused by, too."""
+
+ANY_OUTPUT = 2**31
+"""More tokens than any deployment writes: then only its own limit counts."""
 
 ENDPOINT_FEATURE = {
     Endpoint.CHAT: Feature.CHAT_API,
@@ -65,7 +73,8 @@ SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}")
 def decide(rules: RuleSet, facts: Facts) -> Decision:
     """What becomes of a task. Pure, and it never raises: whatever cannot be evaluated is refused."""
     try:
-        return _decide(rules, facts)
+        decision = _decide(rules, facts)
+        return _watched(rules, facts, decision) if facts.caller.mode == "observe" else decision
     except Exception as error:  # fail closed: a rule that errs must not let anything through
         message = f"the rules could not be evaluated ({type(error).__name__}), so nothing is permitted"
         return Refuse(code="not_permitted_by_rule", message=message, rule=EVALUATION_ERROR, revision=rules.revision)
@@ -95,6 +104,53 @@ def _decide(rules: RuleSet, facts: Facts) -> Decision:
         message = _with_remedy(f"rule `{rule.id}` asks for a person's approval: {rule.reason}", rule)
         return Hold(rule=rule.id, revision=rules.revision, message=message, permit=permit, matched=verdict.matched)
     return permit
+
+
+def _watched(rules: RuleSet, facts: Facts, decision: Decision) -> Decision:
+    """What becomes of a task of an app that is only watched: it goes to the model it names where that is cleared, else as the rules say.
+
+    Clearances, sessions that have ended and names that mean nothing still refuse; whatever else would have is told.
+    """
+    if isinstance(decision, Refuse) and decision.rule in STILL_REFUSES:
+        return decision
+    wish = wish_kind(facts.wish)
+    verdict = rules.index.verdict(rules.index.matching(facts, wish, _capabilities(rules, facts)))
+    route = verdict.route
+    if route is None:
+        return decision
+    permit = decision.permit if isinstance(decision, Hold) else decision
+    if isinstance(permit, Refuse):
+        permit = _permit(rules, facts, verdict, route, wish)
+    priced = rules.owner_budget(facts.caller.owner).hard_nano is not None
+    slots = [rules.slots[id] for id in rules.models.get(facts.wish, ())] if facts.pinned is None else []
+    named = tuple(slot.id for slot in _suitable(facts, slots, facts.features, priced))
+    if isinstance(permit, Refuse):
+        if not named:
+            return permit
+        permit = Permit(
+            rule=route.rule.id,
+            revision=rules.revision,
+            tier=rules.slots[named[0]].tier,
+            candidates=(),
+            entitlement_set=route.then.entitlement_set,
+            budget=route.budget,
+            limits=route.then.limits,
+            obligations=route.then.obligations & CARRIED_OUT,
+            matched=verdict.matched,
+            sensitivity=facts.labels.confidentiality,
+            mask=route.then.mask,
+        )
+    would = decision if not isinstance(decision, Permit) else None
+    candidates = (*named, *(each for each in permit.candidates if each not in named))
+    return msgspec.structs.replace(
+        permit,
+        candidates=candidates,
+        tier=rules.slots[candidates[0]].tier if candidates else permit.tier,
+        limits=msgspec.structs.replace(permit.limits, max_output_tokens=ANY_OUTPUT, min_output_tokens=1, reasoning_effort=None),
+        wish_honoured=bool(named),
+        would_refuse=None if would is None else "approval_required" if isinstance(would, Hold) else would.code,
+        would_rule=None if would is None else would.rule,
+    )
 
 
 def _standing_refusal(rules: RuleSet, facts: Facts) -> Refuse | None:

@@ -33,6 +33,7 @@ class Permit(msgspec.Struct, frozen=True, tag="permit"):
     `sensitivity` is what the candidates were found cleared for; a permit that does not say reaches only those cleared for the highest level.
     `mask` names the categories and kinds of finding that are replaced before anything is forwarded. What is left is then decided
     once more, and only that decision's candidates count; so a permit that orders masking may have none.
+    `would_refuse` is the code with which the task of an app that is only watched would have been refused or held, `would_rule` by which rule.
     """
 
     rule: str
@@ -47,6 +48,8 @@ class Permit(msgspec.Struct, frozen=True, tag="permit"):
     wish_honoured: bool = False
     sensitivity: Sensitivity = Sensitivity.RESTRICTED
     mask: tuple[str, ...] = ()
+    would_refuse: str | None = None
+    would_rule: str | None = None
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
@@ -108,9 +111,11 @@ class ServerGrant(msgspec.Struct, frozen=True):
 
 class ToolGrant(msgspec.Struct, frozen=True):
     """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked (an MCP server goes by its label); `choice_refusal` says why
-    the app's `tool_choice` cannot be kept (then the request is refused rather than widened). `servers` say more of the MCP servers."""
+    the app's `tool_choice` cannot be kept (then the request is refused rather than widened). `servers` say more of the MCP servers.
+    An app that is only watched keeps all its tools; `would_withhold` are those that it would not have kept."""
 
     granted: tuple[tuple[str, str], ...] = ()
     withheld: tuple[Withheld, ...] = ()
     choice_refusal: str | None = None
     servers: tuple[ServerGrant, ...] = ()
+    would_withhold: tuple[Withheld, ...] = ()

@@ -46,7 +46,10 @@ def authorise(rules: RuleSet, facts: Facts, permit: Permit) -> ToolGrant:
     """What is offered of the tools asked for, and why the others are withheld. Never more than was asked."""
     if not facts.tools:
         return ToolGrant()
-    return grant_within(rules, facts, permit.rule, permit.entitlement_set)
+    grant = grant_within(rules, facts, permit.rule, permit.entitlement_set)
+    if facts.caller.mode == "observe":
+        return ToolGrant(granted=tuple(grant_key(ask) for ask in facts.tools), would_withhold=grant.withheld)
+    return grant
 
 
 def authorise_masked(rules: RuleSet, first: tuple[Facts, Permit], last: tuple[Facts, Permit]) -> ToolGrant:
@@ -58,7 +61,9 @@ def authorise_masked(rules: RuleSet, first: tuple[Facts, Permit], last: tuple[Fa
     left = msgspec.structs.replace(facts, tools=tuple(ask for ask in facts.tools if grant_key(ask) in offered))
     grant = authorise(rules, left, permit)
     refusal = before.choice_refusal or grant.choice_refusal
-    return ToolGrant(grant.granted, (*before.withheld, *grant.withheld), refusal, _within_both(before.servers, grant.servers))
+    servers = _within_both(before.servers, grant.servers)
+    would = tuple(dict.fromkeys((*before.would_withhold, *grant.would_withhold)))
+    return ToolGrant(grant.granted, (*before.withheld, *grant.withheld), refusal, servers, would)
 
 
 def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) -> ToolGrant:

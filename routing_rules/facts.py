@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from routing_rules.catalogue import Observing
 from routing_rules.task import Endpoint, Feature, ToolAsk, ToolChoice
 from routing_rules.vocabulary import (
     Access,
@@ -42,6 +43,7 @@ class Caller(msgspec.Struct, frozen=True):
     purpose: str
     mode: str = "enforce"
     key_ceiling: str | None = None  # a key's own ceiling: what is granted lies within both
+    observing: Observing | None = None  # set while the mode is `observe`: on whose word, and for which days
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -70,7 +70,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     known = rules.apps.get(app)
     if known is None:
         raise ValueError(f"--app: the rules know no app `{app}`; they know {', '.join(rules.apps)}")
-    caller = narrowed(known, Key("", "", "", app, now), purpose)
+    caller = narrowed(known, Key("", "", "", app, now), purpose, now.date())
     extra = frozenset().union(*(deployment.allowed_fields for deployment in rules.deployments.values()))
     assessor = Assessor(rules.sensitivity, classifying_key(load_settings(), rules))
     session = SessionState("(new)", 0, True, Labels(), 0)

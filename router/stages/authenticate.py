@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import date, datetime
 
 from router.errors import Refused
 from router.ports import Directory
@@ -31,7 +31,7 @@ def authenticate(directory: Directory, authorization: str | None, purpose: str |
     app = directory.rules().apps.get(key.app)
     if app is None:
         raise Refused("invalid_api_key", f"the app `{key.app}` of this key is not in the rules in force")
-    return narrowed(app, key, purpose)
+    return narrowed(app, key, purpose, now.date())
 
 
 def key_behind(directory: Directory, authorization: str | None, now: datetime) -> Key:
@@ -53,10 +53,11 @@ def key_behind(directory: Directory, authorization: str | None, now: datetime) -
     return key
 
 
-def narrowed(app: App, key: Key, purpose: str | None) -> Caller:
-    """What the app allows, narrowed by the key. Raises Refused `purpose_not_permitted` for a purpose that is not held."""
+def narrowed(app: App, key: Key, purpose: str | None, today: date) -> Caller:
+    """What the app allows today, narrowed by the key. Raises Refused `purpose_not_permitted` for a purpose that is not held."""
     held = tuple(name for name in key.purposes if name in app.purposes) if key.purposes else app.purposes
     clearance: Sensitivity = app.clearance if key.clearance is None else min(app.clearance, key.clearance)
+    watched = app.observed_on(today)
     caller = Caller(
         app=app.id,
         owner=app.owner,
@@ -66,8 +67,9 @@ def narrowed(app: App, key: Key, purpose: str | None) -> Caller:
         clearance=clearance,
         ceiling=app.ceiling,
         purpose=(held[0] if held else "") if purpose is None else purpose,
-        mode=app.mode,
+        mode="observe" if watched else "enforce",
         key_ceiling=key.ceiling,
+        observing=app.observing if watched else None,
     )
     if caller.purpose in held:
         return caller

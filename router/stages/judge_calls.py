@@ -279,6 +279,10 @@ class CallJudge:
             outcome = Outcome.REFUSED
             self.error = self.error or round_about
         self._note(looked, judgement, outcome, LOOP if round_about is not None else None, approved)
+        if outcome is Outcome.RELEASED and tool is None:  # an app that is only watched keeps tools that nobody registered, too
+            self._labels = labels_after(self._labels, None)
+            self._fresh.append(looked)
+            return True
         if outcome is Outcome.RELEASED and tool is not None:
             self._labels = labels_after(self._labels, tool)
             self._used |= judgement.adds - {Capability.EGRESS} if approved else judgement.adds

@@ -62,7 +62,7 @@ from router.stages.mask import mask
 from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
 from router.stages.release import let_through
-from router.stages.remaining import remaining
+from router.stages.remaining import remaining, with_tool_calls_left
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.unmask import Placeholders
@@ -73,6 +73,7 @@ from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
 from routing_rules.facts import Caller, Facts, Labels
+from routing_rules.offered import is_run_by_provider, within_session
 from routing_rules.rules import AUTO_WISHES
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment, Sensitivity
@@ -219,6 +220,10 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 permit = with_obligations(permit, first)
             else:
                 grant = authorise(rules, facts, permit)
+            if runs_tools(grant):
+                state = opened.session.calls or CallState()
+                offered = within_session(rules, facts, permit, grant, opened.labels, state.used, state.used_tools)
+                grant = grant if caller.mode == "observe" else offered.grant
             x.grant = grant
             if grant.withheld or grant.would_withhold:
                 services.note_tools(caller.app, sent.task.tools, sent.body, (*grant.withheld, *grant.would_withhold))
@@ -520,6 +525,11 @@ class Answering:
             if self._admission.kept is not None:
                 await self._given_again(self._admission.kept)
                 return
+            if self._admission.judge is not None and runs_tools(self._admission.grant):
+                self._admission.judge.offer(self._admission.facts)
+                refusal = self._admission.judge.error or await let_through(self._services.sessions, self._admission.judge)
+                if refusal is not None:
+                    raise refusal
             gone, forwarded = await self._unless_gone(
                 forward(
                     self._services.upstream,
@@ -593,6 +603,8 @@ class Answering:
             obligations=permit.obligations,
             stream=task.stream,
         )
+        if task.endpoint is Endpoint.RESPONSES and runs_tools(self._admission.grant):
+            body = with_tool_calls_left(body, permit.budget, self._admission.opened.session)
         headers: Mapping[str, str] = {}
         if deployment.internal or self._admission.grant.servers:
             body, headers = self._with_tokens(body, deployment)
@@ -1004,6 +1016,11 @@ class Answering:
         telemetry.REQUESTS.labels(
             admission.sent.task.endpoint.value, admission.facts.caller.app, admission.permit.tier, code
         ).inc()
+
+
+def runs_tools(grant: ToolGrant) -> bool:
+    """Whether the provider may run tools by itself."""
+    return any(is_run_by_provider(kind) for kind, _ in grant.granted)
 
 
 WHEN_GONE = frozenset({Obligation.DRAIN, Obligation.CANCEL})

@@ -24,6 +24,11 @@ REMEDIES = {
     "over_ceiling": "it lies above the ceiling of the app or of its key",
     "not_in_set": "the entitlement set of the rule does not hold it",
     "set_overdue": "the review of its entitlement set is overdue",
+    "combination": "with what the session has had in it, it would make a combination that needs an approval",
+    "prohibited_combination": "with what the session has had in it, it would make a combination that is prohibited",
+    "approval_required": "its owner approves each use, and the provider would run it without being asked",
+    "restricted_to_third_party": "restricted data stays away from servers that are not ours",
+    "evaluation_error": "a rule could not be evaluated",
     "credentials_unregistered": "the request brings credentials for a server whose address tools.yaml does not register",
     "list_changed": "its server's list of tools is not the one that was pinned: `router tools import` shows what is new",
 }
@@ -93,7 +98,7 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
     return ToolGrant(
         granted=tuple(granted),
         withheld=tuple(withheld),
-        choice_refusal=_choice_refusal(facts.tool_choice, offered, withheld, rule) if withheld else None,
+        choice_refusal=choice_refusal(facts.tool_choice, offered, withheld, rule) if withheld else None,
         servers=tuple(servers.values()),
     )
 
@@ -164,7 +169,7 @@ def _reason(tool: str, ceilings: list[EntitlementSet | None], own: EntitlementSe
     return None
 
 
-def _choice_refusal(choice: ToolChoice, offered: list[ToolAsk], withheld: list[Withheld], rule: str) -> str | None:
+def choice_refusal(choice: ToolChoice, offered: list[ToolAsk], withheld: list[Withheld], rule: str) -> str | None:
     """Why the app's `tool_choice` cannot be kept once some tools are withheld; None where it can.
 
     It is never widened: an app that insists on a tool it does not get is told so, rather than handed another.

@@ -293,3 +293,6 @@ RULES: tuple[Rule, ...] = (
     Rule("combinations", _combinations),
 )
 """The rules, in no order that matters."""
+
+OFFER_RULES: tuple[Rule, ...] = (Rule("boundary", _boundary), Rule("reach", _reach), Rule("combinations", _combinations))
+"""Those that can be asked before there is a call: for tools that a provider runs by itself."""

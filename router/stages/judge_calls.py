@@ -21,9 +21,10 @@ from routing_rules.budgets import SessionBudget
 from routing_rules.catalogue import EntitlementSet, Tool
 from routing_rules.combinations import Effect
 from routing_rules.decisions import Permit, ToolGrant
-from routing_rules.facts import Labels
+from routing_rules.facts import Facts, Labels
 from routing_rules.judge import SURE, CallFacts, Judgement, Objection, Outcome, facts_of_arguments, judge, labels_after
 from routing_rules.loops import CallSeen, answered, loop, rounds, seen
+from routing_rules.offered import within_session
 from routing_rules.provenance import Origin, Sources, acts_of
 from routing_rules.rules import RuleSet
 from routing_rules.suggest import objects_of
@@ -80,6 +81,7 @@ class CallJudge:
         self._evidence: dict[Called, JudgedCall] = {}
         self._waits: list[tuple[_Looked, Judgement]] = []
         self._reasons: dict[str, Objection] = {}
+        self._offering: Facts | None = None
         self.error: RouterError | None = None
         self.issued: list[str] = []  # ids of calls that were let through
         self.passed: list[str] = []  # names of the same
@@ -134,9 +136,21 @@ class CallJudge:
             found.append(DRIFTED)
         return tuple(found)
 
+    def offer(self, facts: Facts) -> None:
+        """Count what the provider may run by itself as used, from before it is asked. `error` where the session no longer allows it."""
+        self._offering = facts
+        self._offer(facts)
+
+    def _offer(self, facts: Facts) -> None:
+        asked = self._asked
+        offered = within_session(asked.rules, facts, asked.permit, asked.grant, self._labels, self._used, self._used_tools)
+        if offered.grant.granted != asked.grant.granted and not asked.observe:
+            self.error = Refused("session_changed", "the session no longer allows what was offered: send this request again")
+        self._labels, self._used, self._used_tools = offered.labels, offered.used, offered.used_tools
+
     def release(self) -> Release | None:
-        """What letting the calls through that wait for it changes in the session. None where none waits."""
-        if not self._fresh:
+        """What letting the calls through that wait for it, and offering what was offered, changes in the session. None: nothing."""
+        if not self._fresh and (self._offering is None or self._before.used == self._used):
             return None
         return Release(
             app=self._asked.app,
@@ -160,7 +174,7 @@ class CallJudge:
             if looked.called.call_id is not None:
                 self.issued.append(looked.called.call_id)
         count = self._before.count + len(self._fresh)
-        self._fresh, self._updated = [], {}
+        self._fresh, self._updated, self._offering = [], {}, None
         self._before = CallState(self._labels, self._used, self._used_tools, count, calls, self._drift)
 
     def again(self, state: CallState) -> None:
@@ -168,6 +182,8 @@ class CallJudge:
         ends the answer, since its words may be on the way already."""
         fresh, self._fresh = self._fresh, []
         self._begin(state)
+        if self._offering is not None:
+            self._offer(self._offering)
         for looked in fresh:
             if not self._judge(looked) and self.error is None:
                 self.error = self.denial((shown(looked.called.name),))

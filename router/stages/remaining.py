@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from router.exchange import SessionState
+from router.errors import Refused
+from router.exchange import JsonObject, SessionState
 from routing_rules.budgets import SessionBudget
 
 
@@ -29,3 +30,17 @@ def remaining(budget: SessionBudget, session: SessionState, now: float, tool_cal
             if used * 100 >= limit * budget.warn_percent:
                 near.append(name)
     return ", ".join(told), ", ".join(near)
+
+
+def with_tool_calls_left(body: JsonObject, budget: SessionBudget, session: SessionState) -> JsonObject:
+    """A responses body that lets the provider make no more calls by itself than the session has left. Raises Refused
+    `session_budget_exceeded` where that is none."""
+    if budget.tool_calls is None:
+        return body
+    left = budget.tool_calls - (session.calls.count if session.calls is not None else 0)
+    if left < 1:
+        why = (
+            f"the session's budget of {budget.tool_calls} tool calls is used up: start a new session, or ask without hosted tools"
+        )
+        raise Refused("session_budget_exceeded", why)
+    return {**body, "max_tool_calls": min(body.get("max_tool_calls") or left, left)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from router.exchange import SessionState
-from router.stages.remaining import remaining
+import pytest
+
+from router.errors import Refused
+from router.exchange import CallState, SessionState
+from router.stages.remaining import remaining, with_tool_calls_left
 from routing_rules.budgets import SessionBudget
 from routing_rules.facts import Labels
 
@@ -30,3 +33,15 @@ def test_a_limit_is_warned_of_from_the_configured_share_on_and_never_below_zero(
     told, near = remaining(SessionBudget("b", requests=10, total_seconds=60, warn_percent=90), session, NOW, 0)
     assert (told, near) == ("requests=1, total_seconds=0", "requests, total_seconds")
     assert remaining(SessionBudget("b", requests=10, warn_percent=95), session, NOW, 0)[1] == ""
+
+
+def test_a_provider_may_make_no_more_calls_by_itself_than_the_session_has_left() -> None:
+    budget = SessionBudget("b", tool_calls=10)
+    session = SessionState("s", 0, False, Labels(), 1, calls=CallState(count=7))
+    assert with_tool_calls_left({"input": "x"}, budget, session)["max_tool_calls"] == 3
+    assert with_tool_calls_left({"max_tool_calls": 2}, budget, session)["max_tool_calls"] == 2
+    assert with_tool_calls_left({"max_tool_calls": 9}, budget, session)["max_tool_calls"] == 3
+    assert with_tool_calls_left({}, SessionBudget("free"), session) == {}
+    with pytest.raises(Refused) as refused:
+        with_tool_calls_left({}, SessionBudget("b", tool_calls=7), session)
+    assert refused.value.code == "session_budget_exceeded"

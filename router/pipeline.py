@@ -51,8 +51,10 @@ from router.stages.judge_calls import Asked as Judged
 from router.stages.judge_calls import CallJudge
 from router.stages.keep_responses import (
     KEPT_BY,
+    Keeper,
     KeptResponse,
     UnderWay,
+    can_be_fetched,
     longest_usage,
     outcome_by,
     response_under_way,
@@ -537,7 +539,8 @@ class Answering:
                     self._build,
                     extend=self._extend,
                     cool_down=self._services.sessions.cool_down,
-                )
+                ),
+                only_once_begun=Feature.BACKGROUND in self._admission.sent.task.features,
             )
             if gone or forwarded is None:
                 await self._cancelled()
@@ -564,9 +567,11 @@ class Answering:
                 return
             raise
 
-    async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
-        """Do the work to its end; where the rule orders `cancel`, only until the client has left: (whether it was cut, its result)."""
-        if Obligation.CANCEL not in self._admission.permit.obligations:
+    async def _unless_gone(self, work: Coroutine[Any, Any, T], *, only_once_begun: bool = False) -> tuple[bool, T | None]:
+        """Do the work to its end; where the rule orders `cancel`, only until the client has left: (whether it was cut, its result).
+
+        What goes on in the background can be ended `only_once_begun`, since its id has to be known for that."""
+        if only_once_begun or Obligation.CANCEL not in self._admission.permit.obligations:
             return False, await work
         working = asyncio.ensure_future(work)
         gone = asyncio.ensure_future(self._client.gone())
@@ -677,23 +682,12 @@ class Answering:
 
     async def _in_background(self, forwarded: Forwarded, body: bytes) -> bool:
         """Tell the app that its answer is under way, and follow it to its end, whoever asks for it. False where it is not."""
-        keeper, deployment = self._services.keeper, forwarded.deployment
-        response_id = response_under_way(body)
+        keeper, response_id = self._services.keeper, response_under_way(body)
         if keeper is None or response_id is None:
             return False
-        task, limits = self._admission.sent.task, self._admission.permit.limits
-        self._book_failures(forwarded.failures, "retried")
-        rest = UnderWay(
-            reservation=self._reservation,
-            attempt=forwarded.attempt,
-            booked=tuple(self._booked),
-            longest=longest_usage(estimated_usage(task, 0), self._reservation.output_tokens * task.choices),
-            stop_at=self._admission.request.received + timedelta(seconds=limits.request_seconds),
-        )
-        kept = self._kept(response_id, deployment.id, rest)
-        await keeper.begin(kept, deployment)
-        keeper.follow(kept, self._followed(forwarded, kept))
-        await self._remember((response_id,), (), deployment.id)
+        limits = self._admission.permit.limits
+        stop_at = self._admission.request.received + timedelta(seconds=limits.request_seconds)
+        kept = await self._left_with(keeper, forwarded, response_id, stop_at)
         shown = await keeper.given(kept, body)
         self._begun = True
         headers = headers_of(self._admission, forwarded, None, self._reservation)
@@ -701,6 +695,37 @@ class Answering:
         await self._client.finish(shown)
         self._count("ok")
         return True
+
+    async def _goes_on(self, forwarded: Forwarded, enforced: Enforced, *, cut: bool) -> bool:
+        """Whether an answer goes on in the background although its stream has ended; then it is followed. Where the client's leaving
+        is to end it, it is ended."""
+        keeper, background = self._services.keeper, Feature.BACKGROUND in self._admission.sent.task.features
+        if keeper is None or not background or not can_be_fetched(enforced.response_id):
+            return False
+        limits, now = self._admission.permit.limits, self._services.clock()
+        stop_at = now if cut else self._admission.request.received + timedelta(seconds=limits.request_seconds)
+        try:
+            await self._left_with(keeper, forwarded, str(enforced.response_id), stop_at)
+        except Unavailable:
+            return False
+        return True
+
+    async def _left_with(self, keeper: Keeper, forwarded: Forwarded, response_id: str, stop_at: datetime) -> KeptResponse:
+        """Have a response followed that is under way in the background."""
+        task = self._admission.sent.task
+        self._book_failures(forwarded.failures, "retried")
+        rest = UnderWay(
+            reservation=self._reservation,
+            attempt=forwarded.attempt,
+            booked=tuple(self._booked),
+            longest=longest_usage(estimated_usage(task, 0), self._reservation.output_tokens * task.choices),
+            stop_at=stop_at,
+        )
+        kept = self._kept(response_id, forwarded.deployment.id, rest)
+        await keeper.begin(kept, forwarded.deployment)
+        keeper.follow(kept, self._followed(forwarded, kept))
+        await self._remember((response_id,), (), forwarded.deployment.id)
+        return kept
 
     async def _followed(self, forwarded: Forwarded, kept: KeptResponse) -> None:
         """Judge and settle a response in the background once it has ended, as if the app had waited for it."""
@@ -772,7 +797,8 @@ class Answering:
                 "upstream_truncated", f"the provider of deployment `{forwarded.deployment.id}` broke off its answer"
             )
         outcome = "cancelled" if cut else "completed" if error is None else "truncated"
-        await self._finish(forwarded, enforced, outcome, error)
+        if enforced.complete or not await self._goes_on(forwarded, enforced, cut=cut):
+            await self._finish(forwarded, enforced, outcome, error)
         if not self._begun:
             if error is not None:
                 raise error

@@ -368,7 +368,12 @@ def response_under_way(raw: bytes) -> str | None:
     if status_of(raw) not in UNDER_WAY:
         return None
     found = text_or_none(_decode(raw).get("id"))
-    return found if found is not None and _ID.match(found) else None
+    return found if can_be_fetched(found) else None
+
+
+def can_be_fetched(response_id: str | None) -> bool:
+    """Whether an id is one by which its provider can be asked."""
+    return response_id is not None and _ID.match(response_id) is not None
 
 
 def usage_in(raw: bytes | None) -> Usage | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ APPS = """apps:
 FORBIDDEN = {"type": "function", "name": "quagga_lever", "parameters": {"type": "object", "properties": {}}}
 CALCULATOR = {"type": "function", "name": "calculator", "parameters": {"type": "object", "properties": {}}}
 ASK = {"model": "auto", "input": "What is six times seven? Please use the calculator."}
+LEAVING = """  - id: leaving
+    owner: tests@example.org
+    reason: an app whose answers end when it leaves
+    when: {app: two}
+    then: {tier: fast, set: standard, budget: test, obligations: [cancel]}
+"""
 SECONDS = 6
 TRUE_COST = Decimal(120 * 3 + 20 * 7) / 1_000_000
 
@@ -59,7 +66,9 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving() as stub:
-        rules = rule_files([deployment("m", stub.url)], limits=f"max_output_tokens: 256, request_seconds: {SECONDS}")
+        rules = rule_files(
+            [deployment("m", stub.url)], limits=f"max_output_tokens: 256, request_seconds: {SECONDS}", routes=LEAVING
+        )
         with running(tmp_path_factory.mktemp("kept") / "data", rules=rules | {"apps.yaml": APPS}) as service:
             yield Service(service, stub, service.key("one", "one@example.org"), service.key("two", "two@example.org"))
 
@@ -203,6 +212,29 @@ def test_it_ends_with_its_session(service: Service) -> None:
     begun = service.call("POST", "", {**ASK, "background": True})
     service.running.cli("session", "end", begun.headers["x-router-session"], "--app", "one", "--reason", "test")
     wait_for(lambda: f"POST {begun.json()['id']}/cancel" in service.stub.asked_for, what="the end at the provider")
+
+
+def test_a_stream_in_the_background_that_breaks_off_is_followed_to_its_end(service: Service) -> None:
+    service.stub.script("m", "half")
+    requests, cost = service.spent()
+    told = service.call("POST", "", {**ASK, "background": True, "stream": True}).text
+    assert "upstream_truncated" in told
+    (response_id,) = set(re.findall(r'"id": ?"(resp_[a-z0-9_]+)"', told))
+    assert service.ended(response_id)["status"] == "completed"
+    assert service.spent() == (requests + 1, cost + TRUE_COST)
+
+
+def test_a_stream_in_the_background_is_ended_at_the_provider_when_its_app_has_left(service: Service) -> None:
+    service.stub.script("m", "stall")
+    service.stub.looks = None
+    requests, _ = service.spent()
+    url = f"{service.running.base_url}/v1/responses"
+    body = {**ASK, "background": True, "stream": True}
+    with httpx.stream("POST", url, json=body, headers={"authorization": f"Bearer {service.two}"}, timeout=30) as answer:
+        told = next(answer.iter_text())
+    (response_id,) = set(re.findall(r'"id": ?"(resp_[a-z0-9_]+)"', told))
+    wait_for(lambda: f"POST {response_id}/cancel" in service.stub.asked_for, what="the end at the provider")
+    assert service.spent()[0] == requests + 1
 
 
 def test_after_a_crash_another_worker_follows_it_and_the_true_cost_corrects_the_estimate(service: Service) -> None:

@@ -310,11 +310,12 @@ class StubProvider:
             fragment=int(argument or 3) if name == "echo" else None,
         )
         if body_of is _responses_body and received.body.get("store") is not False:
-            background = received.body.get("background") and not received.body.get("stream")
+            stream, background = received.body.get("stream"), received.body.get("background")
             whole, given = _responses_body(received.body, answer), received.body["input"]
             items = [{"id": f"in_{at}", "type": "message", **item} for at, item in enumerate(_items(given))]
-            kept = self.kept[whole["id"]] = Kept(whole, self.looks if background else 0, items)
-            if background:
+            goes_on = background and (not stream or name in ("half", "stall"))
+            kept = self.kept[whole["id"]] = Kept(whole, self.looks if goes_on else 0, items)
+            if background and not stream:
                 return web.json_response(kept.now(), headers=HEADERS)
         pause = float(argument) if name == "slow" else 0.0
         if not received.body.get("stream") or events_of is None:

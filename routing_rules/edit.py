@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from routing_rules.catalogue import App, Observing, Tool
+from routing_rules.catalogue import App, EntitlementSet, Observing, Tool
 from routing_rules.faults import Fault, RuleFaults, Severity
 from routing_rules.load import UNASSIGNED
 
@@ -84,6 +84,39 @@ def add_tools_to_set(files: Files, entitlement_set: str, tools: Iterable[str]) -
                 held.append(each)
 
     return _edited(files, "entitlements.yaml", change)
+
+
+def add_set(files: Files, entitlement_set: EntitlementSet) -> dict[str, str]:
+    """The files with one more entitlement set. Raises RuleFaults as `add_app` does."""
+    row = {
+        "id": entitlement_set.id,
+        "owner": entitlement_set.owner,
+        "business_purpose": entitlement_set.business_purpose,
+        "approver": entitlement_set.approver,
+        "review_by": entitlement_set.review_by.isoformat(),
+        "tools": _flow(sorted(entitlement_set.tools)),
+    }
+    return _edited(files, "entitlements.yaml", lambda top: _append(top, "entitlements.yaml", "sets", [row]))
+
+
+def set_ceiling(files: Files, app: str, entitlement_set: str) -> dict[str, str]:
+    """The files with another ceiling for an app. Raises RuleFaults where there is none."""
+
+    def change(top: CommentedMap) -> None:
+        _row(top, "apps.yaml", "apps", app, "app")["ceiling"] = entitlement_set
+
+    return _edited(files, "apps.yaml", change)
+
+
+def put_route_first(files: Files, route: Mapping[str, Any]) -> dict[str, str]:
+    """The files with one more route, which is asked before the others. Raises RuleFaults where its id is taken."""
+
+    def change(top: CommentedMap) -> None:
+        if any(row.get("id") == route["id"] for row in _rows(top, "routes")):
+            raise _fault("routes.yaml", "duplicate_id", f"`{route['id']}` is defined already")
+        top["routes"].insert(0, CommentedMap(route))
+
+    return _edited(files, "routes.yaml", change)
 
 
 def observe_app(files: Files, app: str, observing: Observing | None) -> dict[str, str]:

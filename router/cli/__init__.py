@@ -29,6 +29,7 @@ COMMANDS = {
     "train": ("router.cli.train", "train"),
     "calibrate": ("router.cli.calibrate", "calibrate"),
     "tools": ("router.cli.tools", "tools"),
+    "onboard": ("router.cli.onboard", "onboard"),
     "blast-radius": ("router.cli.blast_radius", "blast_radius"),
     "demo": ("router.cli.demo", "demo"),
     "settings": ("router.cli.settings", "settings"),

@@ -91,6 +91,16 @@ def test_what_would_be_refused_passes_and_is_told_until_the_last_day(world: tupl
     for record in records:
         assert record["facts"]["caller"]["observing"]["owner"] == "ann@example.org"
         assert record["grant"]["would_withhold"][0]["reason"] == "unregistered"
+
+    told = json.loads(service.cli("onboard", "watched", "--propose", "--json"))
+    assert (told["seen"]["tasks"], told["seen"]["owner"], told["seen"]["models"]) == (4, "ann@example.org", {"own": 4})
+    assert told["seen"]["would_refuse"] == {"tool_not_entitled;send_parcel": 4}
+    (entry,) = told["proposal"]["tools"]
+    assert (entry["functions"], entry["owner"]) == (["send_parcel"], "w@example.org")
+    assert told["proposal"]["entitlement_set"]["tools"] == ["send_parcel"]
+    assert told["proposal"]["route"]["then"]["wish"] == "honour"
+    assert told["revision"] in service.cli("rules", "log", "--json")
+
     (pending,) = json.loads(service.cli("tools", "pending", "--json"))
     assert (pending["name"], sorted(pending["apps"])) == ("send_parcel", ["past", "watched"])
 

@@ -1046,7 +1046,8 @@ class Answering:
 
 def runs_tools(grant: ToolGrant) -> bool:
     """Whether the provider may run tools by itself."""
-    return any(is_run_by_provider(kind) for kind, _ in grant.granted)
+    kinds = {kind for kind, _ in grant.granted}
+    return any(map(is_run_by_provider, kinds))
 
 
 WHEN_GONE = frozenset({Obligation.DRAIN, Obligation.CANCEL})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
 import msgspec
@@ -79,6 +79,7 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
     if caller.key_ceiling is not None:
         ceilings.append(rules.sets.get(caller.key_ceiling))
     own = rules.sets.get(entitlement_set)
+    within = _in_all((*ceilings, own), today)
     granted: list[tuple[str, str]] = []
     offered: list[ToolAsk] = []
     withheld: list[Withheld] = []
@@ -88,7 +89,10 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
             reason = _server_reason(rules, facts.tools, ask, lambda tool: _reason(tool.id, ceilings, own, today), servers)
         else:
             tool = rules.tool_index.find(ask)
-            reason = "unregistered" if tool is None else _reason(tool.id, ceilings, own, today)
+            if tool is None:
+                reason = "unregistered"
+            else:
+                reason = None if tool.id in within else _reason(tool.id, ceilings, own, today)
         if reason is None:
             granted.append(grant_key(ask))
             offered.append(ask)
@@ -155,6 +159,12 @@ def _within_both(first: Iterable[ServerGrant], last: Iterable[ServerGrant]) -> t
             grant = msgspec.structs.replace(grant, tools=tuple(tool for tool in grant.tools if tool.name in named), whole=False)
         found.append(grant)
     return tuple(found)
+
+
+def _in_all(sets: Sequence[EntitlementSet | None], today: date) -> frozenset[str]:
+    """The tools that every one of some sets holds; none where one is missing, or its review is overdue."""
+    held = [each.tools for each in sets if each is not None and each.review_by >= today]
+    return held[0].intersection(*held[1:]) if len(held) == len(sets) else frozenset()
 
 
 def _reason(tool: str, ceilings: list[EntitlementSet | None], own: EntitlementSet | None, today: date) -> str | None:

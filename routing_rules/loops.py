@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -71,10 +72,11 @@ def seen(tool: str, arguments: Any, *, looks: bool, result: str | None = None) -
     """What is remembered of a call. `arguments` is the decoded JSON. A call that a client library sent again after a failure
     is the same call, and is not to be counted as another."""
     words = frozenset(tool.casefold().replace("-", "_").split("_"))
-    pages, rest = _parted(arguments)
+    written = _written(arguments)
+    pages, rest = _parted(written)
     return CallSeen(
         tool=tool,
-        exact=_digest(sorted(_written(arguments))),
+        exact=_digest(sorted(written)),
         near=_digest(sorted(word for _, text in rest for word in _words(text))),
         page=_digest(sorted(pages)) if pages else "",
         result="" if result is None else _digest([("", result)]),
@@ -194,12 +196,12 @@ def _as_text(leaf: Any) -> str:
     return as_text(leaf) or f"<{leaf!s}>"[:64] if leaf is None or isinstance(leaf, bool | int | float | str) else ""
 
 
-def _parted(arguments: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _parted(written: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The scalars that say which page is meant, and the others without those that are new in every call."""
     pages: list[tuple[str, str]] = []
     rest: list[tuple[str, str]] = []
-    for name, text in _written(arguments):
-        plain = _plain_name(name)
+    for name, text in written:
+        plain = _plain_name(name[:100])
         if plain in _PAGING:
             pages.append((plain, text))
         elif plain not in _NONCES:
@@ -207,9 +209,10 @@ def _parted(arguments: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]
     return pages, rest
 
 
+@lru_cache(maxsize=2048)
 def _plain_name(name: str) -> str:
     """`pageToken`, `page-token` and `page_token` are one name."""
-    parted = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in name[:100])
+    parted = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in name)
     return parted.replace("-", "_").strip("_")
 
 
@@ -222,7 +225,5 @@ def _says_not_ready(result: str) -> bool:
 
 
 def _digest(pairs: list[tuple[str, str]]) -> str:
-    told = blake2b(digest_size=12)
-    for name, text in pairs:
-        told.update(f"{len(name)}:{name}{len(text)}:{text}".encode("utf-8", "surrogatepass"))
-    return told.hexdigest()
+    told = "".join([f"{len(name)}:{name}{len(text)}:{text}" for name, text in pairs])
+    return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -3,7 +3,7 @@ release would change in the session (no I/O: the line lets them through in one a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import blake2b
@@ -31,6 +31,10 @@ from routing_rules.suggest import objects_of
 from routing_rules.task import Provenance, Role, Task, ToolAsk
 from routing_rules.vocabulary import Assessment, Capability, Intent
 
+MOST_REMEMBERED = 8_000
+"""Characters of a text up to which what was read in it is remembered for the next step of an agent."""
+
+_STEPS = re.compile(r"(\w+)\[([0-9]+)\]")
 LOOP, DRIFTED = "loop_detected", "drift"
 
 
@@ -216,11 +220,11 @@ class CallJudge:
     def _intent(self) -> tuple[Intent, float]:
         """What all turns of the user ask for: what they name, with what the model says of the last where it is sure."""
         assessment = self._asked.assessment
-        return joined(named(shipped(), self._turns), assessment.intent, assessment.confidence.intent, SURE)
+        return joined(_named(self._turns), assessment.intent, assessment.confidence.intent, SURE)
 
     @cached_property
     def _said(self) -> Said:
-        return Said(self._turns)
+        return _said(self._turns) if sum(map(len, self._turns)) < MOST_REMEMBERED else Said(self._turns)
 
     @cached_property
     def _sources(self) -> Sources:
@@ -233,9 +237,16 @@ class CallJudge:
         listed = self._set.allowed_destinations if self._set is not None else ()
         return Sources.of_parts(self._asked.task.parts, listed, issued)
 
-    @cached_property
-    def _descriptions(self) -> dict[str, str]:
-        return dict(_described(self._asked.body))
+    def _description(self, called: Called) -> str:
+        """What the request says of a tool that it defines."""
+        path = next((ask.path for ask in self._asked.task.tools if ask.name == called.name), "")
+        found: Any = self._asked.body
+        for name, place in _STEPS.findall(path):
+            found = found.get(name) if isinstance(found, dict) else None
+            found = found[int(place)] if isinstance(found, list) and int(place) < len(found) else None
+        told = found.get(called.kind, found) if isinstance(found, dict) else None
+        description = told.get("description") if isinstance(told, dict) else None
+        return description if isinstance(description, str) else ""
 
     def _answered(self, state: CallState) -> dict[int, IssuedCall]:
         """What has come back of calls of which that was not known yet."""
@@ -257,7 +268,7 @@ class CallJudge:
             return _Looked(called, None, None, False, False, (), frozenset(), "", seen(shown(called.name), {}, looks=False), _FAR)
         read, kept, origins = facts_of_arguments(tool, called.written, self._sources)
         arguments = msgspec.json.decode(called.written) if read and called.written else {}
-        objects = _objects(called.name, self._descriptions.get(called.name, ""))
+        objects = _objects(called.name, self._description(called))
         intent, _ = self._intent
         return _Looked(
             called=called,
@@ -424,21 +435,26 @@ def _approval_required(permit: Permit, looked: _Looked, judgement: Judgement) ->
     return Refused("approval_required", message, rule=permit.rule)
 
 
-def _described(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and description of every function that a request defines, in whatever wire format."""
-    for holder in (body.get("tools"), body.get("functions")):
-        waiting = [(tool, "") for tool in holder] if isinstance(holder, list) else []
-        while waiting:
-            tool, under = waiting.pop()
-            if not isinstance(tool, dict):
-                continue
-            inner = tool.get(tool.get("type", "")) if isinstance(tool.get("type"), str) else None
-            told = inner if isinstance(inner, dict) else tool
-            name, description = told.get("name"), told.get("description")
-            if isinstance(name, str) and isinstance(description, str):
-                yield f"{under}{name}", description
-            if tool.get("type") == "namespace" and isinstance(tool.get("tools"), list):
-                waiting += [(each, f"{name}.") for each in tool["tools"]]
+def _named(turns: tuple[str, ...]) -> Intent:
+    """What the turns name, each looked at once: an agent sends its turns again with every step."""
+    each = [_named_once(turn) if len(turn) < MOST_REMEMBERED else named(shipped(), (turn,)) for turn in turns]
+    # A turn that names an act and no thing may mean any.
+    anything = any(intent.capabilities and not intent.objects for intent in each)
+    return Intent(
+        frozenset().union(*(intent.capabilities for intent in each)),
+        frozenset() if anything else frozenset().union(*(intent.objects for intent in each)),
+        any(intent.delegates for intent in each),
+    )
+
+
+@lru_cache(maxsize=256)
+def _named_once(turn: str) -> Intent:
+    return named(shipped(), (turn,))
+
+
+@lru_cache(maxsize=64)
+def _said(turns: tuple[str, ...]) -> Said:
+    return Said(turns)
 
 
 @lru_cache(maxsize=2048)

@@ -109,7 +109,10 @@ class ResponsesStream:
         self._dropped_ids: set[str] = set()
         self._refused: list[JsonObject] = []
         self._items: list[JsonObject] = []  # whole items that were passed on, in order
+        self._calls: set[int] = set()  # where calls stand, which wait until all that are open are whole
         self._open: set[int] = set()  # calls that are not whole yet
+        self._places: dict[int, int] = {}  # where the provider has an item → where the app has it
+        self._altered = False  # whether anything was dropped, or has overtaken a call
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._last: _Response | None = None
@@ -169,6 +172,7 @@ class ResponsesStream:
                 return
             self._announced.add(index)
             if event.item.get("type") in _HELD:
+                self._calls.add(index)
                 self._open.add(index)
         elif index is not None and (index in self._dropped or not (index in self._announced or kind.startswith(_SPOKEN))):
             return
@@ -206,6 +210,7 @@ class ResponsesStream:
         if self._granted.error is not None:
             self._fail(self._granted.error)
         if index not in self._dropped:
+            self._altered = True
             self._dropped.add(index)
             if isinstance(item.get("id"), str):
                 self._dropped_ids.add(item["id"])
@@ -215,14 +220,18 @@ class ResponsesStream:
         return False
 
     def _pass(self, raw: bytes, index: int | None, number: int | None, out: list[bytes]) -> None:
-        if self._open:  # in order, so that numbers stay right: calls of one answer come one after the other
+        if self._open and index in self._calls:  # calls of one answer come one after the other; text waits for none of them
             self._waiting.append(_Waiting(raw, index, number))
             self._waiting_bytes += len(raw)
             return
-        if self._dropped:
+        self._altered = self._altered or bool(self._waiting)
+        if self._altered:
             raw = self._renumbered(raw, index, number)
-        elif number is not None:
-            self._next_number = number + 1
+        else:
+            if number is not None:
+                self._next_number = number + 1
+            if index is not None:
+                self._places[index] = index
         out.append(raw)
 
     def _flush(self, out: list[bytes]) -> None:
@@ -232,13 +241,18 @@ class ResponsesStream:
         for event in waiting:
             self._pass(event.raw, event.index, event.number, out)
 
+    def _next_place(self) -> int:
+        return max(self._places.values(), default=-1) + 1
+
     def _renumbered(self, raw: bytes, index: int | None, number: int | None) -> bytes:
-        """The event as if the dropped items had never been."""
+        """The event as if the dropped items had never been, and the others had come in this order."""
         body = _decode(sse.data_of(raw))
         if number is not None:
             body["sequence_number"] = self._number()
         if index is not None:
-            body["output_index"] = index - sum(1 for dropped in self._dropped if dropped < index)
+            if index not in self._places:
+                self._places[index] = self._next_place()
+            body["output_index"] = self._places[index]
         return _rebuilt(raw, body)
 
     def _number(self) -> int:
@@ -260,7 +274,9 @@ class ResponsesStream:
         self._open.clear()
         self._flush(out)
         response = event.response or _Response()
-        output = response.output or []
+        last = len(response.output or ())
+        by_place = sorted(enumerate(response.output or ()), key=lambda each: self._places.get(each[0], last))
+        output = [item for _, item in by_place]
         left = [item for item in output if text_or_none(item.get("id")) not in self._dropped_ids]
         kept, refused = _judged(self._granted, left)
         self._refused += refused
@@ -279,7 +295,7 @@ class ResponsesStream:
             self._tell(note, out)
             kept.append(note)
             self._items = [*self._items, note] if not output else kept
-        if self._refused:
+        if self._altered or self._refused:
             body = _decode(data)
             body["response"]["output"] = kept
             if event.sequence_number is not None:
@@ -292,7 +308,7 @@ class ResponsesStream:
     def _tell(self, item: JsonObject, out: list[bytes]) -> None:
         """The events of a message of ours."""
         part = item["content"][0]
-        where = {"item_id": item["id"], "output_index": len(self._announced - self._dropped), "content_index": 0}
+        where = {"item_id": item["id"], "output_index": self._next_place(), "content_index": 0}
         empty = {**part, "text": ""}
         begun = {**item, "status": "in_progress", "content": []}
         for kind, fields in (

@@ -164,7 +164,11 @@ class Worker:
                     )
                 elif order.what == "look":
                     now = utc_now().timestamp()
-                    progress = [sessions.how_far(one, now) for one in self.inferences if one.is_of(order.app, order.session)]
+                    progress = []
+                    for one in self.inferences:
+                        if one.is_of(order.app, order.session):
+                            progress.append(sessions.how_far(one, now))
+                            await asyncio.sleep(0)  # requests go on meanwhile
                     if progress:
                         await self.running.tell(order.look, progress)
 

@@ -236,7 +236,8 @@ def _lengths(sent: bytes) -> tuple[int, int]:
         elif isinstance(delta, dict):
             text += _characters(delta, "text", "partial_json")
             reasoning += _characters(delta, "thinking")
-        for choice in found.get("choices") or ():
+        choices = found.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             inner = choice.get("delta") if isinstance(choice, dict) else None
             if isinstance(inner, dict):
                 text += _characters(inner, "content", "refusal")

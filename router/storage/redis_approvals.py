@@ -7,6 +7,7 @@ What SQL has yet to hear of is noted in the same step (`news`).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ MOST_WAITING = 20  # of a session: whoever must decide on more decides on none o
 MOST_ANSWER_BYTES = 8 * 1024 * 1024
 KNOWN_MILLISECONDS = 7 * 86400 * 1000  # how long one that is over is known here: longer than SQL is likely to be down
 DUE_PER_SHARD = 100
+MOST_LISTED = 500
 
 OPEN = (PENDING.encode(), APPROVED.encode())
 
@@ -132,12 +134,18 @@ class RedisApprovals:
         shard = _shard(approval_id)
         if shard is None:
             return None
-        return await self._read(approval_id, await self._client.call("HGETALL", _name(shard, approval_id)))
+        return self._read(approval_id, await self._client.call("HGETALL", _name(shard, approval_id)))
 
     async def pending(self, now: datetime) -> list[Waiting]:
-        """What waits for a person, in all shards, the oldest first."""
-        found = await self._client.many([("ZRANGEBYSCORE", _open(shard), f"({_ms(now)}", "+inf") for shard in range(SHARDS)])
-        waiting = await self._all(name.decode() for names in found for name in names)
+        """What waits for a person, in all shards, the oldest first; where it is very much, what expires first."""
+        found = await self._client.many(
+            [
+                ("ZRANGEBYSCORE", _open(shard), f"({_ms(now)}", "+inf", "WITHSCORES", "LIMIT", 0, MOST_LISTED)
+                for shard in range(SHARDS)
+            ]
+        )
+        due = sorted((int(ends), name) for names in found for name, ends in zip(names[::2], names[1::2], strict=True))
+        waiting = await self._all(name.decode() for _, name in due[:MOST_LISTED])
         return sorted((one for one in waiting if one.history.status == PENDING), key=lambda one: one.history.asked)
 
     async def of_session(self, app: str, session_id: str) -> list[Waiting]:
@@ -197,10 +205,13 @@ class RedisApprovals:
     async def _all(self, ids: Iterable[str]) -> list[Waiting]:
         names = list(ids)
         rows = await self._client.many([("HGETALL", _name(_shard_in(one), one)) for one in names])
-        found = [await self._read(one, row) for one, row in zip(names, rows, strict=True)]
+        found = []
+        for one, row in zip(names, rows, strict=True):
+            await asyncio.sleep(0)  # requests go on meanwhile
+            found.append(self._read(one, row))
         return [one for one in found if one is not None]
 
-    async def _read(self, approval_id: str, row: Sequence[bytes]) -> Waiting | None:
+    def _read(self, approval_id: str, row: Sequence[bytes]) -> Waiting | None:
         fields = _fields(row)
         if not fields:
             return None

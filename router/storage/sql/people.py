@@ -59,7 +59,7 @@ class SqlPeople:
         with administering(self._engine, actor, at) as administration:
             row = administration.connection.execute(_usable(who)).first()
             if row is None:
-                raise Refused("not_found", f"there is nobody `{who}`: `router people list` names everybody")
+                raise Refused("not_found", f"there is nobody `{who[:100]}`: `router people list` names everybody")
             person = msgspec.structs.replace(person_of(row), ended=at)
             administration.connection.execute(update(people).where(people.c.id == person.id).values(ended=at))
             administration.note("person.ended", f"person:{person.id}", stored_state(person))

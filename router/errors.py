@@ -115,8 +115,8 @@ class RouterError(Exception):
     def messages_body(self, request_id: str = "") -> dict[str, object]:
         """Anthropic's error body, with our code and field inside. That wire names errors by their status alone."""
         kind = MESSAGES_TYPES.get(self.row.status, "api_error")
-        error = {"type": kind, "message": self.message, "code": self.code, "param": self.param}
-        return {"type": "error", "error": error, "request_id": request_id or None}
+        told = {"type": kind, "message": self.message, "code": self.code, "param": self.param}
+        return {"type": "error", "error": {**told, **self.details}, "request_id": request_id or None}
 
 
 class Refused(RouterError):

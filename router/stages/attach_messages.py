@@ -40,9 +40,8 @@ def attach_to_messages(sent: JsonObject, grant: ToolGrant, limits: CallLimits, o
 
 
 def features_asked(headers: Mapping[str, str]) -> dict[str, str]:
-    """The header by which an app asks for features of the API that are not in its first version, out of those it sent."""
-    asked = headers.get("anthropic-beta")
-    return {"anthropic-beta": asked} if asked else {}
+    """The headers that say which version of the API an app means, and which features beside it, out of those it sent."""
+    return {name: headers[name] for name in ("anthropic-version", "anthropic-beta") if headers.get(name)}
 
 
 def _limit_thinking(sent: JsonObject, limits: CallLimits) -> None:

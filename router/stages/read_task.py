@@ -45,10 +45,10 @@ HEADERS: dict[str, tuple[re.Pattern[str], str]] = {
     "x-router-approval": (re.compile(r"\A[A-Za-z0-9._:-]{1,256}\Z"), "1 to 256 of A-Z a-z 0-9 . _ : -"),
     "x-router-debug": (re.compile(r"\A(?:0|1|true|false)\Z"), "0, 1, true or false"),
     "x-stainless-retry-count": (re.compile(r"\A[0-9]{1,3}\Z"), "a number from 0 to 999"),
-    "anthropic-version": (re.compile(r"\A2023-06-01\Z"), "2023-06-01"),
+    "anthropic-version": (re.compile(r"\A(?:2023-06-01|2026-10-21)\Z"), "2023-06-01 or 2026-10-21"),
     "anthropic-beta": (re.compile(r"\A[A-Za-z0-9._, -]{0,4096}\Z"), "names of features, with commas between them"),
 }
-"""Request header → what its value must match, and the same in words. All are optional; but for the last, none is forwarded."""
+"""Request header → what its value must match, and the same in words. All are optional; but for the last two, none is forwarded."""
 
 
 # Upper bounds in tokens of what is not text. A byte-level tokenizer never makes more tokens than there are bytes, so bytes

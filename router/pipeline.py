@@ -48,7 +48,7 @@ from router.stages.entitlement_token import Bearer, with_tokens
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import asked, gather
 from router.stages.judge_calls import Asked as Judged
-from router.stages.judge_calls import CallJudge
+from router.stages.judge_calls import CallJudge, call_digest
 from router.stages.keep_responses import (
     KEPT_BY,
     Keeper,
@@ -607,6 +607,7 @@ class Answering:
             model=deployment.model,
             obligations=permit.obligations,
             stream=task.stream,
+            passes_on=self._passes_on,
         )
         if task.endpoint is Endpoint.RESPONSES and runs_tools(self._admission.grant):
             body = with_tool_calls_left(body, permit.budget, self._admission.opened.session)
@@ -616,6 +617,19 @@ class Answering:
         if task.endpoint is Endpoint.MESSAGES:
             headers = {**headers, **features_asked(self._admission.request.headers)}
         return UpstreamRequest(task.endpoint, body, task.stream, permit.limits, headers, self._admission.request.id)
+
+    def _passes_on(self, call_id: str, brought: bool) -> bool:
+        """Whether the app may tell an MCP server's provider that a call is approved: one that was judged and let through in this session,
+        whose tool is still granted, and which the provider itself holds, so that it is the call that was judged."""
+        admission = self._admission
+        if admission.facts.caller.mode == "observe":
+            return True
+        state = admission.opened.session.calls
+        if brought or state is None:
+            return False
+        entries = {entry for server in admission.grant.servers for entry, _ in server.entries}
+        digest = call_digest(call_id)
+        return any(call.call == digest and call.tool in entries for call in state.calls.values())
 
     def _with_tokens(self, body: JsonObject, deployment: ClearedDeployment) -> tuple[JsonObject, Mapping[str, str]]:
         """What leaves us, with a token of what this session may do for each server of ours that it reaches."""

@@ -34,8 +34,10 @@ def attach(
     model: str,
     obligations: Collection[Obligation],
     stream: bool,
+    passes_on: Callable[[str, bool], bool] = lambda _id, _brought: False,
 ) -> Attached:
-    """The body that leaves us, made of the checked one, which is not changed. `output_tokens` bounds each choice.
+    """The body that leaves us, made of the checked one, which is not changed. `output_tokens` bounds each choice. `passes_on` says
+    whether a client may pass on the approval of a call, by its id and by whether the client brings the call itself.
 
     Raises Refused(`tool_not_entitled`) where the request insists on a tool that is not granted, or approves a call by itself.
     """
@@ -55,6 +57,7 @@ def attach(
             param="background",
         )
     if endpoint is Endpoint.RESPONSES:
+        _check_approvals(sent.get("input"), passes_on)
         _attach_to_responses(sent, granted, limits, output_tokens)
         return Attached(sent, False)
     return Attached(sent, _attach_to_chat(sent, granted, limits, output_tokens, stream))
@@ -209,14 +212,24 @@ def _cut_server_tools(item: JsonObject, granted: Granted) -> JsonObject | None:
     return {**item, "tools": [tool for tool in item.get("tools") or () if tool.get("name") in names]}
 
 
-def _check_approval(item: JsonObject, _: Granted) -> JsonObject | None:
-    if item.get("approve"):
-        raise Refused(
-            "tool_not_entitled",
-            "an `mcp_approval_response` in the input approves nothing here: approvals are given by the tool's approver",
-            param="input",
-        )
-    return item
+def _check_approvals(items: Any, passes_on: Callable[[str, bool], bool]) -> None:
+    """What a client approves is no approval. At most it passes on ours."""
+    if not isinstance(items, list):
+        return
+    approvals = [item for item in items if item.get("type") == "mcp_approval_response" and item.get("approve")]
+    if not approvals:
+        return
+    brought = {item.get("id") for item in items if item.get("type") == "mcp_approval_request"}
+    entries = {entry for server in grant.servers for entry, _ in server.entries}
+    for item in approvals:
+        request = item.get("approval_request_id")
+        if not isinstance(request, str) or not passes_on(request, request in brought):
+            raise Refused(
+                "tool_not_entitled",
+                "an `mcp_approval_response` in the input approves nothing here: approvals are given by the tool's approver. It may only "
+                "pass on the approval of a call that this session was given, by `previous_response_id` and without the request itself",
+                param="input",
+            )
 
 
 def _check_program(item: JsonObject, granted: Granted) -> JsonObject | None:
@@ -255,7 +268,7 @@ _ITEM_RULES: dict[Any, Any] = {
     "mcp_list_tools": _cut_server_tools,
     "mcp_approval_response": _check_approval,
 }
-"""Input items that bring tools, programs or approvals with them, or what only the client knows."""
+"""Input items that bring tools or programs with them, or what only the client knows."""
 
 
 def _cut_item(item: JsonObject, granted: Granted) -> JsonObject | None:

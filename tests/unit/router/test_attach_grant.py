@@ -238,7 +238,7 @@ class TestInputItems:
         assert sent == [spoken, {**items[1], "tools": [flat("search")]}, items[3]]
 
     def test_an_app_cannot_approve_a_call_by_itself(self) -> None:
-        item = {"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}
+        item: dict[str, Any] = {"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}
         with pytest.raises(Refused) as refusal:
             responses(grant(("mcp", "wiki")), input=[item])
         assert refusal.value.code == "tool_not_entitled"

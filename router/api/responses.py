@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from secrets import token_hex
+from typing import get_args
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from router import telemetry
 from router.api.asgi import JSON
+from router.api.shapes import Includable
 from router.errors import Refused, RouterError
 from router.services import Services
 from router.stages.authenticate import authenticate
@@ -18,9 +21,17 @@ from router.stages.read_task import read_headers
 from routing_rules.facts import Caller
 
 PATH = "/v1/responses/{response_id}"
-SHOWN_WITH = frozenset({"include", "include[]", "include_obfuscation", "stream"})
-LISTED_WITH = frozenset({"include", "include[]", "limit", "order", "after"})
-LONGEST_WORD = 1_024  # characters of a parameter
+INCLUDED = re.compile("|".join(re.escape(word) for word in get_args(Includable)))
+TRUTH = re.compile("true|false")
+SHOWN_WITH = {"include": INCLUDED, "include[]": INCLUDED, "include_obfuscation": TRUTH, "stream": TRUTH}
+LISTED_WITH = {
+    "include": INCLUDED,
+    "include[]": INCLUDED,
+    "limit": re.compile("[0-9]{1,3}"),
+    "order": re.compile("asc|desc"),
+    "after": re.compile("[A-Za-z0-9_-]{1,256}"),
+}
+"""Parameter → what its value must match. All go to the provider, so none may hold a text."""
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
@@ -36,13 +47,13 @@ def add_routes(app: FastAPI, services: Services) -> None:
 
     @app.delete(PATH)
     async def delete(request: Request, response_id: str) -> Response:
-        _query(request, frozenset())
+        _query(request, {})
         keeper, found = await _found(services, request, response_id)
         return _answer(services, found, await keeper.delete(found))
 
     @app.post(f"{PATH}/cancel")
     async def cancel(request: Request, response_id: str) -> Response:
-        _query(request, frozenset())
+        _query(request, {})
         keeper, found = await _found(services, request, response_id)
         return _answer(services, found, await keeper.cancel(found))
 
@@ -78,14 +89,14 @@ async def _caller(services: Services, request: Request) -> Caller:
         return authenticate(services.directory, authorization, headers.purpose, services.clock())
 
 
-def _query(request: Request, known: Iterable[str]) -> list[tuple[str, str]]:
+def _query(request: Request, known: Mapping[str, re.Pattern[str]]) -> list[tuple[str, str]]:
     """The parameters of a request. One that is not known is refused, as in a body."""
     found = request.query_params.multi_items()
     for name, value in found:
         if name not in known:
             raise Refused("unknown_parameter", "the address has a parameter that is not served here; leave it out")
-        if len(value) > LONGEST_WORD:
-            raise Refused("invalid_request", f"`{name}` is too long", param=name)
+        if not known[name].fullmatch(value):
+            raise Refused("invalid_request", f"`{name}` does not have a value that the specification allows", param=name)
     return found
 
 

@@ -213,10 +213,12 @@ class Granted:
         """Whether the tool that a choice names is granted. A hosted tool may be chosen by another variant than it is defined by, and
         a tool inside a namespace by its own name alone."""
         kind, name = key_of(choice)
+        if kind == "mcp":
+            server, wanted = self._servers.get(name), choice.get("name")
+            named = server is None or server.whole or wanted is None or any(tool.name == wanted for tool in server.tools)
+            return (kind, name) in self._keys and named
         if (kind, name) in self._keys:
             return True
-        if kind == "mcp":
-            return False
         if kind == "function" or kind == "custom":
             return any(granted_kind == kind and granted.endswith("." + name) for granted_kind, granted in self._keys)
         return self.family(_family(kind))

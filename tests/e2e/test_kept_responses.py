@@ -159,6 +159,10 @@ def test_what_the_address_asks_beyond_what_is_served_is_refused(service: Service
     response_id = service.call("POST", "", ASK).json()["id"]
     assert service.call("GET", f"/{response_id}?stream=true").json()["error"]["param"] == "stream"
     assert service.call("GET", f"/{response_id}?mood=kind").json()["error"]["code"] == "unknown_parameter"
+    for query in ("include[]=the+picnic+is+off", "include_obfuscation=maybe"):
+        assert service.call("GET", f"/{response_id}?{query}").json()["error"]["code"] == "invalid_request"
+    for query in ("after=the+picnic+is+off", "limit=ten", "order=random", "include=mood"):
+        assert service.call("GET", f"/{response_id}/input_items?{query}").json()["error"]["code"] == "invalid_request"
     assert service.call("PUT", f"/{response_id}").status_code == 405
     assert service.stub.asked_for == []
 

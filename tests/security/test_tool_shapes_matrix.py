@@ -26,6 +26,7 @@ from tool_shapes import (
     LEVER,
     NAMED,
     NEVER,
+    PINNED,
     REFUSED,
     SAID,
     SHAPES,
@@ -44,14 +45,17 @@ from tool_shapes import (
 
 from router.clock import utc_now
 from routing_rules.load import shipped
+from routing_rules.server_lists import tool_digest
 
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
 EVERYTHING = f"""
   - {{id: lever, owner: tests@example.org, capabilities: [pure], functions: ["{NAMED}*"], hosted: ["computer*", "file_search", "programmatic_tool_calling"]}}
   - {{id: server, owner: tests@example.org, capabilities: [pure], servers: ["{NAMED}*"], server_urls: ["https://{DEFINED}.example.org/mcp", "connector:connector_{DEFINED}"]}}
 """
+WIKI = """  - {id: wiki, owner: tests@example.org, capabilities: [pure], servers: [wiki], server_urls: ["https://wiki.example.org/mcp"], pinned: {lookup: DIGEST}}
+"""
 SETS = """sets:
-  - {id: standard, owner: tests@example.org, business_purpose: tests, approver: tests@example.org, review_by: 2099-01-01, tools: [calculator]}
+  - {id: standard, owner: tests@example.org, business_purpose: tests, approver: tests@example.org, review_by: 2099-01-01, tools: [calculator, wiki]}
   - {id: everything, owner: tests@example.org, business_purpose: tests, approver: tests@example.org, review_by: 2099-01-01, tools: [ALL]}
 """
 APPS = """apps:
@@ -107,7 +111,7 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Governed]:
             .replace('hosted: ["computer*"]', "hosted: []")
             .replace("hosted: [file_search]", "hosted: []")
         )
-        tools = tools.rstrip() + EVERYTHING
+        tools = tools.rstrip() + EVERYTHING + WIKI.replace("DIGEST", tool_digest(PINNED))
         names = [line.split("id: ")[1].split(",")[0] for line in tools.splitlines() if line.strip().startswith("- {id: ")]
         files |= {"tools.yaml": tools, "entitlements.yaml": SETS.replace("ALL", ", ".join(names)), "apps.yaml": APPS}
         with running(tmp_path_factory.mktemp("matrix") / "data", rules=files) as service:
@@ -156,7 +160,8 @@ def test_what_is_not_granted_does_not_reach_the_provider_and_what_is_does(govern
     nothing_of_it_left(shape, body, text)
     assert NAMED not in text
     assert body["model"] == "m"
-    assert offered(body) == [name for name in offered(shape.request) if name == SIBLING]
+    assert offered(body) == [*(name for name in offered(shape.request) if name == SIBLING), *("mcp" for _ in shape.kept)]
+    assert [tool for tool in body.get("tools", []) if tool["type"] == "mcp"] == list(shape.kept)
     told = answer.headers.get("x-router-tools-withheld", "")
     assert [item.split(";")[0] for item in told.split(", ") if item] == list(shape.names)
 

@@ -34,7 +34,7 @@ class Shape:
 
     `asked` is what becomes of that: WITHHELD (`names` are those that the header `x-router-tools-withheld` tells), or REFUSED with `code`
     and `param`; NEVER: it is only met in answers or histories. `types` are the words of the specification that must not reach the
-    provider as a `type`, `fields` those that must not as a field. `answer` is what a provider sends uninvited (a call of a chat, an
+    provider as a `type`, `fields` those that must not as a field. `kept` are tools that must reach it beside the sibling, as they must look there. `answer` is what a provider sends uninvited (a call of a chat, an
     item of a response). `history` are messages or items of earlier turns, and `remembered` what becomes of them: SAID (they stay what
     was said, and grant nothing), CUT (they leave without the tools in them), DENIED (403 `history_code`). `control`: whether an app that
     is granted everything has it forwarded.
@@ -44,6 +44,7 @@ class Shape:
     name: str
     request: Json
     asked: str = WITHHELD
+    kept: tuple[Json, ...] = ()
     names: tuple[str, ...] = (LEVER,)
     code: str = "tool_not_entitled"
     param: str | None = None
@@ -102,6 +103,9 @@ TOOL_RESULT = {"type": "function_call_output", "call_id": "call_before", "output
 SERVER = {"type": "mcp", "server_label": f"{NAMED}_server", "server_url": f"https://{DEFINED}.example.org/mcp"}
 LISTED = {"name": LEVER, "input_schema": {"type": "object"}, "description": f"Opens the {DEFINED} gate."}
 SERVER_NAME = f"{NAMED}_server"
+PINNED_SERVER = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example.org/mcp"}
+PINNED = {"name": "lookup", "input_schema": {"type": "object"}, "description": "Looks a page up."}
+CUT_SERVER = {**PINNED_SERVER, "allowed_tools": ["lookup"], "require_approval": "never"}
 
 
 CHAT = (
@@ -412,6 +416,64 @@ RESPONSES = (
         "mcp (connector)",
         {"type": "mcp", "server_label": SERVER_NAME, "connector_id": f"connector_{DEFINED}", "authorization": DEFINED},
         None,
+    ),
+    Shape(
+        "responses",
+        "mcp (a server with one pinned tool)",
+        {"tools": [flat(SIBLING), PINNED_SERVER]},
+        names=(),
+        kept=(CUT_SERVER,),
+        answer=call("mcp_call", server_label="wiki", name=LEVER, arguments=ARGUMENTS, output=CALLED, error=None),
+        shown=f"wiki.{LEVER}",
+        control=False,
+    ),
+    Shape(
+        "responses",
+        "mcp (allowed_tools beyond the pinned)",
+        {"tools": [flat(SIBLING), {**PINNED_SERVER, "allowed_tools": ["lookup", LEVER], "require_approval": "never"}]},
+        names=(),
+        kept=(CUT_SERVER,),
+        answer=call("mcp_approval_request", server_label="wiki", name=LEVER, arguments=ARGUMENTS),
+        shown=f"wiki.{LEVER}",
+        control=False,
+    ),
+    Shape(
+        "responses",
+        "mcp (a pinned server elsewhere)",
+        {"tools": [flat(SIBLING), {**PINNED_SERVER, "server_url": f"https://{DEFINED}.example.org/mcp"}]},
+        names=("wiki",),
+        types=("mcp",),
+        answer=call("mcp_call", server_label="wiki", name="lookup", arguments=ARGUMENTS, output=CALLED, error=None),
+        shown="wiki.lookup",
+        control=False,
+    ),
+    Shape(
+        "responses",
+        "mcp (two servers under one label)",
+        {"tools": [flat(SIBLING), PINNED_SERVER, {**PINNED_SERVER, "server_url": f"https://{DEFINED}.example.org/mcp"}]},
+        names=("wiki",),
+        kept=(CUT_SERVER,),
+        control=False,
+    ),
+    Shape(
+        "responses",
+        "mcp (a changed list)",
+        {"tools": [flat(SIBLING), PINNED_SERVER]},
+        asked=NEVER,
+        answer=call("mcp_list_tools", server_label="wiki", tools=[PINNED, {**LISTED, "description": CALLED}]),
+        shown="wiki",
+        history=({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "wiki", "tools": [PINNED, LISTED]},),
+        types=("mcp_list_tools",),
+        remembered=CUT,
+        control=False,
+    ),
+    Shape(
+        "responses",
+        "tool_choice naming a removed tool of a server",
+        {"tools": [flat(SIBLING), PINNED_SERVER], "tool_choice": {"type": "mcp", "server_label": "wiki", "name": LEVER}},
+        asked=REFUSED,
+        param="tool_choice",
+        control=False,
     ),
     hosted(
         "shell",
@@ -837,7 +899,7 @@ def _asked(shape: Shape) -> str:
     if shape.asked == REFUSED:
         return f"refused: {shape.status} `{shape.code}` at `{shape.param}`"
     shown = ", ".join(f"`{name}`" for name in shape.names)
-    return f"withheld ({shown}); the rest goes on"
+    return f"withheld ({shown}); the rest goes on" if shown else "cut to what is granted of it"
 
 
 def page() -> str:

@@ -220,7 +220,6 @@ def _check_approvals(items: Any, passes_on: Callable[[str, bool], bool]) -> None
     if not approvals:
         return
     brought = {item.get("id") for item in items if item.get("type") == "mcp_approval_request"}
-    entries = {entry for server in grant.servers for entry, _ in server.entries}
     for item in approvals:
         request = item.get("approval_request_id")
         if not isinstance(request, str) or not passes_on(request, request in brought):
@@ -266,7 +265,6 @@ _ITEM_RULES: dict[Any, Any] = {
     "additional_tools": _cut_loaded_tools,
     "tool_search_output": _cut_loaded_tools,
     "mcp_list_tools": _cut_server_tools,
-    "mcp_approval_response": _check_approval,
 }
 """Input items that bring tools or programs with them, or what only the client knows."""
 

@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 DATA_DIR ?= data
+FUZZ_SECONDS ?= 60
 
-.PHONY: run demo setup setup-dev test check format bench lock clean help
+.PHONY: run demo setup setup-dev test check format bench fuzz lock clean help
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -35,6 +36,11 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev ## CPU, throughput, start and memory, beside a pass-through floor
 	$(BIN)/python -m tests.benchmarks.gateway
+
+fuzz: $(VENV)/.dev ## look for inputs that break the decoders and readers of files (CHECK= names one; FUZZ_SECONDS= for each); needs atheris
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo "atheris is not installed: $(BIN)/python -m pip install atheris" >&2; exit 1; }
+	@for check in $(or $(CHECK),$$($(BIN)/python -c 'from tests.fuzz.invariants import CHECKS; print(*CHECKS)')); do \
+	  echo "$$check: $(FUZZ_SECONDS) seconds" && $(BIN)/python -m tests.fuzz.fuzz_decoders $$check -max_total_time=$(FUZZ_SECONDS) -verbosity=0 || exit 1; done
 
 # The lock files name no registry; run with Python 3.11, whose resolution also installs on 3.12.
 lock: $(VENV)/.dev

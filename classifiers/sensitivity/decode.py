@@ -7,7 +7,9 @@ import binascii
 import html
 import re
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import re2
@@ -25,8 +27,8 @@ TRIGGERS = (
     r"[A-Za-z0-9+/_\-]{6}[a-z0-9+/][A-Z]",
     r"[0-9a-f]{16}|[0-9A-F]{16}",
     r"%[0-9A-Fa-f]{2}",
-    r"&#[0-9xXa-fA-F]{2,6};&#",
-    r"\\u[0-9a-fA-F]{4}\\u[0-9a-fA-F]{4}",
+    r"&#[0-9xXa-fA-F]{2,6};",
+    r"\\u[0-9a-fA-F]{4}",
     r"[A-Za-z0-9@._\-]\*\*[A-Za-z0-9@.\-]|[A-Za-z0-9]\*\* [0-9]",
     rf"(?i:{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-]{{1,3}}{_WORD}[ ,\-])",
 )
@@ -36,15 +38,14 @@ compile."""
 _CODED = re2.compile(
     (
         r"(?:%[0-9A-Fa-f]{2})+"
-        r"|(?:&#(?:[0-9]{2,6}|[xX][0-9a-fA-F]{2,5});){2,}"
-        r"|(?:\\u[0-9a-fA-F]{4}){2,}"
+        r"|(?:&#(?:[0-9]{2,6}|[xX][0-9a-fA-F]{2,5});)+"
+        r"|(?:\\u[0-9a-fA-F]{4})+"
         r"|\*{2,3}"
         rf"|(?i:{_SPELLED})"
         rf"|[A-Za-z0-9+/_\-]{{{_SHORTEST_RUN},}}={{0,2}}"
     ).encode()
 )
 _HEXADECIMAL = re.compile(rb"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+")
-_RUN = re.compile(rb"[A-Za-z0-9+/_\-]+={0,2}")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _PRINTABLE = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
 _BEFORE_EMPHASIS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@._-")
@@ -61,14 +62,26 @@ def decoded(data: bytes, *, ascii_only: bool) -> tuple[list[Replaced], bool]:
 
     Spans count characters. Marks of emphasis inside a word stand for nothing.
     """
-    found: list[tuple[int, int, str]] = []
+    found: list[_Plain] = []
     budget = _Budget(len(data))
     for match in _CODED.finditer(data):
         start, end = match.span()
         if not budget.take(end - start):
             break
         found.extend(_texts(data, start, end, budget))
+    for _ in range(_DEPTH - 1):
+        if not found or not budget.complete:
+            break
+        unfolded = _Unfolded(data, found)
+        inner = unfolded.codes(budget)
+        if not inner:
+            break
+        found = unfolded.replaced(inner)
     return _replaced(found, data, ascii_only), budget.complete
+
+
+_Plain = tuple[int, int, str]
+"""Start and end of a code, in bytes, and the text that it stands for."""
 
 
 class _Budget:
@@ -100,7 +113,83 @@ class _Budget:
         return plain
 
 
-def _replaced(found: list[tuple[int, int, str]], data: bytes, ascii_only: bool) -> list[Replaced]:
+class _Unfolded:
+    """A text with plain texts in place of its codes, and where each stretch of it comes from: codes may hold codes."""
+
+    def __init__(self, data: bytes, found: list[_Plain]) -> None:
+        self._stretches: list[_Stretch] = []
+        pieces: list[bytes] = []
+        length = position = 0
+        for start, end, plain in [*found, (len(data), len(data), "")]:
+            inner = plain.encode("utf-8", "surrogatepass")
+            for piece, first, last, coded in ((data[position:start], position, start, False), (inner, start, end, True)):
+                self._stretches.append(_Stretch(length, length + len(piece), first, last, coded))
+                pieces.append(piece)
+                length += len(piece)
+            position = end
+        self._stretches.pop()  # the end of the text stands for nothing
+        self._starts = [stretch.start for stretch in self._stretches]
+        self._data = b"".join(pieces)
+
+    def codes(self, budget: _Budget) -> list[_Plain]:
+        """The codes that were not there before: at least a part of each stands in place of something."""
+        found: list[_Plain] = []
+        for match in _CODED.finditer(self._data):
+            start, end = match.span()
+            first = self._at(start)
+            if end <= first.end and not first.coded:
+                continue
+            if not budget.take(end - start):
+                break
+            found.extend(_texts(self._data, start, end, budget))
+        return found
+
+    def replaced(self, codes: list[_Plain]) -> list[_Plain]:
+        """What stands for the codes of the original now that these are replaced too. Those that overlap become one."""
+        spans = [stretch for stretch in self._stretches if stretch.coded]
+        spans += [self._from(start, end) for start, end, _ in codes]
+        joined: list[_Stretch] = []
+        for span in sorted(spans):
+            if joined and span.start < joined[-1].end:
+                last = joined[-1]
+                span = _Stretch(last.start, max(last.end, span.end), min(last.first, span.first), max(last.last, span.last), True)
+                joined.pop()
+            joined.append(span)
+        following = iter([*codes, (len(self._data) + 1, 0, "")])
+        start, end, plain = next(following)
+        found: list[_Plain] = []
+        for span in joined:
+            place, pieces = span.start, []
+            while start < span.end:
+                pieces += [self._between(place, start), plain]
+                place = end
+                start, end, plain = next(following)
+            found.append((span.first, span.last, "".join([*pieces, self._between(place, span.end)])))
+        return found
+
+    def _between(self, start: int, end: int) -> str:
+        return self._data[start:end].decode("utf-8", "surrogatepass")
+
+    def _at(self, place: int) -> _Stretch:
+        return self._stretches[bisect_right(self._starts, place) - 1]
+
+    def _from(self, start: int, end: int) -> _Stretch:
+        left, right = self._at(start), self._at(end - 1)
+        first = left.first if left.coded else left.first + start - left.start
+        return _Stretch(start, end, first, right.last if right.coded else right.first + end - right.start, True)
+
+
+class _Stretch(NamedTuple):
+    """Start and end in a text that was unfolded, first and last in its original, and whether it stands for a code there."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    coded: bool
+
+
+def _replaced(found: list[_Plain], data: bytes, ascii_only: bool) -> list[Replaced]:
     answer: list[Replaced] = []
     byte = character = 0
     for start, end, plain in found:
@@ -112,7 +201,7 @@ def _replaced(found: list[tuple[int, int, str]], data: bytes, ascii_only: bool) 
     return answer
 
 
-def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple[int, int, str]]:
+def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[_Plain]:
     value = data[start:end]
     first = value[:1]
     if first == b"*":
@@ -122,7 +211,7 @@ def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple
             yield start, end, ""
     elif first == b"%":
         plain = _readable(unquote_to_bytes(value))
-        if plain and not plain.isspace():
+        if plain:
             yield start, end, plain
     elif first == b"&":
         yield start, end, html.unescape(value.decode())
@@ -136,32 +225,32 @@ def _texts(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple
             yield from _runs(value, start, budget)
 
 
-def _runs(value: bytes, start: int, budget: _Budget) -> Iterator[tuple[int, int, str]]:
+def _runs(value: bytes, start: int, budget: _Budget) -> Iterator[_Plain]:
     """A run as a whole, or else the pieces between its slashes, as in an address."""
     bare = value.lstrip(b"/")
     start += len(value) - len(bare)
     value = bare
-    plain = _run(value, _DEPTH, budget)
+    plain = _run(value, budget)
     if plain:
         yield start, start + len(value), plain
     elif b"/" in value:
         place = start
         for piece in value.split(b"/"):
-            plain = _run(piece, _DEPTH, budget) if len(piece) >= _SHORTEST_RUN else None
+            plain = _run(piece, budget) if len(piece) >= _SHORTEST_RUN else None
             if plain:
                 yield place, place + len(piece), plain
             place += len(piece) + 1
 
 
-def _run(value: bytes, depth: int, budget: _Budget) -> str | None:
+def _run(value: bytes, budget: _Budget) -> str | None:
     """The text that a run of base64 or hexadecimal stands for, if it is text."""
-    if _HEXADECIMAL.fullmatch(value):
-        plain = _readable(bytes.fromhex(value.decode()))
+    body = value.rstrip(b"=")
+    if _HEXADECIMAL.fullmatch(body):
+        plain = _readable(bytes.fromhex(body.decode()))
         if plain and len(plain) >= 6:
             return plain
     if value.islower() or value.isupper():
         return None
-    body = value.rstrip(b"=")
     if len(body) % 4 == 1:
         return None
     try:
@@ -174,12 +263,7 @@ def _run(value: bytes, depth: int, budget: _Budget) -> str | None:
             return None
         raw = inflated
     plain = _readable(raw)
-    if plain is None or len(plain) < 6:
-        return None
-    inner = raw.strip()
-    if depth > 1 and len(inner) >= _SHORTEST_RUN and _RUN.fullmatch(inner):
-        return _run(inner, depth - 1, budget) or plain
-    return plain
+    return plain if plain is not None and len(plain) >= 6 else None
 
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")

@@ -112,7 +112,7 @@ def undisguised(text: str, data: bytes) -> tuple[list[Replaced], bool]:
     """
     found: list[Replaced] = []
     left = most_pieces(len(data))
-    byte = start = 0
+    byte = start = finish = 0
     for match in _DISGUISED.finditer(data):
         left -= 1
         if left < 0:
@@ -121,12 +121,15 @@ def undisguised(text: str, data: bytes) -> tuple[list[Replaced], bool]:
         start += len(data[byte:first].decode("utf-8", "replace"))  # in order, so one pass turns bytes into characters
         byte = first
         end = start + len(data[first:last].decode("utf-8", "replace"))
-        if text[start] == _TURN:
+        begin = max(start, finish)
+        if begin >= end:  # inside turned text, whose characters are all looked at
+            continue
+        if text[begin] == _TURN:
             turned = _TURNED.match(text, end)
             finish = turned.end() if turned else end
-            found.append((start, finish, [(text[index], index, index + 1) for index in range(finish - 1, end - 1, -1)]))
+            found.append((begin, finish, [(_plain(text[index]), index, index + 1) for index in range(finish - 1, end - 1, -1)]))
         else:
-            found.append((start, end, [(_plain(text[index]), index, index + 1) for index in range(start, end)]))
+            found.append((begin, end, [(_plain(text[index]), index, index + 1) for index in range(begin, end)]))
     return found, True
 
 

@@ -55,9 +55,9 @@ def enforce_json(
     are replaced by their values before anything is judged, so that all that is known of the answer is what the app sees. The `judge`
     says of each granted call whether it may be made now; what it lets through has yet to be released in the session.
     """
-    if placeholders is not None:
-        raw = placeholders.whole(raw)
     try:
+        if placeholders is not None:
+            raw = placeholders.message(raw) if endpoint is Endpoint.MESSAGES else placeholders.whole(raw)
         if endpoint is Endpoint.CHAT:
             return enforce_chat_json(raw, Granted(grant, judge), denial_is_error)
         if endpoint is Endpoint.RESPONSES:

@@ -11,6 +11,7 @@ from router.errors import RouterError, UpstreamFailed
 from router.exchange import JsonObject
 from router.stages.conversation import messages_message
 from router.stages.enforced import (
+    UNREADABLE,
     Enforced,
     canonical,
     denial,
@@ -82,7 +83,7 @@ def enforce_messages_json(raw: bytes, granted: MessagesGranted, denial_is_error:
             if denial_is_error:
                 error = denial(refused, granted.judge)
             kept.append({"type": "text", "text": refusal_note(refused, granted.judge)})
-            if answer.stop_reason in _WAITING:
+            if text_or_none(answer.stop_reason) in _WAITING:
                 body["stop_reason"] = "end_turn"
         raw = _encode(body)
     return Enforced(
@@ -220,7 +221,7 @@ class MessagesStream:
         self._open[event.index] = block
         self._blocks.append(block)
         self._chars += _chars(event.content_block)
-        if event.content_block.get("type") in CLIENT_CALLS:
+        if text_or_none(event.content_block.get("type")) in CLIENT_CALLS:
             block.held = [(raw, data)]  # judged when it is whole
         elif self._verdict.passes(event.content_block):
             self._show(block)
@@ -279,7 +280,7 @@ class MessagesStream:
                     self.error = denial(verdict.refused, verdict.judge)
                 return
             self._note(refusal_note(verdict.refused, verdict.judge), out)
-            if reason in _WAITING:
+            if text_or_none(reason) in _WAITING:
                 body = _decode(data)
                 body["delta"]["stop_reason"] = "end_turn"
                 raw = sse.event(_encode(body), "message_delta")
@@ -325,12 +326,16 @@ class _Block:
         self.dropped = False
 
     def whole(self) -> JsonObject:
-        """The block as an answer in one piece has it. A call whose input is not JSON has none that anybody could carry out."""
-        kind = self.start.get("type")
+        """The block as an answer in one piece has it. An input that broke off is none; who judges the call sees what was written."""
+        kind = text_or_none(self.start.get("type"))
         if kind == "text":
             return {**self.start, "text": (self.start.get("text") or "") + "".join(self.text)}
         if kind in CLIENT_CALLS and self.text:
-            return {**self.start, "input": _decode("".join(self.text) or "{}")}
+            try:
+                given = _decode("".join(self.text) or "{}")
+            except UNREADABLE:
+                given = {}
+            return {**self.start, "input": given if isinstance(given, dict) else {}}
         return self.start
 
     def content(self) -> JsonObject | None:
@@ -364,9 +369,9 @@ class _Verdict:
     def passes(self, block: JsonObject, written: str = "") -> bool:
         """Whether the app may have this block; `written`: the input of a call as the model wrote it. What a refused call of the
         provider's brought goes with it."""
-        kind, call_id = block.get("type"), block.get("id")
+        kind, call_id = text_or_none(block.get("type")), block.get("id")
         is_call = kind in CLIENT_CALLS or kind in PROVIDER_CALLS
-        if not is_call and type(kind) is str and kind.endswith(RESULT):
+        if not is_call and kind is not None and kind.endswith(RESULT):
             answers = block.get("tool_use_id")
             return not (isinstance(answers, str) and answers in self._refused_calls) and self._result(block)
         if is_call and not (isinstance(call_id, str) and isinstance(block.get("input"), dict)):
@@ -392,7 +397,7 @@ class _Verdict:
 
     def needs_note(self, kept: list[JsonObject]) -> bool:
         """Whether the app would be left without an answer, or waiting for a call that never comes."""
-        kinds = {block.get("type") for block in kept}
+        kinds = {text_or_none(block.get("type")) for block in kept}
         if kinds & CLIENT_CALLS:
             return False
         return "text" not in kinds or self.client_refused

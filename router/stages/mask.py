@@ -39,6 +39,7 @@ _AS_THEY_ARE = frozenset(
     previous_response_id conversation file_id file_ids file_url file_data filename image_url url data fingerprint
     encrypted_content server_url server_label connector_id authorization headers pattern format encoding_format detail
     allowed_tools require_approval tool_choice function_call include modalities $ref $schema $id
+    tool_use_id server_name mcp_server_name tool_name toolset_name mcp_servers media_type thinking signature
     """.split()
 )
 """Fields that say how a request is to be served, or where something is: nothing under them is replaced but in their objects."""

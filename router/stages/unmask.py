@@ -28,6 +28,7 @@ _UNREADABLE = (ValueError, RecursionError)
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
+BLOCK_DELTA = "content_block_delta"
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 Path = tuple[Any, ...]
@@ -45,6 +46,20 @@ class Placeholders:
     def whole(self, raw: bytes) -> bytes:
         """Bytes of JSON with the values in place of their placeholders; one that nobody gave out stays."""
         return _IN_BYTES.sub(lambda match: self._raw.get(match[0], match[0]), raw)
+
+    def message(self, raw: bytes) -> bytes:
+        """The same for an answer of the Messages API, whose thoughts are signed as they were written."""
+        if b'"thinking"' not in raw:
+            return self.whole(raw)
+        body = _decode(raw)
+        blocks = body.get("content") if type(body) is dict else None
+        if type(blocks) is not list:
+            return self.whole(raw)
+        signed = [type(block) is dict and block.get("type") in ("thinking", "redacted_thinking") for block in blocks]
+        body["content"] = [
+            block if stays else _decode(self.whole(_encode(block))) for block, stays in zip(blocks, signed, strict=True)
+        ]
+        return bytes(_encode(body))
 
     def text(self, text: str) -> str:
         """The same for a text."""
@@ -69,7 +84,7 @@ class StreamPlaceholders:
         self._held: dict[Path, str] = {}  # what may go on, by the place of its text
         self._frame: dict[Path, tuple[bytes, JsonObject]] = {}  # the event that brought it, and what of it is no text
         self._added = 0  # events of ours, by which later ones are numbered higher
-        self._read = self._responses if endpoint is Endpoint.RESPONSES else self._chat
+        self._read = {Endpoint.RESPONSES: self._responses, Endpoint.MESSAGES: self._messages}.get(endpoint, self._chat)
 
     def event(self, raw: bytes) -> list[bytes]:
         """The events that stand for this one. One that has no placeholder passes as it came; never raises."""
@@ -155,6 +170,23 @@ class StreamPlaceholders:
             raw = self._renumbered(raw, event)
         return [*before, self._placeholders.whole(raw)]
 
+    # Messages: each block has its own events. A thought is signed as it was written, so it stays so.
+
+    def _messages(self, raw: bytes, event: Any) -> list[bytes]:
+        kind = event.get("type") if type(event) is dict else None
+        if kind != BLOCK_DELTA:
+            ended = event.get("index") if kind == "content_block_stop" else None
+            over = kind in ("message_delta", "message_stop", "error")
+            before = [self._told(path) for path in list(self._held) if over or (ended is not None and path[1] == ended)]
+            return [*before, self._placeholders.whole(raw)]
+        delta = event.get("delta")
+        for field in ("text", "partial_json"):
+            if type(delta) is dict and type(delta.get(field)) is str:
+                path = (kind, _sure(event.get("index")), field)
+                text = self._fragment(path, delta[field], raw, event)
+                return [raw] if text == delta[field] else [_named(raw, {**event, "delta": {**delta, field: text}})]
+        return [raw]
+
     def _renumbered(self, raw: bytes, event: JsonObject) -> bytes:
         number = event.get("sequence_number")
         if type(number) is int:
@@ -165,6 +197,8 @@ class StreamPlaceholders:
         """An event of ours with what was held of a text; `number` is that of the event before which it comes."""
         text = self._held.pop(path)
         raw, frame = self._frame.pop(path)
+        if path[0] == BLOCK_DELTA:
+            return _named(raw, {**frame, "delta": {**frame["delta"], path[2]: text}})
         if type(path[0]) is str:
             event = {**frame, "delta": text}
             if type(number) is int:

@@ -1,4 +1,4 @@
-"""A held call waits for a person: the app gets the answer itself once it is given, on both wires, without a second call upstream."""
+"""A held call waits for a person: the app gets the answer itself once it is given, on all wires, without a second call upstream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from running import Running, running
 from stub_provider import StubProvider, serving
 from tool_rules import Agent, Call, tool_rules
 
-CASES = [("chat", False), ("chat", True), ("responses", False), ("responses", True)]
+CASES = [(api, stream) for api in ("chat", "responses", "messages") for stream in (False, True)]
 ASKS: Call = ("ask_first", {"what": "the IBAN DE12500105170648489890"})
 STEP_UP = "  - {id: planning, owner: rules@example.org, reason: plans are read first, when: {declared: restricted}}\n"
 

@@ -1,4 +1,4 @@
-"""What becomes of tool calls over HTTP: by the user's words, by what the session has seen, on both wire formats, in one piece and as a stream."""
+"""What becomes of tool calls over HTTP: by the user's words, by what the session has seen, on all wire formats, in one piece and as a stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tool_rules import SETS, Agent, Call, tool_rules
 from router.storage.sql.engine import open_engine
 from router.storage.sql.evidence import account_of
 
-CASES = [("chat", False), ("chat", True), ("responses", False), ("responses", True)]
+CASES = [(api, stream) for api in ("chat", "responses", "messages") for stream in (False, True)]
 PROHIBITED = (
     SETS
     + "    prohibited: [{id: no-notes-after-web, capabilities: [reads_untrusted, writes_state], brought_by: [writes_state]}]\n"

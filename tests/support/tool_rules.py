@@ -12,6 +12,8 @@ from governed import deployment, rule_files
 from running import Running
 from stub_provider import StubProvider
 
+from routing_rules.load import COMPATIBLE_FEATURES, MESSAGES_FEATURES
+
 Body = dict[str, Any]
 Call = tuple[str, dict[str, Any]]
 
@@ -46,13 +48,16 @@ APPS = """apps:
 NAMES = ("search_web", "lookup_customer", "send_email", "get_status", "get_page", "write_note", "pay", "ask_first")
 OFFERED = [{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}} for name in NAMES]
 FLAT = [{"type": "function", **tool["function"]} for tool in OFFERED]  # type: ignore[dict-item]
+SCHEMED = [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in NAMES]
+FEATURES = f"features: [{', '.join(sorted(COMPATIBLE_FEATURES | MESSAGES_FEATURES))}]"
+PATHS = {"chat": ("chat/completions", OFFERED), "responses": ("responses", FLAT), "messages": ("messages", SCHEMED)}
 
 _ids = itertools.count(1)
 
 
 def tool_rules(stub: StubProvider, *, budget: str = "cost_usd: 1000", sets: str = SETS, more: str = "") -> dict[str, str]:
     """Rule files: every tool of the catalogue in one set, and a deployment that is cleared for everything."""
-    rules = rule_files([deployment("m", stub.url, clearance="restricted")], budget=budget, routes=more)
+    rules = rule_files([deployment("m", stub.url, clearance="restricted", more=FEATURES)], budget=budget, routes=more)
     return {**rules, "tools.yaml": TOOLS, "entitlements.yaml": sets, "apps.yaml": APPS}
 
 
@@ -66,6 +71,8 @@ def answers(
         ("chat", True): _chat_stream,
         ("responses", False): _response,
         ("responses", True): _response_stream,
+        ("messages", False): _message,
+        ("messages", True): _message_stream,
     }
     stub.exact = build[api, stream](text, list(zip(made, calls, strict=True)))
     stub.script("m", "exact")
@@ -188,8 +195,49 @@ def _response_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
     return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told)
 
 
+def _message_body(text: str, calls: list[tuple[str, Call]]) -> Body:
+    content: list[Body] = [{"type": "text", "text": text}] if text else []
+    content += [{"type": "tool_use", "id": id, "name": name, "input": args} for id, (name, args) in calls]
+    return {
+        "id": f"msg_{next(_ids):08d}",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": content,
+        "stop_reason": "tool_use" if calls else "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 5},
+    }
+
+
+def _message(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    return json.dumps(_message_body(text, calls)).encode()
+
+
+def _message_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
+    body = _message_body(text, calls)
+    events: list[Body] = [{"type": "message_start", "message": {**body, "content": [], "stop_reason": None}}]
+    for index, block in enumerate(body["content"]):
+        if block["type"] == "text":
+            begun: Body = {**block, "text": ""}
+            deltas: list[Body] = [{"type": "text_delta", "text": text}]
+        else:
+            written = json.dumps(block["input"])
+            begun = {**block, "input": {}}
+            deltas = [
+                {"type": "input_json_delta", "partial_json": piece}
+                for piece in (written[: len(written) // 2], written[len(written) // 2 :])
+            ]
+        events.append({"type": "content_block_start", "index": index, "content_block": begun})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    ending = {"stop_reason": body["stop_reason"], "stop_sequence": None}
+    events += [{"type": "message_delta", "delta": ending, "usage": {"output_tokens": 5}}, {"type": "message_stop"}]
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
 class Agent:
-    """An app that offers all tools and keeps its conversation, in either wire format, in one piece or as a stream."""
+    """An app that offers all tools and keeps its conversation, in any wire format, in one piece or as a stream."""
 
     def __init__(self, service: Running, key: str, stub: StubProvider, *, api: str = "chat", stream: bool = False) -> None:
         self.url, self.key, self.stub, self.api, self.stream = service.base_url + "/v1/", key, stub, api, stream
@@ -209,12 +257,14 @@ class Agent:
 
     def post(self, **headers: str) -> httpx.Response:
         """Send the conversation, whatever the provider does."""
-        chat = self.api == "chat"
-        body = {"model": "auto", "stream": self.stream, "tools": self.tools or (OFFERED if chat else FLAT)}
-        body |= {"messages": self.history} if chat else {"input": self.history}
+        path, offered = PATHS[self.api]
+        body: Body = {"model": "auto", "stream": self.stream, "tools": self.tools or offered}
+        body["input" if self.api == "responses" else "messages"] = self.history
+        if self.api == "messages":
+            body["max_tokens"] = 256
         told = {"authorization": f"Bearer {self.key}", **self.headers}
         told |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx.post(self.url + ("chat/completions" if chat else "responses"), json=body, headers=told, timeout=60)
+        return httpx.post(self.url + path, json=body, headers=told, timeout=60)
 
     def called(self, answer: httpx.Response) -> list[tuple[str, str]]:
         """(id, name) of the calls that reached the app."""
@@ -225,6 +275,8 @@ class Agent:
         body = answer.json()
         if self.api == "chat":
             return [(call["id"], call["function"]["name"]) for call in body["choices"][0]["message"].get("tool_calls") or ()]
+        if self.api == "messages":
+            return [(block["id"], block["name"]) for block in body["content"] if block["type"] == "tool_use"]
         return [(item["call_id"], item["name"]) for item in body["output"] if item["type"] == "function_call"]
 
     def results(self, answer: httpx.Response, *results: Any) -> None:
@@ -234,6 +286,14 @@ class Agent:
         if self.api == "chat":
             made = [{"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}} for id, name in calls]
             self.history.append({"role": "assistant", "content": None, "tool_calls": made})
+        if self.api == "messages":
+            uses = [{"type": "tool_use", "id": id, "name": name, "input": {}} for id, name in calls]
+            told = [result if isinstance(result, str) else json.dumps(result) for result in results]
+            given = [
+                {"type": "tool_result", "tool_use_id": id, "content": text} for (id, _), text in zip(calls, told, strict=True)
+            ]
+            self.history += [{"role": "assistant", "content": uses}, {"role": "user", "content": given}]
+            return
         for (id, name), result in zip(calls, results, strict=True):
             text = result if isinstance(result, str) else json.dumps(result)
             if self.api == "chat":
@@ -264,6 +324,8 @@ def _streamed_calls(text: str) -> list[tuple[str, str]]:
             found += [
                 (call["id"], call["function"]["name"]) for call in choice["delta"].get("tool_calls") or () if call.get("id")
             ]
+        if event.get("type") == "content_block_start" and event["content_block"]["type"] == "tool_use":
+            found.append((event["content_block"]["id"], event["content_block"]["name"]))
         if event.get("type") == "response.output_item.done" and event["item"]["type"] == "function_call":
             found.append((event["item"]["call_id"], event["item"]["name"]))
     return found

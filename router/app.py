@@ -112,6 +112,8 @@ class Worker:
             secret=secret,
             tokens=TokenKeys(secret, settings.address),
             note_tools=self.registrar.note,
+            note_changed=self.registrar.note_changed,
+            changed_servers=self.registrar.changed_servers,
             worker=self.id,
             governance=settings.governance_mode,
             approvals=self.approvals,
@@ -134,7 +136,7 @@ class Worker:
             asyncio.create_task(self._every(ADOPT_SECONDS, self.adopt_responses)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.take_orders)),
-            asyncio.create_task(self._every(REGISTER_SECONDS, self.registrar.write)),
+            asyncio.create_task(self._every(REGISTER_SECONDS, self.register)),
         ]
 
     async def announcements_beat(self) -> None:
@@ -200,6 +202,13 @@ class Worker:
         """Tell all workers that people have changed, or that the person with this id was ended; know it here at once."""
         await (self.announcements.revoke(ended) if ended is not None else self.announcements.announce())
         await self.snapshot.refresh()
+
+    async def register(self) -> None:
+        """Write down the tools that nobody had registered, and know of the MCP servers that others found changed."""
+        if await self.registrar.write():
+            with contextlib.suppress(RouterError):
+                await self.changed(None)
+        self.registrar.looked_at(self.snapshot.changed_servers)
 
     def checks(self) -> dict[str, health.Check]:
         """What readiness asks, by name."""

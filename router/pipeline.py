@@ -191,7 +191,15 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 if approval is not None and approval.session_id != opened.session.id:
                     continue  # what was held belongs to the session that it was asked for in
             watch.lap("open")
-            known = partial(gather, now=now, caller=caller, wish_known=wish_known, session=opened.session, pinned=opened.pinned)
+            known = partial(
+                gather,
+                now=now,
+                caller=caller,
+                wish_known=wish_known,
+                session=opened.session,
+                pinned=opened.pinned,
+                changed_servers=services.changed_servers(),
+            )
             facts = known(task=task, assessment=assessment, labels=opened.labels)
             x.session = opened.session
             decision = decide(rules, facts)
@@ -964,6 +972,9 @@ class Answering:
         """Book the answer, make its ids and its prefix lead back to the session, and settle."""
         admission = self._admission
         deployment = forwarded.deployment
+        if admission.judge is not None:
+            for label, tools in admission.judge.changed_lists:
+                self._services.note_changed(admission.facts.caller.app, label, tools)
         self._book_failures(forwarded.failures, "retried")
         usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from router.exchange import JsonObject
 from router.ports import Approvals, Budgets, Directory, Masks, Sessions, Upstream
@@ -48,6 +49,8 @@ class Services:
     secret: bytes
     tokens: TokenKeys
     note_tools: Callable[[str, Sequence[ToolAsk], JsonObject, Sequence[Withheld]], None]
+    note_changed: Callable[[str, str, Sequence[Any]], None]  # app, label of an MCP server, the tools that it lists
+    changed_servers: Callable[[], frozenset[str]]  # labels of MCP servers that listed something else than was pinned
     worker: str
     governance: str
     approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused

@@ -86,7 +86,7 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
     servers: dict[str, ServerGrant] = {}
     for ask in facts.tools:
         if ask.kind == "mcp":
-            reason = _server_reason(rules, facts.tools, ask, lambda tool: _reason(tool.id, ceilings, own, today), servers)
+            reason = _server_reason(rules, facts, ask, lambda tool: _reason(tool.id, ceilings, own, today), servers)
         else:
             tool = rules.tool_index.find(ask)
             if tool is None:
@@ -109,7 +109,7 @@ def grant_within(rules: RuleSet, facts: Facts, rule: str, entitlement_set: str) 
 
 def _server_reason(
     rules: RuleSet,
-    asks: Iterable[ToolAsk],
+    facts: Facts,
     ask: ToolAsk,
     reason_of: Callable[[Tool], str | None],
     servers: dict[str, ServerGrant],
@@ -124,7 +124,8 @@ def _server_reason(
     if any(tool.pinned for tool in entries):
         # What is listed may lie in an entry that is not granted: that is withheld, but it is no change.
         pinned = frozenset(pair for tool in entries for pair in tool.pinned)
-        if any(other.listed and has_changed(other.listed, pinned) for other in asks if other.server == ask.server):
+        lists = (other.listed for other in facts.tools if other.server == ask.server and other.listed is not None)
+        if label in facts.changed_servers or any(has_changed(each, pinned) for each in lists):
             servers.pop(label, None)
             return "list_changed"
     if ask.credentials and not any(tool.server_urls for tool in granted):

@@ -56,6 +56,7 @@ class Facts(msgspec.Struct, frozen=True):
     what is left after masking, so that what is decided on them is final; `labels` then leave out what was masked.
     `complexity` is the band that counts: that of `complexity_score`, or `complexity_before`, the one of the session's last ask,
     where the score lies within a margin of it, or where the request only `continues` that ask with results of tools.
+    `changed_servers` are labels of MCP servers asked for that were found to list something else than was pinned.
     """
 
     now: datetime
@@ -86,3 +87,4 @@ class Facts(msgspec.Struct, frozen=True):
     masked: bool = False
     complexity_before: Complexity | None = None
     continues: bool = False
+    changed_servers: frozenset[str] = frozenset()

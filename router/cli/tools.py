@@ -132,11 +132,13 @@ def confirm(
 @AS_JSON
 def reject(names: tuple[str, ...], as_json: bool) -> None:
     """Leave pending tools out; they stay withheld, and nobody is asked again."""
-    with store(load_settings()) as engine:
+    settings = load_settings()
+    with store(settings) as engine:
         try:
             rejected = registry.reject(SqlRegistrations(engine), names, actor=actor(), at=utc_now())
         except registry.NoSuchTool as error:
             raise click.ClickException(str(error)) from None
+    announce(settings)
     told = [qualified(each) for each in rejected]
     click.echo(msgspec.json.encode(told).decode() if as_json else f"rejected: {', '.join(told)}")
 

@@ -35,6 +35,7 @@ class Status(StrEnum):
     """How far a registration got."""
 
     PENDING = "pending"
+    CHANGED = "changed"  # pending, and until it is decided its MCP server is unknown
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
 
@@ -72,6 +73,7 @@ class Seen(msgspec.Struct, frozen=True):
     server: str = ""
     address: str = ""
     app: str = ""
+    changed: bool = False  # a provider says so of an MCP server that was pinned
 
 
 class Registrations(Protocol):
@@ -130,6 +132,7 @@ def _made(seen: Seen, name: str, suggestion: Suggestion, digest: str, at: dateti
         address=seen.address,
         digest=digest,
         apps=(seen.app,) if seen.app else (),
+        status=Status.CHANGED if seen.changed else Status.PENDING,
     )
 
 
@@ -199,7 +202,7 @@ def _known(rules: RuleSet, seen: Seen) -> bool:
 
 def pending(registrations: Registrations) -> list[Registration]:
     """What waits for an owner, the latest asked for first."""
-    return [each for each in registrations.all() if each.status is Status.PENDING]
+    return [each for each in registrations.all() if each.status in (Status.PENDING, Status.CHANGED)]
 
 
 def named(found: Iterable[Registration], names: Sequence[str]) -> list[Registration]:

@@ -22,6 +22,7 @@ def gather(
     labels: Labels,
     pinned: str | None,
     masked: bool = False,
+    changed_servers: frozenset[str] = frozenset(),
 ) -> Facts:
     """The facts of one request. Nothing is looked up here.
 
@@ -60,6 +61,9 @@ def gather(
         masked=masked,
         complexity_before=before.complexity if before is not None else None,
         continues=on_with_it,
+        changed_servers=frozenset(ask.server for ask in task.tools if ask.server in changed_servers)
+        if changed_servers
+        else changed_servers,
     )
 
 

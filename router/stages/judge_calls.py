@@ -87,6 +87,7 @@ class CallJudge:
         self._reasons: dict[str, Objection] = {}
         self._offering: Facts | None = None
         self.error: RouterError | None = None
+        self.changed_lists: list[tuple[str, list[Any]]] = []  # of MCP servers, by label
         self.issued: list[str] = []  # ids of calls that were let through
         self.passed: list[str] = []  # names of the same
         self._begin(state)
@@ -111,6 +112,10 @@ class CallJudge:
         """Reason code and remedy of a call that was refused here; None where it was refused for want of a grant."""
         objection = self._reasons.get(name)
         return None if objection is None else (objection.code, objection.remedy)
+
+    def list_changed(self, label: str, tools: list[Any]) -> None:
+        """An MCP server offers something else than was pinned: its owner has to look at it."""
+        self.changed_lists.append((label, tools))
 
     # What the line asks
 

@@ -137,6 +137,10 @@ class Judge(Protocol):
         """The error that stands for refused calls."""
         ...
 
+    def list_changed(self, label: str, tools: list[Any]) -> None:
+        """Told that an MCP server offers something else than was pinned."""
+        ...
+
 
 class Granted:
     """A grant, asked about objects on the wire. What it does not know is not granted. With a `judge`, what is granted is also judged."""
@@ -178,6 +182,8 @@ class Granted:
         pinned = frozenset((tool.name, tool.digest) for tool in server.tools)
         if isinstance(listed, list) and has_changed(list_digests(listed), pinned):
             self._changed.add(label)
+            if self.judge is not None:
+                self.judge.list_changed(label, listed)
             return False
         return True
 

@@ -15,6 +15,7 @@ from router.exchange import JsonObject
 from router.governance.tools import Registrations, Seen, registration_of
 from routing_rules.decisions import Withheld
 from routing_rules.entitlements import grant_key
+from routing_rules.server_lists import tool_digest
 from routing_rules.task import ToolAsk
 
 MOST_REMEMBERED = 4096
@@ -38,11 +39,12 @@ class Registrar:
         self._clock = clock
         self._seen: dict[tuple[str, str, str], float] = {}
         self._waiting: list[tuple[Seen, datetime]] = []
+        self._changed: frozenset[str] = frozenset()
 
     def note(self, app: str, asks: Sequence[ToolAsk], body: JsonObject, withheld: Sequence[Withheld]) -> None:
         """Remember the withheld tools that nobody has registered. The body is read here, and nothing of it is kept but their definitions,
         until they are written down."""
-        unknown = {(each.kind, each.name) for each in withheld if each.reason in NOTED}
+        unknown = {(each.kind, each.name): each.reason for each in withheld if each.reason in NOTED}
         if not unknown:
             return
         now = self._clock()
@@ -50,6 +52,8 @@ class Registrar:
             key = grant_key(ask)
             if key not in unknown or len(self._waiting) >= MOST_WAITING:
                 continue
+            if unknown[key] == "list_changed" and ask.listed is None:
+                continue  # the server itself is known; which of its tools are not, its list says
             seen = (app, *key)
             if now.timestamp() - self._seen.get(seen, 0.0) < AGAIN_SECONDS:
                 continue
@@ -58,16 +62,38 @@ class Registrar:
             self._seen[seen] = now.timestamp()
             self._waiting.extend((each, now) for each in _seen(app, ask, _at(body, ask.path)))
 
-    async def write(self) -> None:
-        """Write down what waits."""
+    def note_changed(self, app: str, label: str, tools: Sequence[Any]) -> None:
+        """Remember what an MCP server told its provider that it offers, which is not what was pinned: the server is unknown from now on,
+        here at once, and everywhere once it is written down."""
+        now = self._clock()
+        self._changed |= {label}
+        for tool in tools:
+            if isinstance(tool, Mapping) and isinstance(tool.get("name"), str) and len(self._waiting) < MOST_WAITING:
+                seen = (label, "changed", tool_digest(tool))
+                if now.timestamp() - self._seen.get(seen, 0.0) >= AGAIN_SECONDS:
+                    self._seen[seen] = now.timestamp()
+                    self._waiting.append((Seen("mcp", tool["name"], tool, label, app=app, changed=True), now))
+
+    def changed_servers(self) -> frozenset[str]:
+        """The labels of servers that were found changed and that nobody has looked at since."""
+        return self._changed
+
+    def looked_at(self, changed: frozenset[str]) -> None:
+        """What the store says of that: the labels of servers that nobody has looked at. What waits to be written counts, too."""
+        self._changed = changed | {seen.server for seen, _ in self._waiting if seen.changed}
+
+    async def write(self) -> bool:
+        """Write down what waits. Whether there was a changed server among it, which the other workers have to know of."""
         if not self._waiting:
-            return
+            return False
         waiting, self._waiting = self._waiting, []
         try:
             await asyncio.to_thread(self._write, waiting)
         except SQLAlchemyError as error:
             self._waiting = (waiting + self._waiting)[:MOST_WAITING]
             telemetry.logger().warning("tools_not_registered", error=type(error).__name__)
+            return False
+        return any(seen.changed for seen, _ in waiting)
 
     def _write(self, waiting: Sequence[tuple[Seen, datetime]]) -> None:
         self._registrations.note([registration_of(seen, at) for seen, at in waiting])

@@ -18,6 +18,7 @@ from router.storage.redis_announce import RedisAnnouncements
 from router.storage.sql.directory import load_keys
 from router.storage.sql.migrate import store_fact
 from router.storage.sql.people import load_people
+from router.storage.sql.registrations import changed_servers
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
@@ -46,6 +47,7 @@ class Snapshot:
         self._refreshing = asyncio.Lock()
         self._looks = 0  # how many were begun
         self.epoch: str | None = None
+        self.changed_servers: frozenset[str] = frozenset()
 
     def key(self, sha256: str) -> Key | None:
         """See Directory. A key that Redis says is revoked is handed out as revoked, whatever SQL said last."""
@@ -116,6 +118,7 @@ class Snapshot:
         revision = RuleStore(self._engine).current()
         self.epoch = store_fact(self._engine, "epoch")
         self._keys, self._people = keys, people
+        self.changed_servers = changed_servers(self._engine)
         if revision is None:
             self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
             return

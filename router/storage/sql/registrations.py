@@ -64,13 +64,28 @@ def _see_again(connection: Connection, known: Registration, now: Registration, r
     seen = msgspec.structs.replace(known, last_seen=max(known.last_seen, now.last_seen), apps=apps)
     if reopen:
         seen = msgspec.structs.replace(
-            now, first_seen=known.first_seen, apps=apps, address=now.address or known.address, status=Status.PENDING
+            now,
+            first_seen=known.first_seen,
+            apps=apps,
+            address=now.address or known.address,
+            status=Status.CHANGED if known.status is Status.CHANGED else Status.PENDING,
         )
-    elif known.status is Status.PENDING and now.digest and now.digest != known.digest:
+    elif now.status is Status.CHANGED and (known.status is not Status.CONFIRMED or now.digest != known.digest):
+        seen = msgspec.structs.replace(now, first_seen=known.first_seen, apps=apps, address=known.address)
+    elif known.status in _UNDECIDED and now.digest and now.digest != known.digest:
         # What an owner looks at is what was asked for last; two definitions under one name show as both their capabilities.
         both = msgspec.structs.replace(now.suggestion, capabilities=known.suggestion.capabilities | now.suggestion.capabilities)
         seen = msgspec.structs.replace(seen, digest=now.digest, suggestion=both)
     connection.execute(update(table).where(table.c.id == seen.id).values(**_columns(seen)))
+
+
+_UNDECIDED = (Status.PENDING, Status.CHANGED)
+
+
+def changed_servers(engine: Engine) -> frozenset[str]:
+    """The labels of MCP servers of which a provider told other tools than were pinned, and nobody has looked at them since."""
+    with reading(engine) as connection:
+        return frozenset(connection.scalars(select(table.c.server).where(table.c.status == Status.CHANGED)))
 
 
 def _columns(registration: Registration) -> dict[str, Any]:

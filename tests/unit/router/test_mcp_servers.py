@@ -286,3 +286,10 @@ def test_an_entry_that_would_open_a_door_is_refused(key: str, code: str) -> None
     with pytest.raises(RuleFaults) as caught:
         rules_of(TOOLS.replace("servers: [wiki]", f"servers: [wiki], {key}"))
     assert [fault.code for fault in caught.value.faults] == [code]
+
+
+def test_a_server_that_was_found_changed_is_withheld(rules: RuleSet) -> None:
+    body = parse(Endpoint.RESPONSES, msgspec.json.encode({"model": "auto", "input": "x", "tools": [SERVER]}))
+    facts = facts_of(rules, read_task(Endpoint.RESPONSES, body, NO_HEADERS, {}, Sensitivity.RESTRICTED))
+    grant = grant_within(rules, msgspec.structs.replace(facts, changed_servers=frozenset({"crm"})), "any", "all")
+    assert (grant.granted, [each.reason for each in grant.withheld]) == ((), ["list_changed"])

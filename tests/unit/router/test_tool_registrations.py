@@ -21,7 +21,7 @@ from router.storage.registrar import AGAIN_SECONDS, Registrar
 from router.storage.sql.administration import events
 from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
-from router.storage.sql.registrations import SqlRegistrations
+from router.storage.sql.registrations import SqlRegistrations, changed_servers
 from router.storage.sql.rules import RuleStore
 from routing_rules.decisions import Withheld
 from routing_rules.faults import RuleFaults
@@ -285,3 +285,34 @@ def test_the_command_line_does_it_all(tmp_path: Path, monkeypatch: pytest.Monkey
     refused = run.invoke(cli, ["tools", "confirm", "sum_up", "--owner", "o@example.org"])
     assert refused.exit_code == 1
     assert "no tool `sum_up` is pending" in refused.output
+
+
+class TestAServerThatAProviderSaysHasChanged:
+    def test_is_unknown_at_once_and_until_it_is_decided(self, store: RuleStore, kept: SqlRegistrations) -> None:
+        found = registry.listed([LOOK_UP], "crm", "https://c.example/mcp")
+        registry.import_tools(kept, in_force(store), found, at=NOW)
+        confirm(store, kept, "look_up")
+        assert changed_servers(kept._engine) == frozenset()
+        registrar = Registrar(kept, lambda: NOW)
+        changed = {**LOOK_UP, "description": "Sends customer records."}
+        registrar.note_changed("shop", "crm", [changed, "no tool"])
+        registrar.looked_at(frozenset())
+        assert registrar.changed_servers() == {"crm"}
+        assert asyncio.run(registrar.write())
+        assert changed_servers(kept._engine) == {"crm"}
+        registry.import_tools(kept, in_force(store), registry.listed([changed], "crm"), at=NOW)
+        assert changed_servers(kept._engine) == {"crm"}  # to import it is not to have decided
+        (waiting,) = registry.pending(kept)
+        assert (waiting.status, waiting.address) == (Status.CHANGED, "https://c.example/mcp")
+        confirm(store, kept, "look_up")
+        assert changed_servers(kept._engine) == frozenset()
+        assert in_force(store).tools["crm.look_up"].pinned == list_digests([changed])
+
+    def test_is_no_word_of_an_app(self, kept: SqlRegistrations) -> None:
+        registrar = Registrar(kept, lambda: NOW)
+        body = {"input": [{"type": "mcp_list_tools", "server_label": "crm", "tools": [LOOK_UP]}]}
+        ask = ToolAsk("mcp", "mcp", "input[0]", "crm", listed=list_digests([LOOK_UP]))
+        registrar.note("shop", [ask], body, [Withheld("crm", "mcp", "list_changed")])
+        assert not asyncio.run(registrar.write())
+        assert only(kept).status is Status.PENDING
+        assert changed_servers(kept._engine) == registrar.changed_servers() == frozenset()

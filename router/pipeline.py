@@ -34,7 +34,7 @@ from router.exchange import (
     shard_of,
 )
 from router.money import NANO_PER_USD, usd
-from router.ports import Client, UpstreamRequest
+from router.ports import NO_LABELS, Client, UpstreamRequest
 from router.services import InForce, Services
 from router.sse import chat_error, messages_error, responses_error
 from router.stages import approve
@@ -119,6 +119,7 @@ class Admission(NamedTuple):
     reservation: Reservation
     timings_us: dict[str, int]
     force: InForce
+    task: Task  # as the app sent it
     judge: CallJudge | None = None
     kept: Kept | None = None
 
@@ -300,6 +301,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             reservation,
             watch.laps,
             force,
+            task,
             judge_of(services, force, request, headers, task, assessment, opened, facts, permit, grant, approval, taken),
             Kept.unpacked(taken.answer) if taken is not None and taken.answer else None,
         )
@@ -993,6 +995,8 @@ class Answering:
         if enforced.error is None:
             chain = admission.opened.chain
             prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
+            if self._labels_now()[0] != NO_LABELS:
+                prefixes += said_after(self._services.chains, admission.facts.caller.app, admission.task, enforced.assistant)
         await self._remember(enforced.issued_ids, prefixes, deployment)
         if admission.request.endpoint is Endpoint.RESPONSES and enforced.error is None:
             await self._keep(enforced.response_id, deployment)
@@ -1107,6 +1111,15 @@ def prefixes_after(chains: ConversationChain, chain: bytes, endpoint: Endpoint, 
     if endpoint is Endpoint.CHAT:
         return [chains.extend(chain, (choice,)).hex() for choice in assistant]
     return [chains.extend(chain, assistant).hex()] if assistant else []
+
+
+def said_after(chains: ConversationChain, app: str, task: Task, assistant: Sequence[bytes]) -> list[str]:
+    """How the turns of an answer are known again, whatever becomes of the conversation around them."""
+    before = task.conversation
+    if task.endpoint is not Endpoint.RESPONSES:  # choices, each of which follows what was sent
+        return [digest for turn in assistant for digest in chains.said(app, (*before, turn), (len(before),))]
+    messages = (*before, *assistant)
+    return chains.said(app, messages, range(len(before), len(messages)))
 
 
 def outcome_in_answer(enforced: Enforced) -> str:

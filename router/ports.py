@@ -35,22 +35,24 @@ NO_LABELS = Labels()
 class Linked:
     """Where a request belongs. `session_id` None: a new session, which starts with `labels`, and with `forwarded` as the sensitivity
     of what has left us (None: the same). `pinned`: the deployment that holds provider-side state the request refers to. `unknown`:
-    those of the issued ids that this app was never given."""
+    those of the issued ids that this app was never given. `exact`: an issued id named the session, not the conversation."""
 
     session_id: str | None
     labels: Labels
     pinned: str | None = None
     forwarded: Sensitivity | None = None
     unknown: frozenset[str] = frozenset()
+    exact: bool = False
 
 
 class Sessions(Protocol):
     """Sessions in Redis. Each call is one atomic step in one shard. Down: raises Unavailable(`store_unavailable`)."""
 
-    async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str]) -> Linked:
+    async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str], said: Sequence[str] = ()) -> Linked:
         """The session that issued ids (first) or conversation-prefix HMACs (latest known wins) belong to.
 
-        Several sessions behind the ids, or behind one prefix: no session, and the maximum of their labels.
+        Several sessions behind the ids, or behind one prefix: no session, and the maximum of their labels. Whatever the session, the
+        labels are at least those of all known prefixes, and of what was `said`: HMACs of single turns of the model.
         """
         ...
 

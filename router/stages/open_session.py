@@ -17,6 +17,11 @@ from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
 MOST_PREFIXES = 32
 """How many of the latest answers of a conversation are looked up: a fork further back than that is a new session."""
 
+LONG_TURN = 64
+"""Bytes of a turn of the model, in its canonical form, from which on nobody else would say the same."""
+
+_USER = b'["user"'  # how a turn of the user begins in its canonical form
+
 NOTHING_LINKED = Linked(session_id=None, labels=Labels())
 
 
@@ -64,6 +69,27 @@ class ConversationChain:
                 prefixes.append(chain.hex())
         return chain, prefixes
 
+    def said(self, app: str, messages: Sequence[bytes], turns: Iterable[int]) -> list[str]:
+        """Digests (hex) by which turns of the model are known again where the conversation around them was changed: each together with
+        the message before it, with the user's before it, and by itself where it is so long that no other conversation would have it."""
+        found = []
+        for index in turns:
+            turn = messages[index]
+            if index:
+                found.append(self._known_by(app, messages[index - 1], turn))
+                asked = next((place for place in range(index - 1, -1, -1) if messages[place].startswith(_USER)), index - 1)
+                if asked != index - 1:
+                    found.append(self._known_by(app, messages[asked], turn))
+            if len(turn) >= LONG_TURN:
+                found.append(self._known_by(app, b"", turn))
+        return found
+
+    def _known_by(self, app: str, before: bytes, turn: bytes) -> str:
+        told = blake2b(f"{len(app)}:{app}{len(before)}:".encode(), key=self._key, digest_size=20, person=b"said")
+        told.update(before)
+        told.update(turn)
+        return told.hexdigest()
+
 
 async def open_session(
     sessions: Sessions,
@@ -84,9 +110,13 @@ async def open_session(
     chain, prefixes = chains.of(app, task)
     linked = NOTHING_LINKED
     pinned = await _holder(sessions, app, task.previous_response_id) if task.previous_response_id is not None else None
-    if task.issued_ids or (prefixes and task.session_header is None):
-        linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:] if task.session_header is None else ())
-    session_id = session_id or linked.session_id or task.session_header or "s_" + token_hex(12)
+    if task.issued_ids or prefixes:
+        said = chains.said(app, task.conversation, task.assistant_turns[-MOST_PREFIXES:])
+        linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:], said)
+    if session_id is None:
+        # An app that names its session means it, unless an issued id says otherwise; what its history carries comes along all the same.
+        by_conversation = linked.session_id if linked.exact or task.session_header is None else None
+        session_id = by_conversation or task.session_header or "s_" + token_hex(12)
     if task.tools:
         session = await sessions.open(session_id, app, deployments, calls=True, body_digest=body_digest)
     else:
@@ -94,6 +124,9 @@ async def open_session(
     own = carried(task, assessment, linked.unknown)
     labels = session.labels.join(linked.labels).join(own)
     left_before = max(session.forwarded, linked.forwarded or linked.labels.confidentiality)
+    if task.session_header is not None and task.session_header != session_id:  # ids of another session than the app says it is
+        said_to_be = await sessions.open(task.session_header, app, ())
+        labels, left_before = labels.join(said_to_be.labels), max(left_before, said_to_be.forwarded)
     if pinned is None and Feature.STORED_STATE in task.features:
         pinned = linked.pinned
     return Opened(session, labels, pinned, chain, left_before, max(left_before, own.confidentiality), linked.unknown)

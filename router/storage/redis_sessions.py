@@ -41,7 +41,7 @@ class RedisSessions:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
-    async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str]) -> Linked:
+    async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str], said: Sequence[str] = ()) -> Linked:
         """The session behind the issued ids, else behind the last known prefix. No ids and no prefixes: no round trip.
 
         `pinned` is the deployment that issued the first known id, in the order given. One session too many behind the ids, or
@@ -49,7 +49,8 @@ class RedisSessions:
         """
         if not issued and not prefixes:
             return Linked(None, NO_LABELS)
-        names = [keys.issued(app, one) for one in issued] + [keys.prefix(app, one) for one in prefixes]
+        names = [keys.issued(app, one) for one in issued]
+        names += [keys.prefix(app, one) for one in prefixes] + [keys.prefix(app, one) for one in said]
         if self._client.cluster:
             found = await self._client.many([("GET", name) for name in names])
         else:
@@ -57,21 +58,28 @@ class RedisSessions:
         by_id = [value.decode().split(" ", 1) for value in found[: len(issued)] if value is not None]
         pinned = by_id[0][1] if by_id else None
         sessions = list(dict.fromkeys(session for session, _ in by_id))
-        floor, forwarded = NO_LABELS, Sensitivity.PUBLIC
         unknown = frozenset(one for one, value in zip(issued, found, strict=False) if value is None)
-        if not sessions:
-            held_by = next((value for value in reversed(found[len(issued) :]) if value is not None), None)
-            if held_by is None:
-                return Linked(None, NO_LABELS, unknown=unknown)
-            integrity, levels, *sessions = held_by.decode().split(" ")
-            confidentiality, _, left = levels.partition("/")
-            floor, forwarded = _labels(integrity, confidentiality), _level(left or confidentiality)
-        if len(sessions) == 1:
-            return Linked(sessions[0], NO_LABELS, pinned, unknown=unknown)
-        named = [session for session in sessions if session != "*"]
-        for i, c, f in await self._client.many([("HMGET", self._key(app, session), "i", "c", "f") for session in named]):
-            floor, forwarded = floor.join(_labels(i, c)), max(forwarded, _level(f or c))
-        return Linked(None, floor, pinned, None if forwarded is floor.confidentiality else forwarded, unknown)
+        # What each known turn carried, whichever session it belongs to now.
+        floor, forwarded = NO_LABELS, Sensitivity.PUBLIC
+        held_by: list[str] = []
+        for place, value in enumerate(found[len(issued) :]):
+            if value is not None:
+                integrity, levels, *held = value.decode().split(" ")
+                confidentiality, _, left = levels.partition("/")
+                floor, forwarded = (
+                    floor.join(_labels(integrity, confidentiality)),
+                    max(forwarded, _level(left or confidentiality)),
+                )
+                if place < len(prefixes):
+                    held_by = held
+        exact = bool(sessions)
+        sessions = sessions or held_by
+        if len(sessions) > 1:
+            named = [session for session in sessions if session != "*"]
+            for i, c, f in await self._client.many([("HMGET", self._key(app, session), "i", "c", "f") for session in named]):
+                floor, forwarded = floor.join(_labels(i, c)), max(forwarded, _level(f or c))
+        left_us = None if forwarded is floor.confidentiality else forwarded
+        return Linked(sessions[0] if len(sessions) == 1 else None, floor, pinned, left_us, unknown, exact)
 
     async def open(
         self, session_id: str, app: str, deployments: Sequence[str], *, calls: bool = False, body_digest: str | None = None

@@ -67,6 +67,11 @@ CASES = [
     Case("upstream_timeout", openai.InternalServerError, behaviour="hang"),
 ]
 ELSEWHERE = {
+    "role_required": "test_people_api.py",
+    "invalid_signature": "test_approvals_api.py",
+    "not_found": "test_approvals_api.py",
+    "approval_closed": "test_approvals_api.py",
+    "inference_ended": "test_sessions_api.py",
     "response_not_found": "test_openai_client.py",
     "unknown_path": "test_bad_input.py",
     "method_not_allowed": "test_bad_input.py",

@@ -360,7 +360,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How an admitted request ended, written in the same step as its settlement.
 
     The first outcome closes the ledger entry. A later one counts only as a `correction`: it states the whole truth anew,
-    and the ledger takes back the lines before it.
+    and the ledger takes back the lines before it. `screened`: how many links were taken out of the answer's words.
     """
 
     request_id: str
@@ -377,6 +377,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     timings_us: dict[str, int]
     correction: bool = False
     judgements: tuple[JudgedCall, ...] = ()
+    screened: int = 0
 
 
 Record = Admitted | Turned | Outcome

@@ -66,6 +66,7 @@ from router.stages.read_task import RouterHeaders, read_task
 from router.stages.release import let_through
 from router.stages.remaining import remaining, with_tool_calls_left
 from router.stages.reserve import hold_request, with_hosted, worst_case
+from router.stages.screen import Screen
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.unmask import Placeholders
 from router.streaming import Broadcast
@@ -529,6 +530,7 @@ class Answering:
         self._asked: Deployment | None = None
         self._settled = False
         self._begun = False
+        self._screen = screen_of(admission)
         self._read: list[bytes] = []  # of a stream whose calls are judged, in case somebody must be asked
 
     async def run(self) -> None:
@@ -693,6 +695,7 @@ class Answering:
             denial_is_error=denial_is_error(sent.task),
             placeholders=sent.placeholders,
             judge=self._admission.judge,
+            screen=self._screen,
         )
         enforced = await self._judged(enforced, body, forwarded.deployment.id, stream=False)
         settlement = await self._finish(forwarded, enforced, outcome_in_answer(enforced))
@@ -779,6 +782,7 @@ class Answering:
             denial_is_error=denial_is_error(sent.task),
             placeholders=sent.placeholders,
             judge=self._admission.judge,
+            screen=self._screen,
         )
         enforced = await self._judged(enforced, body, forwarded.deployment.id, stream=False)
         if enforced.usage is None:
@@ -800,6 +804,7 @@ class Answering:
             key_ceiling=admission.facts.caller.key_ceiling,
             structured=denial_is_error(admission.sent.task),
             masked=admission.sent.placeholders is not None,
+            screened=None if self._screen is None else self._screen.listed,
             under_way=under_way,
         )
 
@@ -812,6 +817,7 @@ class Answering:
             denial_is_error=denial_is_error(admission.sent.task),
             placeholders=admission.sent.placeholders,
             judge=admission.judge,
+            screen=self._screen,
         )
         cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
         enforced = await self._judged(enforcer.end(), b"".join(self._read), forwarded.deployment.id, stream=True)
@@ -929,6 +935,7 @@ class Answering:
                 denial_is_error=denial_is_error(task),
                 placeholders=admission.sent.placeholders,
                 judge=admission.judge,
+                screen=self._screen,
             )
             first = enforcer.feed(kept.body)
             enforced = enforcer.end()
@@ -941,6 +948,7 @@ class Answering:
                 denial_is_error=denial_is_error(task),
                 placeholders=admission.sent.placeholders,
                 judge=admission.judge,
+                screen=self._screen,
             )
             told = b"", enforced
         enforced = await self._judged(enforced, kept.body, kept.deployment, stream=kept.stream)
@@ -1057,6 +1065,8 @@ class Answering:
             timings_us=self._watch.laps,
             judgements=self._admission.judge.evidence if self._admission.judge is not None else (),
         )
+        if self._screen is not None and self._screen.removed:
+            record = msgspec.structs.replace(record, screened=len(self._screen.removed))
         for line in self._booked:
             telemetry.TOKENS.labels(line.deployment, line.token_class).inc(line.quantity)
         if deployment is not None:
@@ -1127,6 +1137,14 @@ def outcome_in_answer(enforced: Enforced) -> str:
     if isinstance(enforced.error, UpstreamFailed) or enforced.failed:
         return "failed"
     return "completed" if enforced.error is None else "refused_in_answer"
+
+
+def screen_of(admission: Admission) -> Screen | None:
+    """What the words of the answer are screened by, where that is ordered."""
+    if Obligation.SCREEN_OUTPUT not in admission.permit.obligations:
+        return None
+    own = admission.force.rules.sets.get(admission.permit.entitlement_set)
+    return Screen(() if own is None else own.allowed_destinations)
 
 
 def length_of(body: bytes) -> tuple[bytes, bytes]:

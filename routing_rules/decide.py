@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NewType, cast
 import msgspec
 
 from routing_rules.catalogue import Deployment
-from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Permit, Refuse
+from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Obligation, Permit, Refuse
 from routing_rules.entitlements import grant_within
 from routing_rules.facts import Facts
 from routing_rules.faults import did_you_mean
 from routing_rules.rules import AUTO_WISHES, Effect, Route, Rule, RuleSet, Slot, Verdict, wish_kind, within
 from routing_rules.task import Endpoint, Feature
+from routing_rules.vocabulary import Integrity, Sensitivity
 
 if TYPE_CHECKING:  # a NewType of a msgspec class makes mypy 2.4 fail; a subclass says the same
 
@@ -62,6 +63,8 @@ FEATURE_FIELD = {
     Feature.BACKGROUND: "background",
 }
 """The request field by which an app asks for a feature; the rest is asked for by the content."""
+
+SCREENED = frozenset({Obligation.SCREEN_OUTPUT})
 
 TOOL_FEATURES = frozenset(
     {Feature.TOOLS, Feature.PARALLEL_TOOLS, Feature.CUSTOM_TOOLS, Feature.HOSTED_TOOLS, Feature.SERVER_TOOLS}
@@ -221,12 +224,18 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
         entitlement_set=then.entitlement_set,
         budget=route.budget,
         limits=then.limits,
-        obligations=then.obligations,
+        obligations=then.obligations | SCREENED if _may_carry_out(facts) else then.obligations,
         matched=verdict.matched,
         wish_honoured=bool(found) and found[0].id in asked_for,
         sensitivity=facts.labels.confidentiality,
         mask=then.mask,
     )
+
+
+def _may_carry_out(facts: Facts) -> bool:
+    """Whether the words of the answer could carry out what the session has read: outsiders have spoken in it, and it is not for them."""
+    labels = facts.labels
+    return labels.integrity is Integrity.UNTRUSTED and labels.confidentiality >= Sensitivity.CONFIDENTIAL
 
 
 def _pool(rules: RuleSet, facts: Facts, route: Route, wish: str, asked_for: tuple[str, ...]) -> Sequence[Slot]:

@@ -23,7 +23,7 @@ class Obligation(StrEnum):
     NOTIFY = "notify"
 
 
-CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STORE, Obligation.MASK})
+CARRIED_OUT = frozenset({Obligation.DRAIN, Obligation.CANCEL, Obligation.NO_STORE, Obligation.MASK, Obligation.SCREEN_OUTPUT})
 """The obligations that a stage carries out today; a rule that orders another refuses."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
 from router.stages.messages_keys import MessagesGranted
+from router.stages.screen import Screen, ScreenedStream
 from router.stages.tool_keys import Granted, Judge
 from router.stages.unmask import Placeholders, StreamPlaceholders
 from routing_rules.decisions import ToolGrant
@@ -48,16 +50,20 @@ def enforce_json(
     denial_is_error: bool,
     placeholders: Placeholders | None = None,
     judge: Judge | None = None,
+    screen: Screen | None = None,
 ) -> Enforced:
     """What may be given of an answer in one piece. Never raises: what is wrong with the answer is in `error`.
 
     `denial_is_error`: the app asked for structure, so that a sentence in place of a refused call would be wrong. `placeholders`
     are replaced by their values before anything is judged, so that all that is known of the answer is what the app sees. The `judge`
-    says of each granted call whether it may be made now; what it lets through has yet to be released in the session.
+    says of each granted call whether it may be made now; what it lets through has yet to be released in the session. The `screen`
+    replaces links in the words of the answer.
     """
     try:
         if placeholders is not None:
             raw = placeholders.message(raw) if endpoint is Endpoint.MESSAGES else placeholders.whole(raw)
+        if screen is not None:
+            raw = screen.whole(raw)
         if endpoint is Endpoint.CHAT:
             return enforce_chat_json(raw, Granted(grant, judge), denial_is_error)
         if endpoint is Endpoint.RESPONSES:
@@ -88,10 +94,15 @@ class StreamEnforcer:
         denial_is_error: bool,
         placeholders: Placeholders | None = None,
         judge: Judge | None = None,
+        screen: Screen | None = None,
     ) -> None:
         granted = Granted(grant, judge)
         self._splitter = SseSplitter()
-        self._unmasking = None if placeholders is None else StreamPlaceholders(endpoint, placeholders)
+        self._rewriting: list[StreamPlaceholders] = []  # in this order
+        if placeholders is not None:
+            self._rewriting.append(StreamPlaceholders(endpoint, placeholders))
+        if screen is not None:
+            self._rewriting.append(ScreenedStream(endpoint, screen))
         self._stream: ChatStream | ResponsesStream | MessagesStream
         if endpoint is Endpoint.RESPONSES:
             self._stream = ResponsesStream(granted, denial_is_error=denial_is_error)
@@ -122,15 +133,13 @@ class StreamEnforcer:
         """What is known when the provider's stream has ended, by itself or not."""
         rest = self._splitter.end()
         last = self._take([rest + b"\n\n"]) if _is_whole(rest) else b""
-        if self._unmasking is not None:
-            last += self._pass(self._unmasking.end())
+        for place, rewriting in enumerate(self._rewriting, 1):
+            last += self._pass(_rewritten(rewriting.end(), self._rewriting[place:]))
         enforced = self._stream.end()
         return msgspec.structs.replace(enforced, body=last) if last else enforced
 
     def _take(self, events: list[bytes]) -> bytes:
-        if self._unmasking is not None:
-            events = [told for event in events for told in self._unmasking.event(event)]
-        return self._pass(events)
+        return self._pass(_rewritten(events, self._rewriting) if self._rewriting else events)
 
     def _pass(self, events: list[bytes]) -> bytes:
         stream = self._stream
@@ -146,6 +155,12 @@ class StreamEnforcer:
                 "upstream_error", "the provider's answer is longer than the router takes", cool_down=True
             )
         return b"".join(out)
+
+
+def _rewritten(events: list[bytes], by: Iterable[StreamPlaceholders]) -> list[bytes]:
+    for rewriting in by:
+        events = [told for event in events for told in rewriting.event(event)]
+    return events
 
 
 def _is_whole(rest: bytes) -> bool:

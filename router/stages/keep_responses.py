@@ -17,6 +17,7 @@ from router.exchange import JsonObject, Reservation, SessionState
 from router.ports import Budgets, Masks, Sessions
 from router.stages.enforce import enforce_json
 from router.stages.enforced import text_or_none, usage_of
+from router.stages.screen import Screen
 from router.stages.settle import attempt_lines, outcome_of
 from router.stages.tool_keys import CLIENT_CALLS, Granted
 from router.stages.unmask import Placeholders
@@ -56,7 +57,7 @@ class UnderWay(msgspec.Struct, frozen=True):
 
 class KeptResponse(msgspec.Struct, frozen=True):
     """A response that its provider keeps, without its content. `structured`: a refused call ends it with an error; `masked`: values were
-    masked in its session. `under_way` is None once it has ended and was settled; `refusal` is the code and sentence with which it did."""
+    masked in its session; `screened`: the places to which alone its words may link. `under_way` is None once it has ended and was settled; `refusal` is the code and sentence with which it did."""
 
     id: str
     app: str
@@ -67,6 +68,7 @@ class KeptResponse(msgspec.Struct, frozen=True):
     key_ceiling: str | None = None
     structured: bool = False
     masked: bool = False
+    screened: tuple[str, ...] | None = None
     under_way: UnderWay | None = None
     refusal: tuple[str, str] | None = None
 
@@ -220,7 +222,8 @@ class Keeper:
             if kept.refusal is not None:
                 raise Refused(*kept.refusal)
         raw = await self._unmasked(kept, raw)
-        enforced = enforce_json(Endpoint.RESPONSES, raw, kept.grant, denial_is_error=kept.structured)
+        screen = None if kept.screened is None else Screen(kept.screened)
+        enforced = enforce_json(Endpoint.RESPONSES, raw, kept.grant, denial_is_error=kept.structured, screen=screen)
         if enforced.error is not None:
             raise enforced.error
         body = _decode(enforced.body)

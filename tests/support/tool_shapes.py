@@ -919,6 +919,9 @@ def page() -> str:
         "  sentence stands in its place, or an error where the app insists on structure or on a call.",
         "- *In the history*: an earlier call is text that was said, and grants nothing. Items that bring tools or approvals with them are",
         "  cut or refused.",
+        "- *Words*: where a session is untrusted and confidential or higher, links and images in an answer's words that lead to no listed",
+        "  place are replaced by a note, on every path, in one piece and in streams",
+        "  (`tests/security/test_words_of_answers_are_screened.py`).",
     ]
     for api, path in _PATHS.items():
         lines += [

@@ -54,6 +54,8 @@ def _limit_thinking(sent: JsonObject, limits: CallLimits) -> None:
         sent["thinking"] = {"type": "disabled"}
         if sent.get("output_config"):
             sent["output_config"] = {name: value for name, value in sent["output_config"].items() if name != "effort"}
+            if not sent["output_config"]:
+                del sent["output_config"]
     elif effort is not None:
         sent["output_config"] = {**(sent.get("output_config") or {}), "effort": EFFORTS.get(effort, effort)}
 

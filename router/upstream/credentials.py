@@ -30,6 +30,7 @@ OPENAI_ONLY = frozenset(
         Feature.SEVERAL_CHOICES,
     }
 )
+ANTHROPIC_ONLY = frozenset({Feature.MESSAGES_API, Feature.SERVER_TOOLS, Feature.STORED_STATE})
 SAMPLING = frozenset({Feature.LOGPROBS, Feature.SEED, Feature.PREDICTION})
 SERVER = PLAIN | {
     Feature.RESPONSES_API,
@@ -79,8 +80,8 @@ PROVIDERS: tuple[Provider, ...] = (
         id="anthropic",
         variables=("ANTHROPIC_API_KEY",),
         base_url=None,
-        fast=Model("claude-haiku-4-5"),
-        reasoning=Model("claude-sonnet-4-6"),
+        fast=Model("claude-haiku-4-5", ANTHROPIC_ONLY),
+        reasoning=Model("claude-sonnet-4-6", ANTHROPIC_ONLY),
     ),
     Provider(
         id="gemini",
@@ -187,6 +188,8 @@ def _row(provider: Provider, variable: str, id: str, tier: str, model: Model, kn
         elif known.reasoning:
             # It thinks, yet takes `temperature` and the rest as well.
             row["allowed_fields"] = ["reasoning_effort"]
+            if Feature.MESSAGES_API in features and tier == "reasoning":
+                row["allowed_fields"].append("output_config")  # whose effort the smaller models refuse
     return row
 
 

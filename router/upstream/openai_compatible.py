@@ -27,6 +27,8 @@ LONGEST_MESSAGE = 2_000
 LONGEST_WORD = 60
 LONGEST_WAIT = 86_400.0
 ERROR_BODY_SECONDS = 5.0
+TOO_LONG = "prompt is too long"
+"""How Anthropic says that the context is longer than the model's: it has no code for that."""
 KEPT_SECONDS = 30.0
 
 PATHS = {
@@ -303,7 +305,8 @@ def refusal(deployment: str, status: int, text: bytes, wait: float | None) -> Up
     message, code, param = _error_of(text)
     detail = f"{status} {code}" if code else str(status)
     if status in (400, 422):
-        known = code if code == "context_length_exceeded" else "invalid_request"
+        too_long = code == "context_length_exceeded" or message.startswith(TOO_LONG)
+        known = "context_length_exceeded" if too_long else "invalid_request"
         return UpstreamFailed(
             known, message or _sentence(deployment, "refused the request"), param=param, sent=False, detail=detail
         )

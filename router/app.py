@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -305,6 +306,11 @@ def create_app(settings: Settings) -> ASGIApp:
     @app.exception_handler(RouterError)
     async def refused(_: Request, error: RouterError) -> JSONResponse:
         return _error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(_: Request, error: RequestValidationError) -> JSONResponse:
+        field = str(error.errors()[0]["loc"][-1])[:100]
+        return _error(Refused("invalid_request", f"`{field}` is not what this path takes", param=field))
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import signal
+from itertools import count
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +30,9 @@ from router.storage.sql.engine import open_engine
 
 REAP_SECONDS = 1.0
 HISTORY_SECONDS = 0.5
+ROUNDS_TO_CLOSE = 600
+"""After so many rounds it is looked for approvals that Redis has lost."""
+
 COLLECTOR = (50_000, 20, 100)
 """A batch holds tens of thousands of small values that all live until it is committed: looking for garbage among them is in vain."""
 
@@ -79,7 +83,9 @@ async def _keep_reaping(client: RedisClient) -> None:
 
 
 async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:
-    while True:
+    for rounds in count():
         await asyncio.sleep(HISTORY_SECONDS)
         with contextlib.suppress(RouterError, SQLAlchemyError):  # the drainer says what is down
             await keep_history(approvals, records, utc_now())
+            if rounds % ROUNDS_TO_CLOSE == 0:
+                await asyncio.to_thread(records.close_lost, utc_now())

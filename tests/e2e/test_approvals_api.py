@@ -149,6 +149,11 @@ def test_what_waits_is_shown_with_everything_that_is_needed_to_judge_it(world: W
     listed = api(world.service, "GET", "/api/approvals", world.viewer).json()["data"]
     assert one in [each["id"] for each in listed]
     assert api(world.service, "GET", "/api/approvals?session=none", world.viewer).json() == {"data": []}
+    for query, field in (("limit=many", "limit"), ("limit=0", "limit"), ("status=lost", "status")):
+        answer = api(world.service, "GET", f"/api/approvals?{query}", world.viewer)
+        assert code(answer) == (400, "invalid_request")
+        assert answer.json()["error"]["param"] == field
+    assert api(world.service, "GET", "/api/approvals?limit=many", None).status_code == 401
 
 
 def test_the_owner_of_the_tool_or_an_approver_decides(world: World) -> None:

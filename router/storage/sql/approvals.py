@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,9 @@ from router.storage.sql.tables import admin_events, approvals, evidence
 
 ROUTER = "router"
 """Who is named where nobody decided: an approval that expired."""
+
+
+LOST_AFTER = timedelta(hours=1)
 
 
 class SqlApprovals:
@@ -38,6 +41,13 @@ class SqlApprovals:
                 _enter(administration, before, row)
                 changed += 1
         return changed
+
+    def close_lost(self, at: datetime) -> int:
+        """Close what should have been over long ago and of which nothing was heard: Redis has lost it. How many."""
+        lost = select(approvals).where(approvals.c.status.in_(("pending", "approved")), approvals.c.expires < at - LOST_AFTER)
+        with reading(self._engine) as connection:
+            rows = [approval_of(row) for row in connection.execute(lost)]
+        return self.enter([msgspec.structs.replace(row, status="expired", ended=row.expires) for row in rows], at)
 
     def history(
         self,

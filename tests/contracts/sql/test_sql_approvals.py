@@ -79,6 +79,16 @@ def test_one_that_nobody_decided_on_expires_by_itself(store: Engine) -> None:
     assert [(act, actor) for act, actor, _ in acts(store)] == [("approval.asked", "desk"), ("approval.expired", "router")]
 
 
+def test_one_that_redis_has_lost_is_closed_long_after_its_time(store: Engine) -> None:
+    records = SqlApprovals(store)
+    records.enter([PENDING, msgspec.structs.replace(USED, id="apr_01" + "b" * 24)], NOON)
+    assert records.close_lost(PENDING.expires + MINUTE) == 0
+    late = PENDING.expires + timedelta(hours=2)
+    assert records.close_lost(late) == 1
+    assert records.close_lost(late) == 0
+    assert records.one(PENDING.id) == msgspec.structs.replace(PENDING, status="expired", ended=PENDING.expires)
+
+
 def test_history_is_found_by_session_app_state_and_time(store: Engine) -> None:
     other = msgspec.structs.replace(PENDING, id="apr_01" + "b" * 24, app="shop", session="session-2", asked=NOON + MINUTE)
     SqlApprovals(store).enter([USED, other], NOON)

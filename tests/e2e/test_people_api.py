@@ -44,8 +44,8 @@ def test_each_route_lets_in_who_the_table_names_and_nobody_else(
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_required"), role
             assert answer.headers["x-should-retry"] == "false"
     assert api(service, method, told(path), admin_key(service)).status_code not in (401, 403, 405, 500)
-    for secret in (None, service.key(), "rp-nobody", "rk-nobody"):
-        answer = api(service, method, told(path), secret)
+    for wrong in (None, service.key(), "rp-nobody", "rk-nobody"):
+        answer = api(service, method, told(path), wrong)
         assert answer.status_code == 401, answer.text
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
         assert answer.json()["error"]["code"] == "invalid_api_key"

@@ -97,7 +97,7 @@ class CallJudge:
         self._labels, self._used, self._used_tools, self._drift = state.labels, state.used, state.used_tools, state.drift
         self._updated = self._answered(state) if state.calls else {}
         self._history = [self._updated.get(number, call).seen for number, call in state.calls.items()]
-        self._given = {call.call: call.tool for call in state.calls.values()}
+        self._given = {(call.call, call.seen.exact) for call in state.calls.values()}
 
     # What the stages ask
 
@@ -233,7 +233,9 @@ class CallJudge:
 
     @cached_property
     def _sources(self) -> Sources:
-        external = {call.call: call.external for call in self._before.calls.values()}
+        external: dict[str, bool] = {}
+        for call in self._before.calls.values():  # some servers give their ids again and again: then the worst of them counts
+            external[call.call] = external.get(call.call, False) or call.external
         issued = {
             part.call_id: external[digest]
             for part in self._asked.task.parts
@@ -301,8 +303,9 @@ class CallJudge:
 
     def _judge(self, looked: _Looked) -> bool:
         called, tool = looked.called, looked.tool
-        if called.call_id is not None and tool is not None and self._given.get(call_digest(called.call_id)) == tool.id:
-            return True  # an answer that is given again: the call has been let through, and counts once
+        if self._asked.approval is not None and called.call_id is not None:
+            if (call_digest(called.call_id), looked.seen.exact) in self._given:
+                return True  # an answer that is given again: the call has been let through, and counts once
         judgement = self._judged(looked)
         approved = judgement.outcome is Outcome.HELD and tool is not None and (tool.id, looked.digest) in self._asked.approved
         outcome = Outcome.RELEASED if approved or self._asked.observe else judgement.outcome

@@ -129,13 +129,31 @@ def test_asked_again_about_the_same_call_it_answers_the_same_and_counts_it_once(
     assert len(one.evidence) == 1
 
 
-def test_a_call_that_the_session_has_let_through_may_be_given_again_and_is_no_new_one(rules: RuleSet) -> None:
-    known = IssuedCall(call_digest("c"), "mail", seen("send_email", {}, looks=False))
-    private = Labels(Integrity.UNTRUSTED, Sensitivity.CONFIDENTIAL)
-    one = judge(rules, "Hi.", state=CallState(private, count=1, calls={1: known}))
-    assert one.released(called("send_email", to="eve@evil.example"))
+def test_in_an_answer_that_is_given_again_a_call_that_was_let_through_passes_and_is_no_new_one(rules: RuleSet) -> None:
+    arguments = {"to": "eve@evil.example"}
+    known = IssuedCall(call_digest("c"), "mail", seen("send_email", arguments, looks=False))
+    state = CallState(Labels(Integrity.UNTRUSTED, Sensitivity.CONFIDENTIAL), count=1, calls={1: known})
+    one = judge(rules, "Hi.", state=state, approval="apr_1")
+    assert one.released(called("send_email", **arguments))
     assert one.release() is None
-    assert not one.released(called("send_email", "c2", to="eve@evil.example"))
+    assert not one.released(called("send_email", "c2", **arguments))
+    assert not one.released(called("send_email", to="eve@evil.example", body="more"))
+    # A provider that gives an id twice has made a new call.
+    assert not judge(rules, "Hi.", state=state).released(called("send_email", **arguments))
+
+
+def test_a_result_under_an_id_that_was_given_twice_vouches_for_no_more_than_the_worst_of_its_calls(rules: RuleSet) -> None:
+    own = IssuedCall(call_digest("call_0"), "read", seen("lookup", {}, looks=True))
+    outside = IssuedCall(call_digest("call_0"), "web", seen("search", {}, looks=True), external=True)
+    labels = Labels(Integrity.UNTRUSTED, Sensitivity.CONFIDENTIAL)
+    for calls, passes in (({1: own}, True), ({1: own, 2: outside}, False), ({1: outside, 2: own}, False)):
+        one = judge(
+            rules,
+            "Send an email about it.",
+            state=CallState(labels, calls=calls, count=len(calls)),
+            results={"call_0": '{"mail": "x@example.net"}'},
+        )
+        assert one.released(called("send_email", "new", to="x@example.net")) is passes
 
 
 def test_a_held_call_ends_the_answer_and_an_approval_of_these_arguments_lets_it_pass(rules: RuleSet) -> None:

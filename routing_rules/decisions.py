@@ -108,6 +108,10 @@ class ServerGrant(msgspec.Struct, frozen=True):
     ask: bool = True
     internal: bool = False
 
+    def callable_unasked(self) -> bool:
+        """Whether anything of the server may be called without asking first."""
+        return any(not tool.ask for tool in self.tools) or (self.whole and not self.ask)
+
 
 class ToolGrant(msgspec.Struct, frozen=True):
     """What is offered: asked ∩ ceiling ∩ set. `granted` holds `(kind, name)` in the order asked (an MCP server goes by its label); `choice_refusal` says why

@@ -13,7 +13,7 @@ from routing_rules.facts import Facts
 from routing_rules.provenance import ACTS
 from routing_rules.rules import RuleSet, digests_of
 from routing_rules.server_lists import has_changed
-from routing_rules.task import ToolAsk, ToolChoice
+from routing_rules.task import Endpoint, ToolAsk, ToolChoice
 from routing_rules.vocabulary import Capability
 
 LONGEST_ECHO = 64
@@ -139,6 +139,9 @@ def _server_reason(
         ask=any(_asked_first(tool) for tool in granted if not tool.pinned),
         internal=all(tool.internal for tool in granted),
     )
+    if facts.endpoint is Endpoint.MESSAGES and not servers[label].callable_unasked():  # that wire has no way to ask first
+        del servers[label]
+        return "approval_required"
     return None
 
 

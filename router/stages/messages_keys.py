@@ -9,6 +9,7 @@ import msgspec
 from router.exchange import JsonObject
 from router.stages.tool_keys import Called, Judge, shown
 from routing_rules.decisions import ServerGrant, ToolGrant
+from routing_rules.server_lists import has_changed, list_digests
 
 _encode = msgspec.json.Encoder().encode
 _DATED = re.compile(r"\A(?P<family>[a-z][a-z0-9_]*?)(?:_20[0-9]{6})?\Z").match
@@ -86,12 +87,13 @@ def families_called(name: str) -> tuple[str, ...]:
 class MessagesGranted:
     """A grant, asked about objects of the Messages API. What it does not know is not granted. With a `judge`, granted calls are judged."""
 
-    __slots__ = ("_families", "_keys", "judge", "servers")
+    __slots__ = ("_changed", "_families", "_keys", "judge", "servers")
 
     def __init__(self, grant: ToolGrant, judge: Judge | None = None) -> None:
         self.judge = judge
         self._keys = frozenset(grant.granted)
         self._families = frozenset(family_of(kind) for kind, _ in self._keys if kind not in ("function", "custom", "mcp"))
+        self._changed: set[str] = set()
         self.servers: dict[str, ServerGrant] = {server.label: server for server in grant.servers}
 
     def tool(self, tool: JsonObject) -> bool:
@@ -101,10 +103,10 @@ class MessagesGranted:
 
     def server(self, label: object) -> bool:
         """Whether an MCP server is granted. There is no asking before a call on this wire: one that must be asked for is not."""
-        if not isinstance(label, str) or ("mcp", label) not in self._keys:
+        if not isinstance(label, str) or ("mcp", label) not in self._keys or label in self._changed:
             return False
         known = self.servers.get(label)
-        return known is None or any(not tool.ask for tool in known.tools) or (known.whole and not known.ask)
+        return known is None or known.callable_unasked()
 
     def server_tool(self, label: object, name: object) -> bool:
         """Whether one tool of an MCP server is granted."""
@@ -112,6 +114,22 @@ class MessagesGranted:
             return False
         known = self.servers.get(str(label))
         return known is None or known.whole or any(tool.name == name and not tool.ask for tool in known.tools)
+
+    def _listing(self, block: JsonObject) -> bool:
+        """Whether a list of a server's tools may reach the app. One that shows something else than what was pinned is withheld, and so
+        is everything that the server does after it."""
+        label, listed = block.get("mcp_server_name"), block.get("tools")
+        if not self.server(label):
+            return False
+        known = self.servers.get(str(label))
+        if known is None or known.whole:
+            return True
+        if not isinstance(listed, list) or has_changed(list_digests(listed), [(tool.name, tool.digest) for tool in known.tools]):
+            self._changed.add(str(label))
+            if self.judge is not None and isinstance(listed, list):
+                self.judge.list_changed(str(label), listed)
+            return False
+        return True
 
     def family(self, family: str) -> bool:
         """Whether a tool of this family is granted, in whatever version."""
@@ -166,7 +184,7 @@ class MessagesGranted:
         if kind == "mcp_tool_use":
             return self.server_tool(block.get("server_name"), block.get("name"))
         if kind == "mcp_tool_listing":
-            return self.server(block.get("mcp_server_name"))
+            return self._listing(block)
         if kind == "container_upload":
             return CODE in self._families
         if kind == "mcp_tool_result":

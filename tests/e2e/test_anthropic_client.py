@@ -134,7 +134,8 @@ def test_a_round_of_tools(client: anthropic.Anthropic, streamed: bool) -> None:
     def ask(messages: Any) -> anthropic.types.Message:
         given: Any = {"model": "auto", "max_tokens": 200, "messages": messages, "tools": [WEATHER, DROP]}
         if not streamed:
-            return client.messages.create(**given)
+            answer: anthropic.types.Message = client.messages.create(**given)
+            return answer
         with client.messages.stream(**given) as stream:
             return stream.get_final_message()
 

@@ -154,7 +154,7 @@ def test_no_name_that_is_not_granted_stands_anywhere_in_what_leaves(
         servers=tuple(
             ServerGrant(
                 label,
-                (label,),
+                ((label, "none"),),
                 addresses=(address_digest(f"{ADDRESS}right"),),
                 tools=tuple(ServerTool(name, "d", label, False) for name in tools),
             )

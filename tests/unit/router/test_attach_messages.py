@@ -9,11 +9,12 @@ from upstream_calls import deployment
 
 from router.errors import Refused
 from router.stages.attach import attach
+from router.stages.messages_keys import MessagesGranted
 from router.upstream.adapt import adapt
 from router.upstream.adapt_messages import adapt_features
 from routing_rules.budgets import CallLimits
 from routing_rules.decisions import ServerGrant, ServerTool, ToolGrant
-from routing_rules.server_lists import address_digest
+from routing_rules.server_lists import address_digest, list_digests
 from routing_rules.task import Endpoint
 
 HELLO: Any = {"role": "user", "content": "hi"}
@@ -42,7 +43,7 @@ def attached(
 
 
 def server(*tools: ServerTool, **more: Any) -> ServerGrant:
-    return ServerGrant("notes", ("notes",), addresses=(address_digest(NOTES["url"]),), tools=tools, **more)
+    return ServerGrant("notes", (("notes", "none"),), addresses=(address_digest(NOTES["url"]),), tools=tools, **more)
 
 
 READS, ASKS = ServerTool("read", "d1", "notes", False), ServerTool("wipe", "d2", "notes", True)
@@ -116,7 +117,7 @@ class TestServers:
         assert "tools" not in sent
 
     def test_credentials_go_to_registered_addresses_only(self) -> None:
-        anywhere = ServerGrant("notes", ("notes",), whole=True, ask=False)
+        anywhere = ServerGrant("notes", (("notes", "none"),), whole=True, ask=False)
         assert "authorization_token" not in attached(MCP, (anywhere,), mcp_servers=[NOTES])["mcp_servers"][0]
 
 
@@ -199,3 +200,19 @@ class TestDeployments:
             {"anthropic-version": "2023-06-01", "anthropic-beta": "pdfs-2024-09-25"},
             ("anthropic-beta:context-1m-2025-08-07", "anthropic-beta:skills-2025-10-02"),
         )
+
+
+class TestLists:
+    def test_a_list_that_is_not_the_pinned_one_ends_what_the_server_may_do(self) -> None:
+        listed = [{"name": "read", "description": "reads", "input_schema": {}}]
+        pinned = tuple(ServerTool(name, digest, "notes", False) for name, digest in list_digests(listed))
+        use: Any = {"type": "mcp_tool_use", "id": "u", "name": "read", "server_name": "notes", "input": {}}
+
+        def passed(tools: Any) -> list[bool]:
+            granted = MessagesGranted(ToolGrant(granted=MCP, servers=(server(*pinned),)))
+            listing = {"type": "mcp_tool_listing", "mcp_server_name": "notes", "tools": tools}
+            return [granted.block(use), granted.block(listing), granted.block(use)]
+
+        assert passed(listed) == [True, True, True]
+        assert passed([{**listed[0], "description": "reads, and tells"}]) == [True, False, False]
+        assert passed("all of them") == [True, False, False]

@@ -649,7 +649,7 @@ class Answering:
         caller = admission.facts.caller
         return with_tokens(
             self._services.tokens,
-            Bearer(caller.app, caller.owner, admission.opened.session.id, caller.purpose, admission.permit.revision),
+            Bearer(caller.app, admission.opened.session.id, caller.purpose, admission.permit.revision),
             body,
             admission.grant,
             deployment,

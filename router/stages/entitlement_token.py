@@ -50,10 +50,9 @@ class Right(NamedTuple):
 
 
 class Bearer(NamedTuple):
-    """For whom a token speaks. `owner` answers for the app; both are ids, never text of a request."""
+    """For whom a token speaks: ids only, as a provider that is not ours may pass it on."""
 
     app: str
-    owner: str
     session: str
     purpose: str
     revision: str
@@ -86,7 +85,7 @@ def with_tokens(
         named = [each for each in server.tools if calls is None or each.name in calls]
         rights = [Right(id, [each.name for each in named if each.entry == id], approval) for id, approval in server.entries]
         rights = [right for right in rights if right.actions or server.whole]
-        token = keys.token(bearer, address.rstrip("/"), rights, at, token_hex(8), told)
+        token = keys.token(bearer, deployment.id, address.rstrip("/"), rights, at, token_hex(8), told)
         kept = {name: value for name, value in (tool.get("headers") or {}).items() if name.lower() != HEADER}
         return {**tool, "headers": {**kept, HEADER: token}}
 
@@ -95,7 +94,8 @@ def with_tokens(
     if not deployment.internal:
         return body, {}
     rights = [Right(name) for _, name in grant.granted]
-    return body, {HEADER: keys.token(bearer, deployment.base_url or deployment.id, rights, at, token_hex(8), told)}
+    audience = deployment.base_url or deployment.id
+    return body, {HEADER: keys.token(bearer, deployment.id, audience, rights, at, token_hex(8), told)}
 
 
 class TokenKeys:
@@ -110,11 +110,18 @@ class TokenKeys:
         self._key = lru_cache(maxsize=8)(self._made)
 
     def token(
-        self, bearer: Bearer, audience: str, rights: Sequence[Right], at: datetime, jti: str, left_nano: int | None = None
+        self,
+        bearer: Bearer,
+        actor: str,
+        audience: str,
+        rights: Sequence[Right],
+        at: datetime,
+        jti: str,
+        left_nano: int | None = None,
     ) -> str:
         """A token for one audience (the address of a tool server or a deployment), good for `LIFETIME` from `at`.
 
-        `jti` names it; `left_nano` is what the session may still spend (None: not told).
+        `actor` is the deployment whose model acts for the app; `jti` names the token; `left_nano` is what the session may still spend (None: not told).
         """
         issued = int(at.timestamp())
         details: list[dict[str, Any]] = [
@@ -127,8 +134,8 @@ class TokenKeys:
         claims = {
             "iss": self.issuer,
             "aud": audience,
-            "sub": bearer.owner,
-            "act": {"sub": bearer.app},
+            "sub": bearer.app,
+            "act": {"sub": actor},
             "sid": bearer.session,
             "purpose": bearer.purpose,
             "revision": bearer.revision,

@@ -81,7 +81,7 @@ def test_a_server_of_ours_and_a_deployment_of_ours_are_told_what_the_session_may
     crm, wiki = received.body["tools"]
     assert set(crm["headers"]) == {"x-entitlement-token", "x-tenant"}
     claims = verified(service, crm["headers"]["x-entitlement-token"], ADDRESS)
-    assert (claims["iss"], claims["sub"], claims["act"]) == ("https://router.example.org", "t@example.org", {"sub": "tokens"})
+    assert (claims["iss"], claims["sub"], claims["act"]) == ("https://router.example.org", "tokens", {"sub": "m"})
     assert (claims["sid"], claims["purpose"]) == (answer.headers["x-router-session"], "general")
     assert claims["revision"] == answer.headers["x-router-revision"]
     tool, *budget = claims["authorization_details"]

@@ -20,7 +20,7 @@ from router.stages.entitlement_token import AHEAD, BEHIND, LIFETIME, PERIOD, Bea
 
 PAGE = (Path(__file__).parents[3] / "docs" / "entitlement-tokens.md").read_text(encoding="utf-8")
 KEYS = TokenKeys(b"s" * 32, "https://router.example.org")
-BEARER = Bearer("helpdesk", "support@example.org", "s-1", "customer-support", "r-0123456789ab")
+BEARER = Bearer("helpdesk", "s-1", "customer-support", "r-0123456789ab")
 RIGHTS = [Right("crm", ("lookup_customer",), "first_use")]
 SERVER = "https://crm.example.org/mcp"
 
@@ -29,7 +29,7 @@ Check = Callable[[str, Claims, str], Claims]
 
 
 def token(at: datetime | None = None, keys: TokenKeys = KEYS, audience: str = SERVER, **more: Any) -> str:
-    return keys.token(BEARER, audience, RIGHTS, at or utc_now(), "t-1", **more)
+    return keys.token(BEARER, "fast-1", audience, RIGHTS, at or utc_now(), "t-1", **more)
 
 
 def documented(language: str) -> str:
@@ -69,7 +69,7 @@ def check(request: pytest.FixtureRequest) -> Check:
 def test_a_tool_server_sees_who_may_do_what_for_how_long(check: Check) -> None:
     claims = check(token(left_nano=1_250_000_000), KEYS.key_set(utc_now()), SERVER)
     assert (claims["iss"], claims["aud"]) == ("https://router.example.org", SERVER)
-    assert (claims["sub"], claims["act"]) == ("support@example.org", {"sub": "helpdesk"})
+    assert (claims["sub"], claims["act"]) == ("helpdesk", {"sub": "fast-1"})
     assert (claims["sid"], claims["purpose"], claims["revision"]) == ("s-1", "customer-support", "r-0123456789ab")
     assert claims["exp"] - claims["iat"] == LIFETIME.total_seconds()
     assert claims["authorization_details"] == [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, Row, func, insert, or_, select, update
+from sqlalchemy import Column, Engine, Row, Select, func, insert, select, update
 
 from router.exchange import ApprovalHistory
 from router.storage.sql.administration import Administration, administering
 from router.storage.sql.engine import reading
 from router.storage.sql.tables import admin_events, approvals, evidence
+
+Query = TypeVar("Query", bound=Select[Any])
 
 ROUTER = "router"
 """Who is named where nobody decided: an approval that expired."""
@@ -64,10 +66,7 @@ class SqlApprovals:
         for column, value in ((approvals.c.session, session), (approvals.c.app, app), (approvals.c.status, status)):
             if value is not None:
                 query = query.where(column == value)
-        if since is not None:
-            query = query.where(approvals.c.asked >= since)
-        if until is not None:
-            query = query.where(approvals.c.asked < until)
+        query = _within(query, approvals.c.asked, since, until)
         with reading(self._engine) as connection:
             return [approval_of(row) for row in connection.execute(query)]
 
@@ -78,15 +77,14 @@ class SqlApprovals:
         return None if row is None else approval_of(row)
 
     def tasks(self, since: datetime | None, until: datetime | None) -> int:
-        """How many tasks were let through or held within [since, until)."""
-        held = (evidence.c.kind == "refused") & (evidence.c.code == "approval_required")
-        query = select(func.count()).select_from(evidence).where(or_(evidence.c.kind == "admitted", held))
-        if since is not None:
-            query = query.where(evidence.c.at >= since)
-        if until is not None:
-            query = query.where(evidence.c.at < until)
+        """How many tasks were let through or held within [since, until), each once: asking again for what is held is no new task, and
+        neither is fetching what was approved."""
+        admitted = _within(select(func.count()).where(evidence.c.kind == "admitted"), evidence.c.at, since, until)
+        fetched = _within(select(func.count()).where(approvals.c.status == "used"), approvals.c.asked, since, until)
+        held = _within(select(func.count()).where(approvals.c.kind == "task"), approvals.c.asked, since, until)
         with reading(self._engine) as connection:
-            return int(connection.scalar(query) or 0)
+            let_through, given, tasks = (int(connection.scalar(query) or 0) for query in (admitted, fetched, held))
+        return max(let_through - given, 0) + tasks
 
     def maker_of(self, key_id: str) -> str | None:
         """Who made a key: the name in the record of that act; None where there is none."""
@@ -116,6 +114,12 @@ def _note(administration: Administration, act: str, row: ApprovalHistory, actor:
 
 
 _STEPS = {"pending": 0, "approved": 1, "denied": 2, "used": 2, "expired": 2}
+
+
+def _within(query: Query, column: Column[datetime], since: datetime | None, until: datetime | None) -> Query:
+    if since is not None:
+        query = query.where(column >= since)
+    return query if until is None else query.where(column < until)
 
 
 def stored_state(row: ApprovalHistory) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from sql_records import NOON, admitted, raw, turned
 from sqlalchemy import Engine, text
 
-from router.exchange import ApprovalHistory
+from router.exchange import ApprovalHistory, Record
 from router.storage.audit_chain import Checkpoints, public_key, verify
 from router.storage.sql.administration import events
 from router.storage.sql.approvals import SqlApprovals
@@ -104,11 +104,23 @@ def test_history_is_found_by_session_app_state_and_time(store: Engine) -> None:
     assert SqlApprovals(store).one("unheard of") is None
 
 
-def test_tasks_are_those_that_were_let_through_or_held(store: Engine) -> None:
-    held = msgspec.structs.replace(turned("r3"), code="approval_required")
-    SqlRecords(store).write([(0, raw(record)) for record in (admitted("r1"), admitted("r2"), held, turned("r4"))])
-    assert SqlApprovals(store).tasks(None, None) == 3
-    assert SqlApprovals(store).tasks(NOON + MINUTE, None) == 0
+def test_a_task_counts_once_however_often_it_is_asked_for_and_fetched(store: Engine) -> None:
+    records = SqlApprovals(store)
+    polled = [msgspec.structs.replace(turned(f"p{n}"), code="approval_required") for n in range(5)]
+    # Two ordinary tasks; one with a held call, fetched after its approval; one that was held as a whole, and forwarded after it.
+    written = [
+        admitted("r1"),
+        admitted("r2"),
+        admitted("r3"),
+        admitted("r3-fetched"),
+        *polled,
+        admitted("r4-forwarded"),
+        turned("r5"),
+    ]
+    SqlRecords(store).write([(0, raw(record)) for record in written])
+    records.enter([USED, msgspec.structs.replace(USED, id="apr_01" + "b" * 24, kind="task")], NOON)
+    assert records.tasks(None, None) == 4
+    assert records.tasks(NOON + MINUTE, None) == 0
 
 
 def test_a_decision_that_was_changed_behind_the_programs_back_is_found(store: Engine, tmp_path: Path) -> None:

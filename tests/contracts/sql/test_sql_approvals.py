@@ -108,7 +108,7 @@ def test_a_task_counts_once_however_often_it_is_asked_for_and_fetched(store: Eng
     records = SqlApprovals(store)
     polled = [msgspec.structs.replace(turned(f"p{n}"), code="approval_required") for n in range(5)]
     # Two ordinary tasks; one with a held call, fetched after its approval; one that was held as a whole, and forwarded after it.
-    written = [
+    written: list[Record] = [
         admitted("r1"),
         admitted("r2"),
         admitted("r3"),

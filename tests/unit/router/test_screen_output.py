@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def streamed(text: str, cuts: Sequence[int], screen: Screen) -> tuple[str, int]:
     stream = ScreenedStream(Endpoint.CHAT, screen)
     told, given_so_far, held = "", 0, 0
     places = [0, *sorted(cuts), len(text)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         chunk = {"choices": [{"index": 0, "delta": {"content": text[start:end]}, "finish_reason": None}]}
         told += said(stream.event(f"data: {json.dumps(chunk)}\n\n".encode()))
         given_so_far = end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,9 @@ from routing_rules.server_lists import tool_digest
 from routing_rules.task import ToolAsk
 
 MOST_REMEMBERED = 4096
+MOST_OF_AN_APP = 256
+"""Apps choose the names of tools: one that makes up ever new ones must not keep those of others from being noted."""
+
 MOST_WAITING = 512
 AGAIN_SECONDS = 3600.0
 """A tool that is asked for again and again is noted once in so long."""
@@ -38,6 +42,7 @@ class Registrar:
         self._registrations = registrations
         self._clock = clock
         self._seen: dict[tuple[str, str, str], float] = {}
+        self._by_app = Counter[str]()
         self._waiting: list[tuple[Seen, datetime]] = []
         self._changed: frozenset[str] = frozenset()
 
@@ -55,10 +60,15 @@ class Registrar:
             if unknown[key] == "list_changed" and ask.listed is None:
                 continue  # the server itself is known; which of its tools are not, its list says
             seen = (app, *key)
-            if now.timestamp() - self._seen.get(seen, 0.0) < AGAIN_SECONDS:
+            known = self._seen.get(seen)
+            if known is None and self._by_app[app] >= MOST_OF_AN_APP:
+                continue
+            if known is not None and now.timestamp() - known < AGAIN_SECONDS:
                 continue
             if len(self._seen) >= MOST_REMEMBERED:
                 self._seen.clear()
+                self._by_app.clear()
+            self._by_app[app] += known is None
             self._seen[seen] = now.timestamp()
             self._waiting.extend((each, now) for each in _seen(app, ask, _at(body, ask.path)))
 

@@ -17,7 +17,7 @@ from router.cli import cli
 from router.governance import rules as governance
 from router.governance import tools as registry
 from router.governance.tools import Confirmation, NoSuchTool, NotATool, Registration, Seen, Status
-from router.storage.registrar import AGAIN_SECONDS, Registrar
+from router.storage.registrar import AGAIN_SECONDS, MOST_OF_AN_APP, Registrar
 from router.storage.sql.administration import events
 from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
@@ -129,6 +129,14 @@ class TestAToolThatIsAskedFor:
         asking.ask("shop", SEND, reason="over_ceiling")
         asyncio.run(asking.registrar.write())
         assert kept.all() == []
+
+    def test_that_one_app_makes_up_keeps_no_others_from_being_noted(self, kept: SqlRegistrations) -> None:
+        asking = Asking(kept)
+        for number in range(MOST_OF_AN_APP + 20):
+            asking.ask("noisy", {"type": "function", "name": f"tool_{number}"})
+        asking.ask("shop", SEND)
+        asyncio.run(asking.registrar.write())
+        assert len(kept.all()) == MOST_OF_AN_APP + 1
 
     def test_waits_while_the_store_is_down(self, kept: SqlRegistrations, engine: Engine, tmp_path: Path) -> None:
         asking = Asking(kept)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from running import Running, running
 from stub_provider import StubProvider, serving
-from tool_rules import SETS, Agent, Call, tool_rules
+from tool_rules import FLAT, SETS, Agent, Call, tool_rules
 
 from router.storage.sql.engine import open_engine
 from router.storage.sql.evidence import account_of
@@ -158,9 +158,7 @@ def test_a_session_makes_no_more_tool_calls_than_its_budget_says(world: World) -
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_remains_of_each_limit_is_told_and_what_is_nearly_used_up_is_warned_of(
-    world: World, case: tuple[str, bool]
-) -> None:
+def test_what_remains_of_each_limit_is_told_and_what_is_nearly_used_up_is_warned_of(world: World, case: tuple[str, bool]) -> None:
     agent = world.agent(case)
     agent.history = [{"role": "user", "content": "Read all pages."}]
     answer = agent.send(("get_page", {"list": "orders", "page": 0}))
@@ -173,6 +171,28 @@ def test_what_remains_of_each_limit_is_told_and_what_is_nearly_used_up_is_warned
     after = agent.send(said="All read.")
     assert after.headers["x-router-limits-remaining"] == "tool_calls=2"
     assert after.headers["x-router-limits-warning"] == "tool_calls"
+
+
+def test_a_search_that_the_provider_runs_is_offered_within_the_limits_and_withheld_once_private_data_is_there(
+    world: World,
+) -> None:
+    agent = world.agent(("responses", False))
+    agent.tools = [*FLAT, {"type": "web_search"}]
+    agent.ask("When do the shops open?", said="At nine.")
+    [sent] = world.stub.requests
+    assert {"type": "web_search"} in sent.body["tools"]
+    assert sent.body["max_tool_calls"] == 12
+    # What was offered counts as used: the way out is there, so private data waits for a person.
+    agent.history.append({"role": "assistant", "content": "At nine."})
+    assert agent.code(agent.ask("Look up the customer Ada.", CUSTOMER)) == "approval_required"
+
+    other = world.agent(("responses", False))
+    first = other.ask("Look up the customer Ada.", CUSTOMER)
+    other.results(first, {"plan": "gold"})
+    other.tools = [*FLAT, {"type": "web_search"}]
+    answer = other.send(said="Gold.")
+    assert "web_search;combination" in answer.headers["x-router-tools-withheld"]
+    assert {"type": "web_search"} not in world.stub.requests[-1].body["tools"]
 
 
 def test_evidence_says_what_became_of_each_call_and_never_holds_its_arguments(world: World) -> None:

@@ -18,7 +18,7 @@ Body = dict[str, Any]
 Call = tuple[str, dict[str, Any]]
 
 TOOLS = """tools:
-  - {id: web, owner: web@example.org, capabilities: [reads_untrusted, egress], functions: [search_web], highest_read: public}
+  - {id: web, owner: web@example.org, capabilities: [reads_untrusted, egress], functions: [search_web], hosted: ["web_search*"], highest_read: public}
   - {id: customers, owner: crm@example.org, capabilities: [reads_private], functions: [lookup_customer], highest_read: confidential}
   - {id: mail, owner: mail@example.org, capabilities: [egress], functions: [send_email], destination_arguments: [to]}
   - {id: poll, owner: ops@example.org, capabilities: [pure], functions: [get_status, get_page], highest_read: public}

@@ -18,7 +18,7 @@ from router.errors import Refused, RouterError
 from router.exchange import ApprovalHistory, JsonObject, Record, SessionState
 from router.governance.approvals import Waiting
 from router.pipeline import error_event
-from router.reports.sessions import now_of, timeline
+from router.reports.sessions import budget_of, now_of, timeline
 from router.sse import SseSplitter, data_of
 from router.stages.settle import BYTES_PER_TOKEN
 from router.streaming import Inference, Inferences, Progress, Pumps, Running
@@ -115,6 +115,7 @@ class Looking:
         if state.new and not records and not known:
             raise _no_such(session_id, app)
         document: JsonObject = {"id": session_id, "app": app, **now_of(state)}
+        document["budget"] = budget_of(records, state)
         document["running"] = await self.running.looked_at(app, session_id)
         document["timeline"] = timeline(records, known.values(), endings)
         plain: JsonObject = msgspec.to_builtins(document)

@@ -82,6 +82,22 @@ def now_of(state: SessionState) -> JsonObject:
     return document
 
 
+def budget_of(records: Sequence[Record], state: SessionState) -> JsonObject | None:
+    """The session budget that the latest request was let through under, with what is `left` of it; None where none was yet. Limits that
+    it does not set are left out."""
+    permits = [permit for record in records if isinstance(record, Admitted) and (permit := _permit(record)) is not None]
+    if not permits:
+        return None
+    budget = permits[-1].budget
+    used = {
+        "cost_nano": state.spent_nano + state.held_nano,
+        "requests": state.requests,
+        "tool_calls": state.calls.count if state.calls is not None else 0,
+    }
+    limits = {name: value for name, value in msgspec.structs.asdict(budget).items() if value is not None}
+    return limits | {"left": {name: max(limits[name] - value, 0) for name, value in used.items() if name in limits}}
+
+
 def told(event: JsonObject) -> str:
     """One line of a timeline, for people; `event` as plain JSON values."""
     facts = ", ".join(f"{name} {_plain(value)}" for name, value in event["told"].items() if value not in (None, [], {}, ""))
@@ -122,14 +138,19 @@ def _decision(record: Admitted | Turned) -> JsonObject:
         if isinstance(decision, Hold) and record.code == "approval_required":
             document["decision"] = "hold"
         return document
-    permit = decision.permit if isinstance(decision, Hold) else decision
+    permit = _permit(record)
     document |= {"decision": "permit", "rule": record.decision.rule, "revision": record.decision.revision}
     document |= {"deployment": record.deployment, "held_nano": record.held_nano, "output_tokens": record.output_tokens}
-    if isinstance(permit, Permit):
+    if permit is not None:
         document |= {"tier": permit.tier, "set": permit.entitlement_set, "budget": permit.budget.name}
         document["obligations"] = sorted(permit.obligations)
     document["approval"] = record.approval
     return document
+
+
+def _permit(record: Admitted) -> Permit | None:
+    decision = record.decision.permit if isinstance(record.decision, Hold) else record.decision
+    return decision if isinstance(decision, Permit) else None
 
 
 def _grant(record: Admitted) -> JsonObject:

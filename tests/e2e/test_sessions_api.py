@@ -97,6 +97,7 @@ def test_a_session_is_told_from_its_first_ask_to_its_last_cost(world: World) -> 
     assert (shown["app"], shown["requests"], shown["ended"], shown["running"]) == ("desk", 2, None, [])
     assert shown["labels"]["confidentiality"] in ("confidential", "restricted")
     assert shown["spent_nano"] > 0
+    assert shown["budget"]["left"] == {"cost_nano": 10_000_000_000 - shown["spent_nano"]}
     what = [event["what"] for event in shown["timeline"]]
     assert what[:3] == ["ask", "decision", "grant"]
     assert what.count("labels") == 1

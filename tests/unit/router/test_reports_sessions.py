@@ -8,7 +8,7 @@ import msgspec
 from sql_records import NOON, admitted, outcome, turned
 
 from router.exchange import ApprovalHistory, CallState, JudgedCall, SessionState
-from router.reports.sessions import now_of, timeline, told
+from router.reports.sessions import budget_of, now_of, timeline, told
 from routing_rules.decisions import Hold, Permit, Withheld
 from routing_rules.facts import Labels
 from routing_rules.vocabulary import Capability, Integrity, Sensitivity
@@ -87,6 +87,15 @@ def test_one_line_is_told_of_each_event() -> None:
         line = told(msgspec.to_builtins(event))
         assert event.what in line
         assert "\n" not in line
+
+
+def test_what_is_left_of_the_budget_counts_what_is_held() -> None:
+    state = SessionState("s1", 1, False, Labels(), 2, spent_nano=1_000, held_nano=500, requests=2)
+    budget = budget_of([admitted("r1"), outcome("r1")], state)
+    assert budget is not None
+    assert (budget["name"], budget["cost_nano"], budget["left"]) == ("normal", 10_000_000, {"cost_nano": 9_998_500})
+    assert "requests" not in budget
+    assert budget_of([turned("r1")], state) is None
 
 
 def test_what_a_session_holds_now_is_told_with_what_it_has_used() -> None:

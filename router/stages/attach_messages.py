@@ -131,6 +131,10 @@ def _callable(server: ServerGrant) -> list[str]:
 def _cut_tools(sent: JsonObject, granted: MessagesGranted) -> None:
     servers = {server["name"] for server in sent.get("mcp_servers") or ()}
     tools = [kept for tool in sent.get("tools") or () if (kept := _cut_tool(tool, granted, servers)) is not None]
+    asked = sent.get("tools") or ()
+    if len(tools) < len(asked) and any(map(_searches, asked)) and not any(map(_searches, tools)):
+        # Nothing finds them any more, so they are offered from the start.
+        tools = [{name: value for name, value in tool.items() if name != "defer_loading"} for tool in tools]
     choice = sent.get("tool_choice")
     added = bool(servers) or any(
         block["type"] == "tool_addition"
@@ -173,6 +177,11 @@ def _cut_tool(tool: JsonObject, granted: MessagesGranted, servers: Iterable[str]
     if type(sources) is dict and kind is not None:
         tool = {**tool, "url_sources": {name: _cut_source(source, granted) for name, source in sources.items()}}
     return tool
+
+
+def _searches(tool: JsonObject) -> bool:
+    """Whether a tool finds other tools."""
+    return str(tool.get("type")).startswith("tool_search_tool")
 
 
 def _lets_code_call(kind: str) -> bool:

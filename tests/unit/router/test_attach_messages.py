@@ -139,6 +139,13 @@ class TestTools:
         sent = attached((("function", "look_up"), ("function", "write")), tools=[by_code, by_both])
         assert sent["tools"] == [{**WRITE, "allowed_callers": ["direct"]}]
 
+    def test_tools_that_nothing_finds_any_more_are_offered_from_the_start(self) -> None:
+        search = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+        later = {**LOOK_UP, "defer_loading": True}
+        assert attached((("function", "look_up"),), tools=[search, later])["tools"] == [LOOK_UP]
+        both = (("function", "look_up"), (search["type"], search["type"]))
+        assert attached(both, tools=[search, later])["tools"] == [search, later]
+
     def test_a_message_is_left_out_where_nothing_of_it_may_leave(self) -> None:
         added = {"role": "system", "content": [{"type": "tool_addition", "tool": {"type": "tool_reference", "name": "write"}}]}
         assert attached(messages=[HELLO, added, HELLO])["messages"] == [HELLO, HELLO]

@@ -75,6 +75,7 @@ def check(rules: RuleSet, today: date, recalls: Mapping[str, float] = {}) -> lis
         faults.extend(_about_masking(rule, recalls))
     faults.extend(_about_deployments(rules, today))
     faults.extend(_about_sets(rules, today))
+    faults.extend(_about_apps(rules, today))
     return faults
 
 
@@ -338,6 +339,23 @@ def _about_sets(rules: RuleSet, today: date) -> list[Fault]:
             found.append(
                 Fault(Severity.WARNING, "set_due", *place, 1, f"the review of set `{each.id}` is due on {each.review_by}")
             )
+    return found
+
+
+def _about_apps(rules: RuleSet, today: date) -> list[Fault]:
+    """Apps that are only watched: that shall not be forgotten."""
+    found = []
+    for app in rules.apps.values():
+        if app.observing is None:
+            continue
+        ended = app.observing.end < today
+        message = (
+            f"the app `{app.id}` was watched until {app.observing.end}, and is held to the rules since"
+            if ended
+            else f"the app `{app.id}` is only watched until {app.observing.end}, on the word of {app.observing.owner}"
+        )
+        code = "observe_ended" if ended else "app_observed"
+        found.append(Fault(Severity.WARNING, code, "apps.yaml", _line(rules, "apps.yaml", app.id), 1, message))
     return found
 
 

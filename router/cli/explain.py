@@ -173,6 +173,15 @@ def told(document: JsonObject) -> str:
         granted = ", ".join(name for _, name in document["tools"]["granted"])
         lines.append(f"  tools    {granted or 'none'}")
         lines += [f"           without {tool['name']}: {tool['reason']}" for tool in document["tools"]["withheld"]]
+        # An app that is only watched: what is not refused, but would be.
+        lines += [
+            f"           held to the rules, without {tool['name']}: {tool['reason']}"
+            for tool in document["tools"]["would_withhold"]
+        ]
+        if permit.get("would_refuse"):
+            lines.append(
+                f"  watched  held to the rules, it would be refused: {permit['would_refuse']} by rule {permit['would_rule']}"
+            )
     if "message" in decision:
         lines.append(f"  because  {decision['message']}")
     for near in document["nearest"]:

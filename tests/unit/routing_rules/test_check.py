@@ -101,6 +101,13 @@ def test_reviews_and_sets_are_told_when_due_and_when_overdue(files: dict[str, st
     rules = load(files)
     later = {fault.code for fault in check(rules, TODAY + timedelta(days=175))}
     assert {"access_review_due", "set_due", "set_overdue"} <= later
+
+
+def test_an_app_that_is_only_watched_is_not_forgotten(rules_with: Callable[..., RuleSet]) -> None:
+    app = "{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general], mode: observe, observe: {owner: ann, from: 2026-11-01, until: 2026-11-20}}"
+    rules = rules_with(apps=f"apps: [{app}]")
+    assert "app_observed" in {fault.code for fault in check(rules, date(2026, 11, 20))}
+    assert "observe_ended" in {fault.code for fault in check(rules, date(2026, 11, 21))}
     assert {"access_review_overdue", "capability_review_overdue"} <= {
         fault.code for fault in check(rules, TODAY + timedelta(days=400))
     }

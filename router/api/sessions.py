@@ -23,6 +23,7 @@ from router.sse import SseSplitter, data_of
 from router.stages.settle import BYTES_PER_TOKEN
 from router.streaming import Inference, Inferences, Progress, Pumps, Running
 from routing_rules.decisions import Hold, Permit
+from routing_rules.task import Endpoint
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MOST_REQUESTS = 500
@@ -261,11 +262,12 @@ async def _last_word(one: Inference, code: str) -> None:
     if answer.started:
         await answer.finish(error_event(endpoint, error, 0))
         return
-    body = msgspec.json.encode(error.body())
+    request_id = one.hold.request_id
+    body = msgspec.json.encode(error.messages_body(request_id) if endpoint is Endpoint.MESSAGES else error.body())
     headers = [
         *error_headers(error),
         (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", one.hold.request_id.encode()),
+        (b"x-request-id", request_id.encode()),
     ]
     await answer.start(error.row.status, headers)
     await answer.finish(body)

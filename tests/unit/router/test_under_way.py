@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from sql_records import admitted, outcome
 
@@ -15,6 +16,7 @@ from router.exchange import HoldRequest, Outcome, Record, Reservation, Settlemen
 from router.streaming import ANSWER, Broadcast, Inferences, Pumps
 from router.usage import Basis
 from routing_rules.facts import Labels
+from routing_rules.task import Endpoint
 
 
 class Ledger:
@@ -140,6 +142,31 @@ def test_what_is_ended_gets_a_last_word_and_is_recorded_as_ended() -> None:
         ("cancelled", "session_ended"),
         ("cancelled", "session_ended"),
     ]
+
+
+def test_the_last_word_is_in_the_words_of_the_wire() -> None:
+    async def run() -> Told:
+        pumps, client = Pumps(), Told()
+        inferences = Inferences(Ledger())
+        record = admitted("r1")
+        record = msgspec.structs.replace(record, facts=msgspec.structs.replace(record.facts, endpoint=Endpoint.MESSAGES))
+
+        async def work() -> None:
+            Broadcast(client)
+            await inferences.reserve(hold("r1"), record)
+            await asyncio.Event().wait()
+
+        serving = asyncio.ensure_future(pumps.run(work()))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        end_inferences(inferences, pumps, "desk", "s1", None, "session_ended")
+        await serving
+        return client
+
+    client = asyncio.run(run())
+    assert client.status == 403
+    assert json.loads(client.body)["error"]["type"] == "permission_error"
+    assert json.loads(client.body)["type"] == "error"
 
 
 def test_work_that_ended_by_itself_is_not_cut_any_more() -> None:

@@ -11,7 +11,7 @@ from classifiers.ask.current import Ask
 from classifiers.ask.thesaurus import Thesaurus
 
 Key = str | tuple[str, str]
-"""A word, a measure (`lines>3`, `#words>5`) or a concept (`~delete`), or two that are neighbours (concepts: with whatever lies between);
+"""A word, the beginning of one (`trans*`), a measure (`lines>3`, `#words>5`) or a concept (`~delete`), or two that are neighbours (concepts: with whatever lies between);
 `("^^", word)` and `("$$", word)` stand near the start and the end, `("^~", concept)` is among the first concepts. Of asks
 alone: `("^0", word)` is the first word, `("~0", concept)` the first concept, `("~$", concept)` one of the last ones, and `("<s", key)`,
 `("<e", key)`, `("<a", key)` a word or concept of the app's instructions, of the turn before, of the last answer."""
@@ -20,6 +20,7 @@ HEAD_CHARACTERS = 1_200
 TAIL_CHARACTERS = 800
 """An ask says what it wants at its start or at its end; between them lies the material."""
 
+STEM = 5  # characters
 NEAR_START = 10
 NEAR_END = 8
 FIRST_CONCEPTS = LAST_CONCEPTS = 4
@@ -110,9 +111,21 @@ def switched_on(thermometers: Sequence[Thermometer], counts: Sequence[int]) -> l
     ]
 
 
+def has_stem(word: str) -> bool:
+    """Whether a word is so long that its beginning tells something of it: most languages bend words at their end."""
+    return len(word) > STEM
+
+
+def stem(word: str) -> str:
+    """The key of a word's beginning; no word holds a sign and goes on."""
+    return f"{word[:STEM]}*"
+
+
 def is_word(key: Key) -> bool:
     """Whether a key is a word of a text, by itself."""
-    return isinstance(key, str) and key[0] != "~" and (">" not in key or key == ">") and key not in _TAGS
+    if not isinstance(key, str) or key[0] == "~" or key in _TAGS:
+        return False
+    return len(key) == 1 or not (">" in key or key.endswith("*"))
 
 
 def keys(thesaurus: Thesaurus, text: str, length: int | None = None) -> tuple[set[str], set[Key]]:
@@ -138,6 +151,7 @@ def _others(text: str, found: list[str], concepts: list[str], length: int | None
     others: set[Key] = set(pairwise(found))
     others.update(zip(repeat("^^"), found[:NEAR_START], strict=False))
     others.update(zip(repeat("$$"), found[-NEAR_END:], strict=False))
+    others.update(map(stem, filter(has_stem, found)))
     others.update(concepts)
     others.update(pairwise(concepts))
     others.update(zip(repeat("^~"), concepts[:FIRST_CONCEPTS], strict=False))

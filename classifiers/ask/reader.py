@@ -17,12 +17,14 @@ from classifiers.ask.features import (
     MEASURES,
     NEAR_END,
     NEAR_START,
+    STEM,
     Key,
     excerpt,
     frame,
     instructions,
     is_word,
     measured,
+    stem,
     words,
 )
 from classifiers.ask.structure import COUNTS, counted
@@ -81,17 +83,18 @@ class Reader:
     def __init__(self, *chosen: Chosen) -> None:
         """`models` are those of `chosen`, in that order. Nothing of the fitted models themselves is kept."""
         self._atoms: dict[str, int] = {}
-        codes = [np.array([self._coded(key) for key in fitted.keys], np.int64) for fitted, _ in chosen]
+        each = {id(fitted): fitted for fitted, _ in chosen}  # of one there may be several heads apart
+        codes = {name: np.array([self._coded(key) for key in fitted.keys], np.int64) for name, fitted in each.items()}
+        single = {name: np.array([*map(is_word, fitted.keys)], float) for name, fitted in each.items()}
         # Behind them a code larger than any, which weighs nothing: no search then ends beyond the array.
-        self._codes: Codes = np.append(np.unique(np.concatenate(codes)), np.iinfo(np.int64).max)
+        self._codes: Codes = np.append(np.unique(np.concatenate([*codes.values()])), np.iinfo(np.int64).max)
         models: list[Model] = []
         blocks: list[Numbers] = []
         start = 0
         for fitted, heads in chosen:
             weights, scale, bias = fitted.arrays
             columns = fitted.columns(*heads)
-            is_one = np.array([*map(is_word, fitted.keys)], float)
-            counting = np.stack([np.square(scale, dtype=float), np.ones(scale.size), is_one], axis=1)
+            counting = np.stack([np.square(scale, dtype=float), np.ones(scale.size), single[id(fitted)]], axis=1)
             blocks.append(np.concatenate([weights[:, columns] * scale[:, None].astype(float), counting], axis=1))
             stop = start + blocks[-1].shape[1]
             manifest = fitted.manifest
@@ -104,8 +107,8 @@ class Reader:
         self.models = tuple(models)
         # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
         self._weights = np.zeros((self._codes.size, start), np.float32)
-        for own, model, block in zip(codes, models, blocks, strict=True):
-            self._weights[self._codes.searchsorted(own), model.columns] = block
+        for (fitted, _), model, block in zip(chosen, models, blocks, strict=True):
+            self._weights[self._codes.searchsorted(codes[id(fitted)]), model.columns] = block
         number = self._atoms.get
         self._thermometers = [(edges, tuple(number(name, 0) for name in names)) for edges, names in (*MEASURES, *COUNTS)]
         self._near_start, self._near_end, self._first = (number(tag, 0) << _SHIFT for tag in ("^^", "$$", "^~"))
@@ -135,6 +138,7 @@ class Reader:
         meant = [number(concept, 0) for concept in concepts]
         # With an atom that no model knows (0), a pair has the code of its other atom, which is there anyway, or of no key at all.
         codes = {*atoms, *meant}
+        codes.update([number(stem(word), 0) for word in found if len(word) > STEM])
         codes.update([first << _SHIFT | second for first, second in pairwise(atoms)])
         codes.update([first << _SHIFT | second for first, second in pairwise(meant)])
         codes.update(map(self._near_start.__or__, atoms[:NEAR_START]))

@@ -35,7 +35,6 @@ UNKNOWN_WEIGHT = 4.0
 
 _LEAST_TEXTS = 3
 _LEAST_GROUPS = 2
-_MOST_KEYS = 24_000
 _TASK_PENALTY = 0.3  # scikit-learn's C: larger follows the corpus more closely
 _LABEL_PENALTY = 1.0
 _SHORT_TOPIC_PENALTY = 3.0
@@ -86,7 +85,7 @@ class KeyVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     in_groups[key].add(group)
         kept = [key for key, count in found.items() if count >= _LEAST_TEXTS and len(in_groups[key]) >= _LEAST_GROUPS]
         kept.sort(key=lambda key: (-found[key], key if isinstance(key, str) else "\t".join(key)))
-        self.vocabulary_ = kept[:_MOST_KEYS]
+        self.vocabulary_ = kept
         self.idf_ = np.array([math.log(len(texts) / found[key]) + 1.0 for key in self.vocabulary_], dtype=np.float32)
         self._column = {key: column for column, key in enumerate(self.vocabulary_)}
         return self

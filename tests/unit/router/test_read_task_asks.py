@@ -376,7 +376,9 @@ def test_all_headers() -> None:
         "x-stainless-retry-count": "2",
     }
     assert {*headers, "anthropic-version", "anthropic-beta"} == HEADERS.keys()
-    assert read_headers({**headers, "anthropic-version": "2023-06-01", "anthropic-beta": "pdfs-2024-09-25"}) == RouterHeaders("support", "Geheim (intern)", "case:4711", "ap_1", True, 2)
+    assert read_headers({**headers, "anthropic-version": "2023-06-01", "anthropic-beta": "pdfs-2024-09-25"}) == RouterHeaders(
+        "support", "Geheim (intern)", "case:4711", "ap_1", True, 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class UnderWay(msgspec.Struct, frozen=True):
 
 class KeptResponse(msgspec.Struct, frozen=True):
     """A response that its provider keeps, without its content. `structured`: a refused call ends it with an error; `masked`: values were
-    masked in its session; `screened`: the places to which alone its words may link. `under_way` is None once it has ended and was settled; `refusal` is the code and sentence with which it did."""
+    masked in its session; `screened`: the places to which alone its words may link. `under_way` is None once it has ended and was settled; `refusal` is the code and sentence with which it did, `details` what stands beside them."""
 
     id: str
     app: str
@@ -71,6 +71,7 @@ class KeptResponse(msgspec.Struct, frozen=True):
     screened: tuple[str, ...] | None = None
     under_way: UnderWay | None = None
     refusal: tuple[str, str] | None = None
+    details: dict[str, Any] = {}
 
 
 class ResponseStore(Protocol):
@@ -142,6 +143,7 @@ class Keeper:
         self._clock = clock
         self._worker = worker
         self._followed: dict[asyncio.Task[None], KeptResponse] = {}
+        self._stopped = False
 
     # For the apps
 
@@ -167,8 +169,7 @@ class Keeper:
                 f"the deployment `{kept.deployment}`, which keeps this response, is no longer cleared for `{session.forwarded}`"
             )
             raise Refused("no_cleared_deployment", message)
-        if kept.refusal is not None:
-            raise Refused(*kept.refusal)
+        _unless_refused(kept)
         return Found(kept, session, slot.deployment)
 
     async def show(self, found: Found, query: Sequence[tuple[str, str]] = ()) -> bytes:
@@ -219,8 +220,7 @@ class Keeper:
         status = status_of(raw)
         if kept.under_way is not None and status not in UNDER_WAY:
             kept = await self.store.find(kept.app, kept.id) or kept  # it may have been settled since it was looked up
-            if kept.refusal is not None:
-                raise Refused(*kept.refusal)
+            _unless_refused(kept)
         raw = await self._unmasked(kept, raw)
         screen = None if kept.screened is None else Screen(kept.screened)
         enforced = enforce_json(Endpoint.RESPONSES, raw, kept.grant, denial_is_error=kept.structured, screen=screen)
@@ -294,11 +294,14 @@ class Keeper:
     async def has_ended(self, kept: KeptResponse, refusal: RouterError | None) -> None:
         """Know that a response has ended and was settled, and with which error, if any."""
         told = None if refusal is None else (refusal.code, refusal.message)
-        await self.store.keep(msgspec.structs.replace(kept, under_way=None, refusal=told))
+        details = {} if refusal is None else refusal.details
+        await self.store.keep(msgspec.structs.replace(kept, under_way=None, refusal=told, details=details))
 
     async def adopt(self) -> int:
         """Go on with responses whose worker is gone; how many there were."""
         count = 0
+        if self._stopped:
+            return 0
         mine = {(kept.app, kept.id) for kept in self._followed.values()}
         for kept in await self.store.left_alone():
             if (kept.app, kept.id) not in mine and await self.store.lease(kept, self._worker, LEASE_SECONDS):
@@ -308,6 +311,7 @@ class Keeper:
 
     async def stop(self) -> None:
         """Leave what is followed to other workers, or to the next start."""
+        self._stopped = True
         followed = dict(self._followed)
         for task in followed:
             task.cancel()
@@ -350,6 +354,13 @@ class Keeper:
         with contextlib.suppress(Unavailable):
             return (await self._sessions.open(kept.session_id, kept.app, ())).ended is not None
         return False
+
+
+def _unless_refused(kept: KeptResponse) -> None:
+    """Raises what a response was refused with, if it was."""
+    if kept.refusal is not None:
+        code, message = kept.refusal
+        raise Refused(code, message, details=kept.details)
 
 
 def longest_usage(estimate: Usage, output_tokens: int) -> Usage:

@@ -654,8 +654,11 @@ class _Reading:
             for index, part in enumerate(output):
                 self.content_part(part, role, provenance, f"{path}.output[{index}]", turn, call_id)
             item = {field: value for field, value in item.items() if field != "output"}
-        if kind == "image_generation_call" and item.get("result"):
-            self.image(f"{_PNG}{item['result']}", None, role, f"{path}.result", turn)
+        if kind == "image_generation_call":
+            if item.get("result"):
+                self.image(f"{_PNG}{item['result']}", None, role, f"{path}.result", turn)
+            else:  # the provider may know by its id what it is
+                self.image(None, None, role, f"{path}.result", turn)
             item = {field: value for field, value in item.items() if field != "result"}
         if kind in ("function_call", "function_call_output"):
             self.features.add(Feature.TOOLS)

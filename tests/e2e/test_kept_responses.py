@@ -17,6 +17,9 @@ from governed import deployment, rule_files
 from running import Running, running, wait_for
 from stub_provider import StubProvider, serving
 
+from router.clock import utc_now
+from routing_rules.load import shipped
+
 APPS = """apps:
   - {id: one, owner: one@example.org, clearance: restricted, ceiling: standard, purposes: [general]}
   - {id: two, owner: two@example.org, clearance: restricted, ceiling: standard, purposes: [general]}
@@ -29,6 +32,12 @@ LEAVING = """  - id: leaving
     reason: an app whose answers end when it leaves
     when: {app: two}
     then: {tier: fast, set: standard, budget: test, obligations: [cancel]}
+"""
+ASKED_FIRST = """
+  - {id: asks, owner: owner@example.org, capabilities: [pure], functions: [ask_first], approval_boundary: every_call, highest_read: public}
+"""
+SETS = """sets:
+  - {id: standard, owner: o@example.org, business_purpose: tests, approver: o@example.org, review_by: 2099-01-01, tools: [calculator, asks]}
 """
 SECONDS = 6
 TRUE_COST = Decimal(120 * 3 + 20 * 7) / 1_000_000
@@ -69,7 +78,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         rules = rule_files(
             [deployment("m", stub.url)], limits=f"max_output_tokens: 256, request_seconds: {SECONDS}", routes=LEAVING
         )
-        with running(tmp_path_factory.mktemp("kept") / "data", rules=rules | {"apps.yaml": APPS}) as service:
+        tools = {"tools.yaml": shipped(utc_now().date())["tools.yaml"].rstrip() + ASKED_FIRST, "entitlements.yaml": SETS}
+        with running(tmp_path_factory.mktemp("kept") / "data", rules=rules | tools | {"apps.yaml": APPS}) as service:
             yield Service(service, stub, service.key("one", "one@example.org"), service.key("two", "two@example.org"))
 
 
@@ -189,6 +199,19 @@ def test_its_calls_are_judged_at_its_end_and_a_session_knows_them(service: Servi
     output = service.ended(begun["id"])["output"]
     assert [item["name"] for item in output if item["type"] == "function_call"] == ["calculator"]
     assert "quagga_lever" not in str([item for item in output if item["type"] == "function_call"])
+
+
+def test_a_call_in_it_that_waits_for_a_person_is_given_once_it_is_approved_and_not_before(service: Service) -> None:
+    service.stub.script("m", "tools:ask_first")
+    body = {**ASK, "background": True, "tools": [{**CALCULATOR, "name": "ask_first"}]}
+    response_id = service.call("POST", "", body).json()["id"]
+    wait_for(lambda: service.call("GET", f"/{response_id}").status_code == 403, what="the judgement")
+    error = service.call("GET", f"/{response_id}").json()["error"]
+    assert error["code"] == "approval_required"
+    service.running.cli("approvals", "approve", error["approval"]["id"])
+    given = service.call("POST", "", body).json()
+    assert [item["name"] for item in given["output"]] == ["ask_first"]
+    assert service.call("GET", f"/{response_id}").json()["output"] == given["output"]
 
 
 def test_it_is_cancelled_by_its_app_and_settled(service: Service) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import re2
 
 from classifiers.sensitivity.normalise import Replaced, most_pieces
+from classifiers.sensitivity.seams import SEPARATOR
 
 _DIGIT_WORDS = {"zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}  # fmt: skip
 _WORD = f"(?:{'|'.join(_DIGIT_WORDS)})"
@@ -63,6 +64,7 @@ def decoded(data: bytes, *, ascii_only: bool) -> tuple[list[Replaced], bool]:
     Spans count characters. Marks of emphasis inside a word stand for nothing.
     """
     found: list[_Plain] = []
+    outer: list[_Plain] = []
     budget = _Budget(len(data))
     for match in _CODED.finditer(data):
         start, end = match.span()
@@ -76,8 +78,8 @@ def decoded(data: bytes, *, ascii_only: bool) -> tuple[list[Replaced], bool]:
         inner = unfolded.codes(budget)
         if not inner:
             break
-        found = unfolded.replaced(inner)
-    return _replaced(found, data, ascii_only), budget.complete
+        found = unfolded.replaced(inner, outer)
+    return _replaced(found, sorted(outer), data, ascii_only), budget.complete
 
 
 _Plain = tuple[int, int, str]
@@ -144,8 +146,11 @@ class _Unfolded:
             found.extend(_texts(self._data, start, end, budget))
         return found
 
-    def replaced(self, codes: list[_Plain]) -> list[_Plain]:
-        """What stands for the codes of the original now that these are replaced too. Those that overlap become one."""
+    def replaced(self, codes: list[_Plain], outer: list[_Plain]) -> list[_Plain]:
+        """What stands for the codes of the original now that these are replaced too. Those that overlap become one.
+
+        What stood there before is added to `outer`: a key may look like a code itself.
+        """
         spans = [stretch for stretch in self._stretches if stretch.coded]
         spans += [self._from(start, end) for start, end, _ in codes]
         joined: list[_Stretch] = []
@@ -164,6 +169,8 @@ class _Unfolded:
                 pieces += [self._between(place, start), plain]
                 place = end
                 start, end, plain = next(following)
+            if pieces:
+                outer.append((span.first, span.last, self._between(span.start, span.end)))
             found.append((span.first, span.last, "".join([*pieces, self._between(place, span.end)])))
         return found
 
@@ -189,15 +196,20 @@ class _Stretch(NamedTuple):
     coded: bool
 
 
-def _replaced(found: list[_Plain], data: bytes, ascii_only: bool) -> list[Replaced]:
+def _replaced(found: list[_Plain], outer: list[_Plain], data: bytes, ascii_only: bool) -> list[Replaced]:
+    """The spans in characters. `outer` are texts in which more was found, in the spans of that: both are read."""
     answer: list[Replaced] = []
-    byte = character = 0
+    byte = character = following = 0
     for start, end, plain in found:
+        plains = [plain] if plain else []
+        while following < len(outer) and outer[following][0] < end:
+            plains[:0] = [outer[following][2], SEPARATOR]
+            following += 1
         if not ascii_only:  # the spans stand in order, so one pass turns bytes into characters
             character += len(data[byte:start].decode("utf-8", "replace"))
             byte = start
             start, end = character, character + (end - start)  # what is coded is ASCII itself
-        answer.append((start, end, [(plain, start, end)] if plain else []))
+        answer.append((start, end, [(each, start, end) for each in plains]))
     return answer
 
 

@@ -163,17 +163,20 @@ def test_two_conversations_with_the_same_masked_beginning_can_both_go_on(app: Ap
 
 
 def test_values_are_masked_wherever_content_stands(app: App) -> None:
-    call = {"id": "call_9", "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"to": EMAIL})}}
+    tool = {"type": "function", "function": {**TOOL, "description": f"Writes to {EMAIL}"}}
+    made = app.chat([user("Get the weather")], "tools:get_weather", tools=[tool]).json()
+    issued = made["choices"][0]["message"]["tool_calls"][0][
+        "id"
+    ]  # a result of any other call would be private, whatever is masked
+    call = {"id": issued, "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"to": EMAIL})}}
     messages = [
         {"role": "system", "content": f"The customer is {EMAIL}."},
         user([{"type": "text", "text": f"Ask {EMAIL}"}, {"type": "text", "text": "please"}]),
         {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "call_9", "content": json.dumps({"from": EMAIL, "inner": json.dumps({"card": CARD})})},
+        {"role": "tool", "tool_call_id": issued, "content": json.dumps({"from": EMAIL, "inner": json.dumps({"card": CARD})})},
         user("Go on"),
     ]
-    answer = app.chat(
-        messages, user=EMAIL, tools=[{"type": "function", "function": {**TOOL, "description": f"Writes to {EMAIL}"}}]
-    )
+    answer = app.chat(messages, user=EMAIL, tools=[tool])
     assert answer.status_code == 200, answer.text
     body = app.stub.requests[-1].body
     assert EMAIL not in app.sent()

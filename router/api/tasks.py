@@ -64,8 +64,9 @@ class TaskEndpoint:
                 headers[name.decode()] = value.decode("latin-1")
             elif name in self._also_read:
                 _read_also(headers, name.decode(), value.decode("latin-1"))
-        if authorization is None and "x-api-key" in headers:
-            authorization = f"Bearer {headers.pop('x-api-key')}"
+        secret = headers.pop("x-api-key", None) if self._also_read else None
+        if authorization is None and secret is not None:
+            authorization = f"Bearer {secret}"
         try:
             raw = await read_body(scope, receive, self._limit)
         except Refused as refusal:

@@ -28,9 +28,19 @@ from router.usage import Usage
 _WAITING = frozenset({"tool_use", "pause_turn"})
 """Stop reasons that say that somebody has to go on with a call."""
 
-_KNOWN_EVENTS = frozenset(
-    {"message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop", "ping"}
-)
+_NAMED = {
+    kind: f"event: {kind}\n".encode()
+    for kind in (
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "ping",
+    )
+}
+"""Events of a stream → how each begins."""
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -165,9 +175,10 @@ class MessagesStream:
             if self.error is None:
                 self.error = failure(event.error)
             return
-        if type(kind) is not str or kind not in _KNOWN_EVENTS:
+        named = _NAMED.get(kind) if type(kind) is str else None
+        if named is None:
             return  # whatever a later version of the format tells there, nobody has judged it
-        if not raw.startswith(b"event: %s\n" % kind.encode()):
+        if not raw.startswith(named):
             raw = sse.event(_encode(_decode(data)), kind)  # clients go by the name: it must be that of what was judged
         if kind == "content_block_delta":
             self._delta(event, raw, data, out)

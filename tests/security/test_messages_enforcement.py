@@ -201,3 +201,38 @@ def accumulated(told: bytes) -> tuple[list[dict[str, Any]], Any]:
         elif event["type"] == "message_delta":
             ended = event["delta"]["stop_reason"]
     return content, ended
+
+
+def call_of(name: str) -> dict[str, Any]:
+    return {"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 60), st.sampled_from(["text", "partial_json"]))
+def test_masked_values_come_back_wherever_a_stream_is_cut(cuts: list[int], network: int, field: str) -> None:
+    written = '{"to": "[EMAIL_ADDRESS_1]", "and": "[EMAIL_ADDRESS_2]"}'
+    kind = "text_delta"
+    start: dict[str, Any] = {"type": "text", "text": ""}
+    if field == "partial_json":
+        kind, start = "input_json_delta", call_of("granted")
+    pieces: list[str] = []
+    at = 0
+    while at < len(written):
+        size = cuts[len(pieces) % len(cuts)]
+        pieces.append(written[at : at + size])
+        at += size
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"id": "msg", "usage": {}}}]
+    events.append({"type": "content_block_start", "index": 0, "content_block": start})
+    events += [{"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: piece}} for piece in pieces]
+    events += [
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+        {"type": "message_stop"},
+    ]
+    raw = b"".join(b"event: %s\ndata: %s\n\n" % (event["type"].encode(), msgspec.json.encode(event)) for event in events)
+    values = Placeholders({"[EMAIL_ADDRESS_1]": "anna@example.org", "[EMAIL_ADDRESS_2]": "bo@example.org"})
+    enforcer = StreamEnforcer(Endpoint.MESSAGES, GRANT, strip_usage=False, denial_is_error=False, placeholders=values)
+    told = b"".join(enforcer.feed(raw[at : at + network]) for at in range(0, len(raw), network))
+    last = enforcer.end()
+    content, _ = accumulated(told + last.body + last.tail)
+    expected = {"to": "anna@example.org", "and": "bo@example.org"}
+    assert msgspec.json.decode(content[0]["text"]) == expected if field == "text" else content[0]["input"] == expected

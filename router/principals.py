@@ -9,6 +9,9 @@ import msgspec
 
 from routing_rules.vocabulary import Sensitivity
 
+SINGLE = "single"
+"""The way of governance in which one person may do both steps of a change."""
+
 
 class Key(msgspec.Struct, frozen=True):
     """An app key as stored: never the secret, only its SHA-256 and its visible prefix. It may only narrow its app.

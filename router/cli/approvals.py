@@ -18,8 +18,8 @@ from router.exchange import JsonObject
 from router.governance import approvals as governance
 from router.governance import people
 from router.governance.approvals import Decider
-from router.governance.rules import SINGLE
 from router.money import usd
+from router.principals import SINGLE
 from router.secret_key import read_secret
 from router.settings import Settings, load_settings
 from router.storage.redis_approvals import RedisApprovals

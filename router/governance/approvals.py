@@ -10,8 +10,7 @@ import msgspec
 
 from router.errors import Refused
 from router.exchange import ApprovalHistory, Held, JsonObject
-from router.governance.rules import SINGLE
-from router.principals import Person, Role
+from router.principals import SINGLE, Person, Role
 
 PENDING, APPROVED, DENIED, EXPIRED, USED = "pending", "approved", "denied", "expired", "used"
 DECIDERS = (Role.APPROVER, Role.TOOL_OWNER)

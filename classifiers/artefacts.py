@@ -66,7 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `heads` names the columns of the weight matrix, head by head, in order. `thresholds` are on probabilities or on the
     complexity score. `metrics` are on the blind tenth. `sha256` is of the array file, `corpus` of the training corpus,
     `thesaurus` of the concepts that the keys hold (empty: they hold none). `sources` are labelled sets beside the corpus, by
-    name; `base` is the version of the model that this one was calibrated from.
+    name; `base` is the version of the model that this one was calibrated from. `keys` says of heads that read only the first keys of
+    the vocabulary, which are the most frequent ones, how many these are.
     """
 
     format: int
@@ -86,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float]
     thesaurus: str = ""
     base: str = ""
+    keys: dict[str, int] = {}
     sources: dict[str, Source] = {}
 
     @property

@@ -112,8 +112,8 @@ def switched_on(thermometers: Sequence[Thermometer], counts: Sequence[int]) -> l
 
 
 def has_stem(word: str) -> bool:
-    """Whether a word is so long that its beginning tells something of it: most languages bend words at their end."""
-    return len(word) > STEM
+    """Whether a word is so long that its beginning tells something of it: most languages bend words at their end. Numbers do not."""
+    return len(word) > STEM and word.isalpha()
 
 
 def stem(word: str) -> str:

@@ -17,10 +17,10 @@ from classifiers.ask.features import (
     MEASURES,
     NEAR_END,
     NEAR_START,
-    STEM,
     Key,
     excerpt,
     frame,
+    has_stem,
     instructions,
     is_word,
     measured,
@@ -32,11 +32,11 @@ from classifiers.ask.thesaurus import shipped as shipped_thesaurus
 
 _SHIFT = 24  # the code of a pair holds its first atom above this bit and its second below
 _MOST_INSTRUCTIONS = 1_000
+_COUNTING = 3  # columns of each model beyond its classes: squared scale, known keys, known words
 
 Codes = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.float64]
 Chosen = tuple[Fitted, tuple[str, ...]]
-"""A fitted model, and the heads of it that are to be read."""
+"""A fitted model, and the heads of it that are to be read (together only such as read the same keys)."""
 
 
 class Reading(NamedTuple):
@@ -85,18 +85,25 @@ class Reader:
         self._atoms: dict[str, int] = {}
         each = {id(fitted): fitted for fitted, _ in chosen}  # of one there may be several heads apart
         codes = {name: np.array([self._coded(key) for key in fitted.keys], np.int64) for name, fitted in each.items()}
-        single = {name: np.array([*map(is_word, fitted.keys)], float) for name, fitted in each.items()}
+        single = {name: np.array([*map(is_word, fitted.keys)], np.float32) for name, fitted in each.items()}
         # Behind them a code larger than any, which weighs nothing: no search then ends beyond the array.
         self._codes: Codes = np.append(np.unique(np.concatenate([*codes.values()])), np.iinfo(np.int64).max)
         models: list[Model] = []
-        blocks: list[Numbers] = []
         start = 0
+        # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
+        width = sum(fitted.columns(*heads).size + _COUNTING for fitted, heads in chosen)
+        self._weights = np.zeros((self._codes.size, width), np.float32)
         for fitted, heads in chosen:
             weights, scale, bias = fitted.arrays
             columns = fitted.columns(*heads)
-            counting = np.stack([np.square(scale, dtype=float), np.ones(scale.size), single[id(fitted)]], axis=1)
-            blocks.append(np.concatenate([weights[:, columns] * scale[:, None].astype(float), counting], axis=1))
-            stop = start + blocks[-1].shape[1]
+            # Heads that read only the first keys do so to the letter: to them the others are unknown.
+            first = slice(fitted.manifest.keys.get(heads[0]))
+            weights, scale, is_single = weights[first], scale[first], single[id(fitted)][first]
+            rows = self._codes.searchsorted(codes[id(fitted)][first])
+            stop = start + columns.size
+            self._weights[rows, start:stop] = weights[:, columns] * scale[:, None]
+            self._weights[rows, stop : stop + _COUNTING] = np.stack([scale * scale, np.ones_like(scale), is_single], axis=1)
+            stop += _COUNTING
             manifest = fitted.manifest
             models.append(
                 Model(
@@ -105,10 +112,6 @@ class Reader:
             )
             start = stop
         self.models = tuple(models)
-        # In single precision, so that a text's rows crowd less out of the processor's caches; they are added up in double.
-        self._weights = np.zeros((self._codes.size, start), np.float32)
-        for (fitted, _), model, block in zip(chosen, models, blocks, strict=True):
-            self._weights[self._codes.searchsorted(codes[id(fitted)]), model.columns] = block
         number = self._atoms.get
         self._thermometers = [(edges, tuple(number(name, 0) for name in names)) for edges, names in (*MEASURES, *COUNTS)]
         self._near_start, self._near_end, self._first = (number(tag, 0) << _SHIFT for tag in ("^^", "$$", "^~"))
@@ -138,7 +141,7 @@ class Reader:
         meant = [number(concept, 0) for concept in concepts]
         # With an atom that no model knows (0), a pair has the code of its other atom, which is there anyway, or of no key at all.
         codes = {*atoms, *meant}
-        codes.update([number(stem(word), 0) for word in found if len(word) > STEM])
+        codes.update([number(stem(word), 0) for word in found if has_stem(word)])
         codes.update([first << _SHIFT | second for first, second in pairwise(atoms)])
         codes.update([first << _SHIFT | second for first, second in pairwise(meant)])
         codes.update(map(self._near_start.__or__, atoms[:NEAR_START]))

@@ -93,8 +93,8 @@ def _named(logits: list[float]) -> list[float]:
 def windows(parts: Iterable[Part]) -> list[str]:
     """The texts to read: short neighbours apart, a long text in windows over its whole length.
 
-    At most `_MOST_WINDOWS` for all parts together: the last ones of several parts, and of those before them some that are spread
-    evenly. So neither the middle of a long document nor one of many messages is passed over, and of a conversation that grows the
+    At most `_MOST_WINDOWS` for all parts together (of a conversation of many turns some more): the last ones of several parts, and of
+    those before them some that are spread evenly. So neither the middle of a long document nor one of many messages is passed over, and of a conversation that grows the
     new turns are read whatever went before.
     """
     found: list[str] = []
@@ -115,4 +115,7 @@ def windows(parts: Iterable[Part]) -> list[str]:
         return found
     newest = min(_NEWEST, texts - 1)
     earlier, spread = len(found) - newest, _MOST_WINDOWS - newest
-    return [*(found[number * earlier // spread] for number in range(spread)), *found[earlier:]]
+    if newest < _NEWEST:  # few texts, some of them long
+        return [*(found[number * earlier // spread] for number in range(spread)), *found[earlier:]]
+    # Steps that double, so that a conversation which grows by a turn keeps its places: they were read when they were new.
+    return [*found[: earlier : 1 << (earlier // spread).bit_length() - 1], *found[earlier:]]

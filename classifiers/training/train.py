@@ -24,7 +24,7 @@ from classifiers.ask.current import Ask
 from classifiers.ask.features import Key, ask_keys, excerpt, keys
 from classifiers.ask.intent import OBJECTS
 from classifiers.ask.thesaurus import shipped as shipped_thesaurus
-from classifiers.sensitivity.topics import ANY, SHORT_CHARACTERS, TOPICS
+from classifiers.sensitivity.topics import ANY, SHORT_CHARACTERS, TOPIC_HEADS, TOPICS
 from classifiers.training.corpus import TEMPLATES, Example, digest, examples
 from classifiers.training.evaluate import measure
 from routing_rules.vocabulary import Capability, TaskKind
@@ -35,6 +35,10 @@ UNKNOWN_WEIGHT = 4.0
 
 _LEAST_TEXTS = 3
 _LEAST_GROUPS = 2
+_MOST_KEYS = 100_000
+_TOPIC_KEYS = 24_000
+"""With rarer keys the models of topics take more harmless texts for sensitive: on subjects, unlike on acts, our rows are not the world."""
+
 _TASK_PENALTY = 0.3  # scikit-learn's C: larger follows the corpus more closely
 _LABEL_PENALTY = 1.0
 _SHORT_TOPIC_PENALTY = 3.0
@@ -52,13 +56,13 @@ _RARE = 0.5
 _SHARPNESS = np.array([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0])
 """What margins may be multiplied with before they are read as log-odds."""
 
-_ASKS_TAKEN_FOR_SENSITIVE = {"any": 0.015, "source_code": 0.0005}
+_ASKS_TAKEN_FOR_SENSITIVE = {"any": 0.0135, "source_code": 0.0005}
 """Share of asks of batches left out that the short head may take for sensitive; few of them are as plain as what people mostly ask."""
 
 _TAKEN_FOR_ONE_TOPIC = 0.0005
 _DOCUMENTS_TAKEN_FOR_SENSITIVE = 0.005  # share of documents without the topic, in cross-validation
 _LONG_MARGIN = 0.25
-_LONG_MARGINS = {"phi": 0.5, "legal": -0.6}
+_LONG_MARGINS = {"phi": 0.6, "legal": -0.7}
 """Added to what cross-validation gives (in log-odds): documents of the world differ more from ours than ours among each other,
 contracts more than others, which the sentences of ours that are no contract resemble least."""
 
@@ -73,25 +77,37 @@ class KeyVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, unknown_weight: float = UNKNOWN_WEIGHT) -> None:
         self.unknown_weight = unknown_weight
 
-    def fit(self, texts: Sequence[str | Ask], groups: Sequence[str]) -> KeyVectorizer:
-        """Chooses the keys: frequent enough, and in more than one group."""
+    def fit(self, texts: Sequence[str | Ask], groups: Sequence[str], about: Sequence[bool] = ()) -> KeyVectorizer:
+        """Chooses the keys: frequent enough, and in more than one group. The first `_TOPIC_KEYS` are the most frequent ones of those
+        texts that `about` flags, the others follow by their frequency in all texts."""
         found = Counter[Key]()
+        found_about = Counter[Key]()
         in_groups: defaultdict[Key, set[str]] = defaultdict(set)
-        for text, group in zip(texts, groups, strict=True):
+        for text, group, is_about in zip(texts, groups, about or [False] * len(texts), strict=True):
             distinct, others = _keys(text)
+            if is_about:
+                found_about.update((*distinct, *others))
             for key in (*distinct, *others):
                 found[key] += 1
                 if len(in_groups[key]) < _LEAST_GROUPS:
                     in_groups[key].add(group)
         kept = [key for key, count in found.items() if count >= _LEAST_TEXTS and len(in_groups[key]) >= _LEAST_GROUPS]
-        kept.sort(key=lambda key: (-found[key], key if isinstance(key, str) else "\t".join(key)))
-        self.vocabulary_ = kept
+        kept.sort(key=lambda key: (-found_about[key], -found[key], _spelled(key)))
+        self.vocabulary_ = kept[:_TOPIC_KEYS] + sorted(kept[_TOPIC_KEYS:], key=lambda key: (-found[key], _spelled(key)))
+        del self.vocabulary_[_MOST_KEYS:]
         self.idf_ = np.array([math.log(len(texts) / found[key]) + 1.0 for key in self.vocabulary_], dtype=np.float32)
         self._column = {key: column for column, key in enumerate(self.vocabulary_)}
         return self
 
+    def first(self, keys: int) -> KeyVectorizer:
+        """The same with the first keys only, which are the most frequent ones."""
+        shorter = KeyVectorizer(self.unknown_weight)
+        shorter.vocabulary_, shorter.idf_ = self.vocabulary_[:keys], self.idf_[:keys]
+        shorter._column = {key: column for column, key in enumerate(shorter.vocabulary_)}
+        return shorter
+
     def transform(self, texts: Iterable[str | Ask]) -> sparse.csr_matrix:
-        """One row a text; what `Matrix.logits` does at serving time, written for clarity instead of speed."""
+        """One row a text; what `Reader` does at serving time, written for clarity instead of speed."""
         data: list[float] = []
         columns: list[int] = []
         starts = [0]
@@ -105,6 +121,10 @@ class KeyVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             columns += known
             starts.append(len(columns))
         return sparse.csr_matrix((data, columns, starts), shape=(len(starts) - 1, len(self.vocabulary_)))
+
+
+def _spelled(key: Key) -> str:
+    return key if isinstance(key, str) else "\t".join(key)
 
 
 def _keys(text: str | Ask) -> tuple[set[str], set[Key]]:
@@ -130,7 +150,8 @@ def train(out_dir: Path, seed: int = 7, fitted_on: date | None = None, share: fl
     known = [example for example in examples(seed, share) if not example.blind]
     blind = [example for example in examples(seed, share) if example.blind]
     vectorizer, heads, left_out = fit(known, seed)
-    weights = np.concatenate([_coefficients(model) for models in heads.values() for model in models.values()])
+    size = len(vectorizer.vocabulary_)
+    weights = np.concatenate([_coefficients(model, size) for models in heads.values() for model in models.values()])
     bias = np.concatenate([_intercepts(model) for models in heads.values() for model in models.values()])
     manifest = Manifest(
         format=FORMAT,
@@ -152,6 +173,7 @@ def train(out_dir: Path, seed: int = 7, fitted_on: date | None = None, share: fl
         thresholds={"intent": 0.5, "topics": 0.5},
         metrics={},
         thesaurus=shipped_thesaurus().digest,
+        keys=dict.fromkeys(TOPIC_HEADS, _TOPIC_KEYS),
     )
     arrays = weights.T.astype(np.float16), vectorizer.idf_, bias.astype(np.float32)
     saved = save(out_dir, manifest, vectorizer.vocabulary_, *arrays)
@@ -164,16 +186,20 @@ def fit(known: list[Example], seed: int = 7) -> Models:
     asks = _thinned([e for e in known if e.task is not None])
     short = _thinned([e for e in known if e.topics is not None and len(e.text) <= SHORT_CHARACTERS])
     long = [e for e in known if e.topics is not None and len(e.text) >= _LONG_FROM]
+    every = [*asks, *short, *long]
     vectorizer = KeyVectorizer().fit(
-        [*(e.ask for e in asks), *(e.text for e in [*short, *long])], [e.group for e in [*asks, *short, *long]]
+        [*(e.ask for e in asks), *(e.text for e in [*short, *long])],
+        [e.group for e in every],
+        [place >= len(asks) and e.task is None for place, e in enumerate(every)],
     )
     unseen = {kind.value for kind in TaskKind} - {e.task for e in asks}
     if unseen:
         raise ValueError(f"the corpus has no example of {', '.join(sorted(unseen))}")
     left_out: dict[str, float] = {}
     heads = _asks(vectorizer.transform(e.ask for e in asks), asks, seed, left_out)
-    heads["topics_short"] = _short_topics(vectorizer.transform(e.text for e in short), short, left_out)
-    documents = vectorizer.transform(e.text for e in long)
+    frequent = vectorizer.first(_TOPIC_KEYS)
+    heads["topics_short"] = _short_topics(frequent.transform(e.text for e in short), short, left_out)
+    documents = frequent.transform(e.text for e in long)
     heads["topics_long"] = {topic: _long_topic(documents, long, topic) for topic in TOPICS}
     for models in heads.values():
         for model in models.values():
@@ -186,7 +212,10 @@ def pipelines(known: list[Example], seed: int = 7) -> dict[str, dict[str, Pipeli
     """The fitted models as scikit-learn pipelines from text or ask to scores: what the served form must equal."""
     vectorizer, heads, _ = fit(known, seed)
     return {
-        head: {name: Pipeline([("keys", vectorizer), ("model", model)]) for name, model in models.items()}
+        head: {
+            name: Pipeline([("keys", vectorizer.first(_TOPIC_KEYS) if head in TOPIC_HEADS else vectorizer), ("model", model)])
+            for name, model in models.items()
+        }
         for head, models in heads.items()
     }
 
@@ -392,8 +421,10 @@ def _rarer(weights: Array, labels: npt.NDArray[Any]) -> Array:
     return np.asarray(raised / raised.mean(), dtype=np.float64)
 
 
-def _coefficients(model: Model) -> Array:
-    return np.asarray(model.coef_, dtype=np.float64)
+def _coefficients(model: Model, size: int) -> Array:
+    """Of all keys; those beyond the ones that it was fitted on weigh nothing."""
+    own = np.asarray(model.coef_, dtype=np.float64)
+    return np.pad(own, ((0, 0), (0, size - own.shape[1])))
 
 
 def _intercepts(model: Model) -> Array:

@@ -74,9 +74,9 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
 def work() -> None:
     """One worker; started by `serve`."""
     with many_imports():
+        from classifiers import apart
         from router.app import run_worker
-        from router.stages import classify
-    classify.prepare()
+    apart.prepare()
     await_go()
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)

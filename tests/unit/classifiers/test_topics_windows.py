@@ -89,6 +89,13 @@ def test_of_a_conversation_that_grows_the_last_turns_are_always_read() -> None:
         assert windows(turns[:length])[-2:] == [f"turn {length - 2}", f"turn {length - 1}"]
 
 
+def test_what_is_read_of_a_conversation_that_grows_was_read_before_but_for_its_last_turn() -> None:
+    turns = [part(f"turn {number}") for number in range(400)]
+    for length in range(40, 400):
+        assert {*windows(turns[:length])} - {*windows(turns[: length - 1])} == {f"turn {length - 1}"}
+        assert 24 <= len(windows(turns[:length])) <= 41
+
+
 def test_what_was_read_once_counts_wherever_it_stands_later(topics: Topics) -> None:
     turns = [part(PUBLIC) for _ in range(6)] + [part(NOTE * 3)]
     assert topics.score(turns) == topics.score(turns[::-1]) == topics.score(turns)

@@ -72,11 +72,11 @@ def test_a_changed_list_is_withheld_registered_and_known_again_once_confirmed(wo
     assert "mcp_call" not in {item["type"] for item in send().json()["output"]}
     stub.script("m", "ok")
     # Two workers: none offers it any more, wherever the answer was seen.
-    wait_for(lambda: not any(offered() for _ in range(6)), what="knowledge of the change in every worker")
+    wait_for(lambda: not any(offered() for _ in range(24)), what="knowledge of the change in every worker")
     assert send().headers["x-router-tools-withheld"] == "crm;list_changed"
     (pending,) = json.loads(service.cli("tools", "pending", "--json"))
     assert (pending["server"], pending["name"], pending["status"]) == ("crm", "look_up", "changed")
 
     confirmed = json.loads(service.cli("tools", "confirm", "crm.look_up", "--owner", "crm@example.org", "--json"))
     assert confirmed["tools"][0]["pinned"] == dict(list_digests([POISONED]))
-    wait_for(lambda: all(offered() for _ in range(6)), what="knowledge of the confirmation in every worker")
+    wait_for(lambda: all(offered() for _ in range(24)), what="knowledge of the confirmation in every worker")

@@ -21,7 +21,6 @@ def prepare() -> None:
     To be called once, before there are threads, sockets or an event loop.
     """
     warm_up()
-    gc.collect()
     gc.freeze()  # what is never looked through again is never copied
     Apart.current = Apart("fork")
 

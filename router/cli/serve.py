@@ -29,7 +29,7 @@ NICENESS = 5
 
 @contextmanager
 def many_imports() -> Iterator[None]:
-    """Nothing that an import makes is garbage: looking for some would take a fifth of the time of the start."""
+    """Nothing that an import makes, or what is made ready once, is garbage: looking for some would take a fifth of the start."""
     gc.disable()
     try:
         yield
@@ -76,7 +76,8 @@ def work() -> None:
     with many_imports():
         from classifiers import apart
         from router.app import run_worker
-    apart.prepare()
+
+        apart.prepare()
     await_go()
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)

@@ -83,7 +83,8 @@ def _work(connection: Connection, forked: bool) -> None:
         kept = connection.fileno()
         os.closerange(3, kept)
         os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-    warm_up()
+    else:
+        warm_up()
     connection.send("ready")
     assessor: Assessor | None = None
     while True:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,6 +27,9 @@ MOST_WAITING = 512
 AGAIN_SECONDS = 3600.0
 """A tool that is asked for again and again is noted once in so long."""
 
+UNTOLD = timedelta(seconds=60)
+"""How long a server that was found changed counts as such though the store does not say so."""
+
 NOTED = frozenset({"unregistered", "list_changed"})
 
 _STEP = re.compile(r"([a-z_]+)|\[(\d+)\]")
@@ -45,6 +48,7 @@ class Registrar:
         self._by_app = Counter[str]()
         self._waiting: list[tuple[Seen, datetime]] = []
         self._changed: frozenset[str] = frozenset()
+        self._told: dict[str, datetime] = {}  # labels of changed servers that the store has not told of yet
 
     def note(self, app: str, asks: Sequence[ToolAsk], body: JsonObject, withheld: Sequence[Withheld]) -> None:
         """Remember the withheld tools that nobody has registered. The body is read here, and nothing of it is kept but their definitions,
@@ -77,6 +81,7 @@ class Registrar:
         here at once, and everywhere once it is written down."""
         now = self._clock()
         self._changed |= {label}
+        self._told[label] = now
         for tool in tools:
             if isinstance(tool, Mapping) and isinstance(tool.get("name"), str) and len(self._waiting) < MOST_WAITING:
                 seen = (label, "changed", tool_digest(tool))
@@ -89,8 +94,11 @@ class Registrar:
         return self._changed
 
     def looked_at(self, changed: frozenset[str]) -> None:
-        """What the store says of that: the labels of servers that nobody has looked at. What waits to be written counts, too."""
-        self._changed = changed | {seen.server for seen, _ in self._waiting if seen.changed}
+        """What the store says of that: the labels of servers that nobody has looked at. What waits to be written counts, too, and what was
+        found a moment ago: the store may have been asked before it was written down."""
+        oldest = self._clock() - UNTOLD
+        self._told = {label: at for label, at in self._told.items() if label not in changed and at > oldest}
+        self._changed = changed | {seen.server for seen, _ in self._waiting if seen.changed} | self._told.keys()
 
     async def write(self) -> bool:
         """Write down what waits. Whether there was a changed server among it, which the other workers have to know of."""

@@ -40,9 +40,8 @@ Chosen = tuple[Fitted, tuple[str, ...]]
 
 
 class Reading(NamedTuple):
-    """A text (of an ask: what is read of it), its words, the concepts they mean, and the codes of all keys it switches on."""
+    """The words of a text (of a long one: of what is read of it), the concepts they mean, and the codes of all keys it switches on."""
 
-    text: str
     words: list[str]
     concepts: list[str]
     codes: set[int]
@@ -151,7 +150,7 @@ class Reader:
         for (edges, names), count in zip(self._thermometers, chain(measures, counted(short, found, measures)), strict=True):
             if count > edges[0]:
                 codes.update(names[: bisect_right(edges, count - 1)])
-        return Reading(short, found, concepts, codes)
+        return Reading(found, concepts, codes)
 
     def sums(self, reading: Reading, ask: Ask | None = None) -> Sums:
         """The weights added up for a text and, where it is the text of an ask, for what stands around that."""
@@ -191,7 +190,7 @@ class Reader:
         """What a model makes of sums. A text without any known key scores the bias."""
         columns = model.columns
         *totals, square, keys, _ = sums.totals[columns]
-        _, known, known_words = sums.alone[columns.stop - 3 : columns.stop]
+        _, known, known_words = sums.alone[columns.stop - _COUNTING : columns.stop]
         unknown = sums.distinct - known_words
         share = known / (known + 2.0 * unknown + 1.0)
         if not keys:

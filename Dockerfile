@@ -15,6 +15,7 @@ COPY routing_rules routing_rules
 COPY classifiers classifiers
 COPY router router
 RUN /opt/router/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/router/bin/python -c 'from classifiers.assess import warm_up; warm_up()' \
  && /opt/router/bin/pip uninstall -y setuptools pip
 
 FROM debian:bookworm-slim

@@ -68,12 +68,12 @@ $(VENV)/.python:
 	for python in $(or $(PYTHON),python3); do "$$python" --version 2>/dev/null | sed 's/$$/ cannot be used./' >&2; done; \
 	echo "Python 3.11 or 3.12 with its venv module is needed: install it (Debian: python3-venv) or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
 
-# Bytecode is made for what serving imports, not for all that is installed: that would take longer than the installation.
+# Bytecode (and what the detectors compile to) is made for what serving takes, not for all that is installed: that would take longer than the installation.
 # requirements-dev.lock holds all that requirements.lock holds, so one installation does for both.
 define install
 @$(BIN)/python -m pip install -qq --no-compile --require-hashes -r $(1)
 @$(BIN)/python -m pip install -qq --no-compile --no-deps --no-build-isolation -e .
-@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import router.app, router.background, router.supervisor'
+@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import router.app, router.background, router.supervisor; from classifiers.assess import warm_up; warm_up()'
 endef
 
 $(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/.python

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import os
 import re
+import sys
 import threading
 from collections.abc import Iterable, Sequence
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Protocol
 
 import ahocorasick
@@ -70,13 +75,17 @@ class HyperscanPrefilter:
 
     @staticmethod
     def _compile(watched: Sequence[Watched], flags: list[int]) -> hyperscan.Database:
+        expressions = [(any_case(watch.pattern) if watch.exact else watch.pattern).encode() for watch in watched]
+        identifiers = [watch.id for watch in watched]
+        kept = _kept_at(repr((expressions, identifiers, flags)).encode()) if len(watched) > 1 else None
+        if kept is not None:
+            with contextlib.suppress(OSError, hyperscan.error):
+                return hyperscan.loadb(kept.read_bytes(), hyperscan.HS_MODE_BLOCK)
         database = hyperscan.Database()
-        database.compile(
-            expressions=[(any_case(watch.pattern) if watch.exact else watch.pattern).encode() for watch in watched],
-            ids=[watch.id for watch in watched],
-            elements=len(watched),
-            flags=flags,
-        )
+        database.compile(expressions=expressions, ids=identifiers, elements=len(watched), flags=flags)
+        if kept is not None and not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):  # where nothing may be written it is compiled at every start
+                _keep(kept, hyperscan.dumpb(database))
         return database
 
     def hits(self, text: str, data: bytes) -> list[int]:
@@ -96,6 +105,25 @@ def _give_back() -> None:
     """Return what compiling left behind, some 15 MiB, to the system: the C library would keep it for later."""
     with contextlib.suppress(OSError, AttributeError):  # a C library that cannot
         ctypes.CDLL(None).malloc_trim(0)
+
+
+_MOST_KEPT = 4
+
+
+def _kept_at(patterns: bytes) -> Path:
+    """Where an automaton is kept once compiled, which takes more than half a second: beside the bytecode, as what a compiler made."""
+    name = f"{hashlib.blake2b(patterns, digest_size=16).hexdigest()}.hyperscan"
+    return Path(cache_from_source(__file__)).with_name(name)
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Write it whole or not at all; of older ones the newest stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    partial.write_bytes(data)
+    partial.replace(path)
+    for old in sorted(path.parent.glob(f"*{path.suffix}"), key=lambda each: each.stat().st_mtime)[:-_MOST_KEPT]:
+        old.unlink(missing_ok=True)
 
 
 class KeywordPrefilter:

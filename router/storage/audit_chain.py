@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from router.exchange import SHARDS, Admitted, Outcome
 from router.storage.sql import directory, rules
+from router.storage.sql.accounts import stored_state as state_of_account
 from router.storage.sql.administration import AdminEvent
 from router.storage.sql.approvals import approval_of
 from router.storage.sql.approvals import stored_state as state_of_approval
@@ -35,6 +36,7 @@ from router.storage.sql.ledger import Entry, EntryLine, opened, posted
 from router.storage.sql.people import person_of
 from router.storage.sql.people import stored_state as state_of_person
 from router.storage.sql.tables import (
+    accounts,
     admin_events,
     approvals,
     chain_heads,
@@ -54,7 +56,7 @@ PUBLIC_KEY = "checkpoint_key.pub"
 MOST_FAULTS = 1_000
 """A report stops listing after so many; it still counts."""
 
-STATES = ("key:", "revision:", "person:", "approval:")
+STATES = ("key:", "revision:", "person:", "approval:", "account:")
 """Subjects of administrative acts whose rows must stand as the last act left them."""
 
 _NOTHING_BEFORE = "0" * 64
@@ -338,6 +340,7 @@ class _Verification:
             for row in connection.execute(select(revisions))
         }
         now |= {f"person:{row.id}": state_of_person(person_of(row)) for row in connection.execute(select(people))}
+        now |= {f"account:{row.person}": state_of_account(row) for row in connection.execute(select(accounts))}
         now |= {f"approval:{row.id}": state_of_approval(approval_of(row)) for row in connection.execute(select(approvals))}
         for subject in sorted(now.keys() | {name for name in states if name.startswith(STATES)}):
             if now.get(subject) != states.get(subject):

@@ -76,6 +76,26 @@ def rotation(app: str, now: float) -> str:
     return f"router:new:{int(now // 3600)}:{app}"
 
 
+def visit(digest: str) -> str:
+    """Somebody's visit of the console, by the digest of what their browser holds."""
+    return f"router:visit:{digest}"
+
+
+def visits_era(person: str) -> str:
+    """A counter: visits of a person that were begun before it was raised have ended."""
+    return f"router:visits:{person}"
+
+
+def failures(digest: str) -> str:
+    """How often signing in under a name has failed lately."""
+    return f"router:failures:{digest}"
+
+
+def once(digest: str) -> str:
+    """A code that was used, and is not taken again."""
+    return f"router:once:{digest}"
+
+
 def worker(worker_id: str) -> str:
     return f"router:worker:{worker_id}"
 

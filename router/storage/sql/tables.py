@@ -98,6 +98,17 @@ people = Table(
 _here = people.c.ended.is_(None)
 Index("one_person_of_an_email", people.c.email, unique=True, sqlite_where=_here, postgresql_where=_here)
 
+accounts = Table(
+    "accounts",  # how people sign in to the console with a password; the password and recovery codes are hashes, the secret is sealed
+    metadata,
+    Column("person", String(40), ForeignKey("people.id"), primary_key=True),
+    Column("password", Text, nullable=False),
+    Column("changed", UtcTime, nullable=False),
+    Column("secret", Text),  # of the second factor; None: there is none
+    Column("secret_since", UtcTime),
+    Column("recovery", JSON, nullable=False),
+)
+
 approvals = Table(
     "approvals",  # what was asked of people and what became of it; no arguments, no answers
     metadata,

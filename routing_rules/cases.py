@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
 from enum import Enum
+from itertools import product
 from typing import TypeVar
+
+import msgspec
 
 from routing_rules.catalogue import App
 from routing_rules.decide import decide
 from routing_rules.decisions import Decision, Hold, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise
 from routing_rules.facts import Caller, Facts, Labels
-from routing_rules.faults import Fault
+from routing_rules.faults import Fault, RuleFaults
 from routing_rules.reading import Entry, open_file
-from routing_rules.rules import AUTO_WISHES, DIMENSIONS, UNDECLARED, RuleSet
+from routing_rules.rules import AUTO_WISHES, DIMENSIONS, UNDECLARED, Effect, RuleSet
 from routing_rules.task import Endpoint, Feature, ToolAsk
 from routing_rules.vocabulary import Access, Complexity, Integrity, ScanState, Sensitivity, TaskKind
 
@@ -29,20 +32,212 @@ FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 
 E = TypeVar("E", bound=Enum)
 
+Words = dict[str, str | int | bool | tuple[str, ...]]
+"""Facts, or what is expected, in the words of a case file."""
+
+TOOLS_BY_KEY = {"tools": "function", "custom": "custom", "hosted": None, "servers": "mcp"}
+"""Under which key a case names the tools of which kind; hosted ones by their type."""
+
+INCIDENTAL = ("day", "unavailable", "input_bytes", "features", "extra_fields", "wish", "wish_known", "pinned", "declared")
+"""Facts of a recorded request that a case of it leaves out where the decision is the same without them, in this order."""
+
+CELL_DIMENSIONS = ("sensitivity", "task", "complexity")
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """One case as it came out: its name and file, the facts it stands for, what was decided on them, and whether it holds."""
+
+    name: str
+    file: str
+    facts: Facts
+    decision: Decision
+    expected: dict[str, str | tuple[str, ...]]
+    holds: bool
+
+
+class RuleCovered(msgspec.Struct, frozen=True):
+    """How far the cases cover one rule: those that it decides, and of the plain cells that it decides how many have a case that it
+    decides. A rule that looks at tools, apps or findings decides few plain cells or none."""
+
+    rule: str
+    effect: Effect
+    cases: tuple[str, ...]
+    cells: int
+    cells_covered: int
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """What the cases of a rule set look at. A cell is one sensitivity, task and complexity. `without` are the rules that no case
+    shows deciding; `empty` the cells without any case, in the order of the vocabularies."""
+
+    cases: int
+    failing: tuple[str, ...]
+    rules: tuple[RuleCovered, ...]
+    without: tuple[str, ...]
+    cells: int
+    cells_covered: int
+    empty: tuple[tuple[str, str, str], ...]
+
 
 def run_cases(rules: RuleSet, now: datetime = FIRST_DAY) -> list[Fault]:
-    """Every case of the rule set that does not come out as expected, and every fault in the case files. Empty: all hold."""
+    """Every case of the rule set that does not come out as expected, and every fault in the case files. Empty: all hold.
+
+    All of these faults are errors, so that a revision with one cannot be put in force.
+    """
+    return cases_ran(rules, now)[1]
+
+
+def cases_ran(rules: RuleSet, now: datetime = FIRST_DAY) -> tuple[list[Ran], list[Fault]]:
+    """Every case that can be read, as it came out, and what `run_cases` tells."""
     faults: list[Fault] = []
+    ran: list[Ran] = []
     for name in sorted(rules.files):
         if name.startswith("cases/"):
             top = open_file(name, rules.files[name], faults)
-            for entry in top.entries("cases"):
-                _run(rules, entry, now)
+            found = (_run(rules, entry, now) for entry in top.entries("cases"))
+            ran += [each for each in found if each is not None]
             top.close()
-    return faults
+    return ran, faults
 
 
-def _run(rules: RuleSet, entry: Entry, now: datetime) -> None:
+def coverage(rules: RuleSet, now: datetime = FIRST_DAY) -> Coverage:
+    """Which rules and cells the cases of a rule set look at."""
+    ran, _ = cases_ran(rules, now)
+    deciding: dict[str, list[str]] = {}
+    by_cell: dict[tuple[str, str, str], set[str]] = {}
+    for each in ran:
+        deciding.setdefault(each.decision.rule, []).append(each.name)
+        by_cell.setdefault(_cell(each.facts), set()).add(each.decision.rule)
+    decided = _cells_decided(rules, now)
+    cells = list(product(*(DIMENSIONS[dimension] for dimension in CELL_DIMENSIONS)))
+    rows = [
+        RuleCovered(
+            rule=rule.id,
+            effect=rule.effect,
+            cases=tuple(deciding.get(rule.id, ())),
+            cells=sum(by == rule.id for by in decided.values()),
+            cells_covered=sum(by == rule.id and by in by_cell.get(cell, ()) for cell, by in decided.items()),
+        )
+        for rule in rules.rules
+    ]
+    return Coverage(
+        cases=len(ran),
+        failing=tuple(each.name for each in ran if not each.holds),
+        rules=tuple(rows),
+        without=tuple(row.rule for row in rows if not row.cases),
+        cells=len(cells),
+        cells_covered=sum(cell in by_cell for cell in cells),
+        empty=tuple((level, task, band) for level, task, band in cells if (level, task, band) not in by_cell),
+    )
+
+
+def cases_weakened(before: RuleSet, after: RuleSet) -> tuple[str, ...]:
+    """Names of the cases that `after` lost, or that ask for less there, or for something else, or about other facts."""
+    kept = {each.name: each for each in cases_ran(after)[0]}
+    lost = []
+    for each in cases_ran(before)[0]:
+        now = kept.get(each.name)
+        if now is None or now.facts != each.facts or not each.expected.items() <= now.expected.items():
+            lost.append(each.name)
+    return tuple(lost)
+
+
+def facts_in(rules: RuleSet, file: str, text: str, now: datetime) -> tuple[RuleSet, Facts]:
+    """Facts that are written in the words of a case, as YAML or JSON, and the rule set with the app that asks. Raises RuleFaults."""
+    faults: list[Fault] = []
+    found = _facts(rules, open_file(file, text, faults), now)
+    if faults:
+        raise RuleFaults(faults)
+    return found
+
+
+def case_of(rules: RuleSet, name: str, facts: Facts, decision: Decision, grant: ToolGrant) -> tuple[Words, Words]:
+    """What a case says of a decision that was made: (facts, expected), in the words of a case file, without what made no difference.
+
+    A case has no word for everything (the address of a server, an app that is only watched), and the rules may have changed since:
+    `case_faults` tells whether it holds.
+    """
+    expected: Words = {key: value for key, value in _described(decision, grant).items() if key != "candidates" and value != ()}
+    given = _words_of(rules, facts)
+    for key in INCIDENTAL:
+        without = {other: value for other, value in given.items() if other != key}
+        if key in given and not case_faults(rules, name, without, expected):
+            given = without
+    return given, expected
+
+
+def case_faults(rules: RuleSet, name: str, given: Words, expected: Words, now: datetime = FIRST_DAY) -> list[Fault]:
+    """Why a case does not hold under these rules. Empty: it does."""
+    text = msgspec.json.encode({"cases": [{"name": name, "facts": given, "expect": expected}]}).decode()
+    return run_cases(replace(rules, files={"cases/new.yaml": text}), now)
+
+
+def _cell(facts: Facts) -> tuple[str, str, str]:
+    return str(facts.labels.confidentiality), str(facts.task), str(facts.complexity)
+
+
+def _cells_decided(rules: RuleSet, now: datetime) -> dict[tuple[str, str, str], str]:
+    """Which rule decides a plain task of each cell: no tools, no findings, asked by the app of cases."""
+    using, plain = _facts(rules, open_file("", "{}", []), now)
+    decided = {}
+    for level, task, band in product(Sensitivity, TaskKind, Complexity):
+        facts = msgspec.structs.replace(
+            plain, detected=level, labels=Labels(Integrity.TRUSTED, level), task=task, complexity=band
+        )
+        decided[_cell(facts)] = decide(using, facts).rule
+    return decided
+
+
+def _words_of(rules: RuleSet, facts: Facts) -> Words:
+    """Facts in the words of a case, what is ordinary left out."""
+    caller = facts.caller
+    app = rules.apps.get(caller.app)
+    words: dict[str, tuple[object, object]] = {
+        "app": (caller.app, None),
+        "purpose": (caller.purpose, app.purposes[0] if app else None),
+        "clearance": (str(caller.clearance), str(app.clearance) if app else None),
+        "ceiling": (caller.ceiling, app.ceiling if app else None),
+        "key_ceiling": (caller.key_ceiling, None),
+        "sensitivity": (str(facts.labels.confidentiality), str(Sensitivity.PUBLIC)),
+        "declared": (None if facts.declared is None else str(facts.declared), None),
+        "categories": (tuple(sorted(facts.categories)), ()),
+        "integrity": (str(facts.labels.integrity), str(Integrity.TRUSTED)),
+        "access": (str(facts.access), str(Access.NONE)),
+        "task": (str(facts.task), str(TaskKind.OTHER)),
+        "complexity": (str(facts.complexity), str(Complexity.SIMPLE)),
+        "state": (str(facts.state), str(ScanState.COMPLETE)),
+        "endpoint": (str(facts.endpoint), str(Endpoint.CHAT)),
+        "wish": (facts.wish, "auto"),
+        "wish_known": (facts.wish_known, facts.wish in AUTO_WISHES or facts.wish in rules.models),
+        **{key: (_named(facts.tools, key), ()) for key in TOOLS_BY_KEY},
+        "features": (tuple(sorted(facts.features)), ()),
+        "extra_fields": (tuple(sorted(facts.extra_fields)), ()),
+        "input_bytes": (facts.input_bytes, 0),
+        "unavailable": (tuple(sorted(facts.unavailable & set(rules.deployments))), ()),
+        "pinned": (facts.pinned, None),
+        "session_ended": (facts.session_ended, None),
+        "masked": (facts.masked, False),
+        "changed_servers": (tuple(sorted(facts.changed_servers)), ()),
+        "day": (facts.now.date().isoformat(), None),
+    }
+    return {key: _word(value) for key, (value, ordinary) in words.items() if value is not None and value != ordinary}
+
+
+def _word(value: object) -> str | int | bool | tuple[str, ...]:
+    if isinstance(value, tuple):
+        return tuple(str(each) for each in value)
+    return value if isinstance(value, bool | int) else str(value)
+
+
+def _named(asks: Sequence[ToolAsk], key: str) -> tuple[str, ...]:
+    """The tools of one kind, as a case names them."""
+    if key == "hosted":
+        return tuple(dict.fromkeys(ask.kind for ask in asks if ask.kind not in TOOLS_BY_KEY.values()))
+    kind = TOOLS_BY_KEY[key]
+    return tuple(dict.fromkeys((ask.server or ask.name) if kind == "mcp" else ask.name for ask in asks if ask.kind == kind))
+
+
+def _run(rules: RuleSet, entry: Entry, now: datetime) -> Ran | None:
     before = len(entry.faults)
     name = entry.text("name")
     given, expected = entry.entry("facts"), entry.entry("expect")
@@ -51,11 +246,11 @@ def _run(rules: RuleSet, entry: Entry, now: datetime) -> None:
             entry.fault(None, "missing_key", f"the key `{key}` is missing")
     entry.close()
     if given is None or expected is None:
-        return
+        return None
     using, facts = _facts(rules, given, now)
     wanted = _expected(rules, expected)
     if len(entry.faults) > before:
-        return
+        return None
     decision = decide(using, facts)
     got = _described(decision, authorise(using, facts, decision) if isinstance(decision, Permit) else ToolGrant())
     for key, value in wanted.items():
@@ -67,12 +262,14 @@ def _run(rules: RuleSet, entry: Entry, now: datetime) -> None:
                 f"case `{name}`: expected {key} {_said(value)}, got {_said(got.get(key))}",
                 f"rule `{decision.rule}` decided{why}",
             )
+    return Ran(name, entry.file, facts, decision, wanted, len(entry.faults) == before)
 
 
 def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]:
     """The facts of a case, and the rule set with the app that asks."""
     purpose = entry.word("purpose", rules.purposes, "") if entry.has("purpose") else None
     ceiling = entry.word("ceiling", rules.sets, "") if entry.has("ceiling") else None
+    key_ceiling = entry.word("key_ceiling", rules.sets, "") if entry.has("key_ceiling") else None
     if entry.has("app"):
         app = rules.apps.get(entry.word("app", rules.apps))
     else:
@@ -96,7 +293,7 @@ def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]
     day = entry.maybe_day("day")
     wish = entry.text("wish", "auto")
     input_bytes = entry.maybe_integer("input_bytes")
-    asks = [*_asks(entry, "tools", "function"), *_asks(entry, "hosted", None), *_asks(entry, "servers", "mcp")]
+    asks = [ask for key, kind in TOOLS_BY_KEY.items() for ask in _asks(entry, key, kind)]
     facts = Facts(
         now=now if day is None else datetime.combine(day, time(12), UTC),
         endpoint=_one(entry, "endpoint", Endpoint, Endpoint.CHAT),
@@ -109,6 +306,7 @@ def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]
             clearance=_one(entry, "clearance", Sensitivity, app.clearance),
             ceiling=ceiling or app.ceiling,
             purpose=purpose or app.purposes[0],
+            key_ceiling=key_ceiling,
         ),
         wish=wish,
         wish_known=entry.boolean("wish_known", wish in AUTO_WISHES or wish in rules.models),
@@ -130,6 +328,7 @@ def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]
         pinned=entry.maybe_text("pinned"),
         session_ended=entry.maybe_text("session_ended"),
         masked=entry.boolean("masked", False),
+        changed_servers=frozenset(entry.words("changed_servers", default=())),
     )
     entry.close()
     return rules, facts

@@ -119,6 +119,23 @@ def put_route_first(files: Files, route: Mapping[str, Any]) -> dict[str, str]:
     return _edited(files, "routes.yaml", change)
 
 
+def add_case(files: Files, name: str, case: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, str]:
+    """The files with one more case at the end of the case file `name`, which is made where there is none. Raises RuleFaults where it
+    has a case of that name, or cannot be read."""
+
+    def change(top: CommentedMap) -> None:
+        items = top.get("cases")
+        if not isinstance(items, CommentedSeq):
+            items = top["cases"] = CommentedSeq()
+        elif not items:
+            items.fa.set_block_style()
+        if any(row.get("name") == case for row in _rows(top, "cases")):
+            raise _fault(name, "duplicate_id", f"there is a case `{case}` already")
+        items.append(CommentedMap(name=case, facts=_flow_map(given), expect=_flow_map(expected)))
+
+    return _edited(files, name, change)
+
+
 def observe_app(files: Files, app: str, observing: Observing | None) -> dict[str, str]:
     """The files with an app that is only watched for a while, or (None) held to the rules. Raises RuleFaults where there is none."""
 
@@ -219,6 +236,12 @@ def _row(top: CommentedMap, file: str, key: str, id: str, kind: str) -> Commente
 
 def _flow(words: Iterable[str]) -> CommentedSeq:
     found = CommentedSeq([str(word) for word in words])
+    found.fa.set_flow_style()
+    return found
+
+
+def _flow_map(values: Mapping[str, Any]) -> CommentedMap:
+    found = CommentedMap({key: _flow(value) if isinstance(value, tuple) else value for key, value in values.items()})
     found.fa.set_flow_style()
     return found
 

@@ -17,6 +17,7 @@ from classifiers.evaluation.pool import pool_of
 from classifiers.recalls import published
 from classifiers.sensitivity.code_names import Names, hashed
 from router.cli.data import actor, announce, rules_for, store
+from router.cli.rules_cases import case, cases
 from router.clock import utc_now
 from router.governance import rules as governance
 from router.governance.packs import dry_run, pack_faults
@@ -35,6 +36,10 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.group()
 def rules() -> None:
     """The governed rules: which task may go where, with which tools and which budget."""
+
+
+rules.add_command(case)
+rules.add_command(cases)
 
 
 @rules.command()

@@ -54,12 +54,17 @@ class Asked(msgspec.Struct, frozen=True):
 
 class IssuedCall(msgspec.Struct, frozen=True, array_like=True):
     """A tool call that a session let through: a digest of its id, the tool's id in the catalogue, what tells a repetition of it, and
-    whether its tool reads the outside world and nothing of ours, so that what comes back is nobody's word but theirs."""
+    whether its tool reads the outside world and nothing of ours, so that what comes back is nobody's word but theirs. `asked` is the
+    digest of the body that it answered, received at `at` (milliseconds since the epoch); `replaced`: a retry of that body brought
+    another call in its place."""
 
     call: str
     tool: str
     seen: CallSeen
     external: bool = False
+    asked: str = ""
+    at: int = 0
+    replaced: bool = False
 
 
 class CallState(msgspec.Struct, frozen=True):

@@ -506,6 +506,8 @@ def judge_of(
         app=facts.caller.app,
         session_id=opened.session.id,
         secret=services.secret,
+        body_digest=request.body_digest,
+        at=int(request.received.timestamp() * 1000),
         retry=headers.retry_count > 0,
         observe=facts.caller.mode == "observe",
         approval=approval.id if approval is not None else None,

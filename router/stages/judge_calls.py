@@ -34,6 +34,9 @@ from routing_rules.vocabulary import Assessment, Capability, Intent
 MOST_REMEMBERED = 8_000
 """Characters of a text up to which what was read in it is remembered for the next step of an agent."""
 
+RETRY_MILLISECONDS = 10 * 60 * 1000
+"""How long after a body the same one may be a retry of it."""
+
 _STEPS = re.compile(r"(\w+)\[([0-9]+)\]")
 LOOP, DRIFTED = "loop_detected", "drift"
 
@@ -42,7 +45,8 @@ LOOP, DRIFTED = "loop_detected", "drift"
 class Asked:
     """What the calls of an answer are judged by, beside the state of the session. `body` is the request's, for the descriptions of its
     tools; `approved` are the calls that an approval was given for, as `(tool, digest of the arguments)`, `approval` its id. A `retry`
-    of a client library is not counted as another round of a loop; where an app is only watched (`observe`), nothing is held back."""
+    of a client library is no other round of a loop where the same body (`body_digest`, received at `at`, in milliseconds since the
+    epoch) was answered a short while ago; where an app is only watched (`observe`), nothing is held back."""
 
     rules: RuleSet
     permit: Permit
@@ -53,6 +57,8 @@ class Asked:
     app: str
     session_id: str
     secret: bytes
+    body_digest: str = ""
+    at: int = 0
     retry: bool = False
     observe: bool = False
     approval: str | None = None
@@ -96,7 +102,10 @@ class CallJudge:
         self._before = state
         self._labels, self._used, self._used_tools, self._drift = state.labels, state.used, state.used_tools, state.drift
         self._updated = self._answered(state) if state.calls else {}
-        self._history = [self._updated.get(number, call).seen for number, call in state.calls.items()]
+        if self._asked.retry:
+            self._replace(state)
+        calls = [self._updated.get(number, call) for number, call in state.calls.items()]
+        self._history = [call.seen for call in calls if not call.replaced]
         self._given = {(call.call, call.seen.exact) for call in state.calls.values()}
 
     # What the stages ask
@@ -269,6 +278,13 @@ class CallJudge:
             for number, texts in results.items()
         }
 
+    def _replace(self, state: CallState) -> None:
+        """The calls that the same body has brought before are those that this retry brings: they are counted once."""
+        asked = self._asked
+        for number, call in state.calls.items():
+            if call.asked == asked.body_digest and 0 < asked.at - call.at <= RETRY_MILLISECONDS:
+                self._updated[number] = msgspec.structs.replace(self._updated.get(number, call), replaced=True)
+
     def _look(self, called: Called) -> _Looked:
         tool = self._tool(called)
         if tool is None:
@@ -371,7 +387,7 @@ class CallJudge:
 
     def _loop(self, looked: _Looked) -> Refused | None:
         limit = self._budget.identical_calls
-        if limit is None or self._asked.retry:
+        if limit is None:
             return None
         found = loop([*self._history, looked.seen], limit)
         if found is None:
@@ -403,8 +419,10 @@ class CallJudge:
         return IssuedCall(
             call=call_digest(call_id) if call_id is not None else "",
             tool=looked.tool.id if looked.tool is not None else "",
-            seen=msgspec.structs.replace(looked.seen, not_ready=True) if self._asked.retry else looked.seen,
+            seen=looked.seen,
             external=Capability.READS_UNTRUSTED in can and Capability.READS_PRIVATE not in can,
+            asked=self._asked.body_digest,
+            at=self._asked.at,
         )
 
     def _held(self, looked: _Looked, judgement: Judgement) -> HeldCall:

@@ -134,6 +134,29 @@ def test_a_repeated_call_is_stopped_at_the_configured_count(world: World) -> Non
     assert stopped.headers["x-should-retry"] == "false"
 
 
+def test_a_header_that_says_retry_switches_no_limit_off(world: World) -> None:
+    agent = world.agent()
+    agent.history = [{"role": "user", "content": "Note the sum until it is right."}]
+    for _ in range(3):
+        answer = agent.send(("write_note", {"text": "sum"}), x_stainless_retry_count="1")
+        assert len(agent.called(answer)) == 1, answer.text
+        agent.results(answer, "done")
+    stopped = agent.send(("write_note", {"text": "sum"}), x_stainless_retry_count="1")
+    assert agent.code(stopped) == "loop_detected"
+
+
+def test_the_same_body_again_after_its_answer_was_lost_is_no_further_round(world: World) -> None:
+    agent = world.agent()
+    agent.headers = {"x-session-id": "lost-answers"}
+    agent.history = [{"role": "user", "content": "Note the amount until it is right."}]
+    for _ in range(3):
+        agent.send(("write_note", {"text": "amount"}))  # and the answer is lost
+        answer = agent.send(("write_note", {"text": "amount"}), x_stainless_retry_count="1")
+        assert len(agent.called(answer)) == 1, answer.text
+        agent.results(answer, "done")
+    assert agent.code(agent.send(("write_note", {"text": "amount"}))) == "loop_detected"
+
+
 def test_further_pages_and_changed_results_are_no_loop(world: World) -> None:
     agent = world.agent()
     agent.history = [{"role": "user", "content": "Read all pages."}]

@@ -190,17 +190,47 @@ def test_what_changed_meanwhile_is_judged_again_and_may_end_the_answer(rules: Ru
     assert one.release() is None
 
 
-def test_a_loop_is_counted_over_the_session_and_a_retry_of_the_client_is_not(rules: RuleSet) -> None:
+def test_a_loop_is_counted_over_the_session_whatever_a_client_says_of_a_retry(rules: RuleSet) -> None:
     budget = SessionBudget("b", identical_calls=2)
     call = seen("note_text", {"text": "x"}, looks=False)
     again = IssuedCall("d", "job", call)
     state = CallState(calls={1: again, 2: again}, count=2)
-    stuck = judge(rules, "Note it.", state=state, budget=budget)
-    assert not stuck.released(called("note_text", text="x"))
-    assert stuck.error is not None
-    assert stuck.error.code == "loop_detected"
-    retried = judge(rules, "Note it.", state=state, budget=budget, retry=True)
-    assert retried.released(called("note_text", text="x"))
+    for said in ({}, {"retry": True}, {"retry": True, "body_digest": "new", "at": 2_000}):
+        stuck = judge(rules, "Note it.", state=state, budget=budget, **said)
+        assert not stuck.released(called("note_text", text="x"))
+        assert stuck.error is not None
+        assert stuck.error.code == "loop_detected"
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ({"retry": True, "body_digest": "same", "at": 61_000}, True),
+        ({"retry": True, "body_digest": "same", "at": 1_000 + 600_001}, False),
+        ({"retry": True, "body_digest": "other", "at": 61_000}, False),
+        ({"retry": False, "body_digest": "same", "at": 61_000}, False),
+    ],
+)
+def test_the_same_body_sent_again_within_ten_minutes_brings_no_further_round(
+    rules: RuleSet, said: dict[str, Any], passes: bool
+) -> None:
+    budget = SessionBudget("b", identical_calls=2)
+    call = seen("note_text", {"text": "x"}, looks=False)
+    state = CallState(
+        calls={1: IssuedCall("c", "job", call, asked="first", at=500), 2: IssuedCall("d", "job", call, asked="same", at=1_000)},
+        count=2,
+    )
+    retried = judge(rules, "Note it.", state=state, budget=budget, **said)
+    assert retried.released(called("note_text", text="x")) is passes
+    if not passes:
+        return
+    release = retried.release()
+    assert release is not None
+    assert [(number, replaced.replaced) for number, replaced in release.answered] == [(2, True)]
+    # It counts as the round that it replaces: the next one is a round too many.
+    retried.let_through()
+    after = judge(rules, "Note it.", state=retried.state, budget=budget, body_digest="next", at=62_000)
+    assert not after.released(called("note_text", text="x"))
 
 
 def test_a_result_that_came_back_is_told_to_the_session_with_the_next_call(rules: RuleSet) -> None:

@@ -1,0 +1,786 @@
+"""What one rule set changes against another, exactly: which cells of the vocabulary space, what widens, and what was weakened (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from difflib import SequenceMatcher
+from math import prod
+from typing import Any, NamedTuple
+
+import msgspec
+
+from routing_rules.budgets import CallLimits, SessionBudget
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Review, Tool
+from routing_rules.combinations import Combination
+from routing_rules.rules import DIMENSIONS, UNDECLARED, Effect, Route, Rule, RuleSet
+from routing_rules.sensitivity import SensitivityPolicy
+from routing_rules.vocabulary import Sensitivity
+
+PLAIN_DIMENSIONS = ("sensitivity", "access", "complexity", "task", "integrity", "endpoint", "wish", "state", "declared")
+MANY_VALUED = ("category", "capability")
+NOT_SHOWN = "none"
+"""Of the categories or capabilities that some rule names, a task shows none. Where it shows several, they stand as `pii+phi`."""
+
+ALWAYS_SHOWN = frozenset({"sensitivity"})
+"""Axes of which each word is a cell of its own: a deployment is cleared up to a level."""
+
+MOST_STEPS = 1_000_000
+"""After so many steps two rule sets differ in too many ways to be told cell by cell; then everything counts as widened."""
+
+MOST_CHANGES = 500
+"""Groups of cells that are told one by one; all are counted."""
+
+EVERY = date.max
+MORE, LESS = 1, -1
+LEVELS = DIMENSIONS["sensitivity"]
+APPROVALS = ("none", "first_use", "every_call")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the rules come to in a cell. `tools` are the ids that the entitlement set grants, `deployments` those cleared for the cell.
+
+    `budget` is the name of the session budget. A refused cell has nothing of all that; one that is held has what an approval would allow.
+    """
+
+    effect: str  # permit | hold | refuse
+    rule: str | None
+    tiers: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    entitlement_set: str | None = None
+    budget: str | None = None
+    obligations: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+
+
+class CellChange(msgspec.Struct, frozen=True):
+    """A group of cells that change alike. `where` names the words on each axis that does not go through whole; `cells` is how many.
+
+    `gains` says what makes it wider, as `tier reasoning`, `deployment x`, `tool y`, `budget cost`, `obligation no_store lifted`; none: it
+    is no wider. `since`: the first day on which it is so (a rule may begin later).
+    """
+
+    where: dict[str, tuple[str, ...]]
+    cells: int
+    since: date
+    before: Outcome
+    after: Outcome
+    gains: tuple[str, ...] = ()
+
+    @property
+    def widens(self) -> bool:
+        """Whether the cells gain anything."""
+        return bool(self.gains)
+
+
+class Widening(msgspec.Struct, frozen=True):
+    """Something of the whole revision that grew, or that protects and became weaker. `kind`: clearance, ceiling, purpose, expiry, detector,
+    label, prohibition, combination, step_up, case, app, tool, deployment, budget, destination, approver, space."""
+
+    kind: str
+    subject: str
+    message: str
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What changes from one revision to another. `cells` is the size of the space looked at: all words of all axes that a rule of either
+    looks at. `sets` are the entitlement sets, as they were before, whose tools or cells a widening is about."""
+
+    before: str
+    after: str
+    cells: int
+    changed: int
+    widened: int
+    changes: tuple[CellChange, ...] = ()
+    widenings: tuple[Widening, ...] = ()
+    files: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+
+    @property
+    def widens(self) -> bool:
+        """Whether anything is wider than before: then a second person decides, whatever the hurry."""
+        return self.widened > 0 or bool(self.widenings)
+
+    @property
+    def narrows_only(self) -> bool:
+        """Whether something changes and nothing is wider."""
+        return bool(self.files) and not self.widens
+
+
+def grid(found: Diff) -> dict[tuple[str, str], bool]:
+    """The cells of the picture sensitivity × task in which something changes, and whether it widens anything there."""
+    cells: dict[tuple[str, str], bool] = {}
+    for change in found.changes:
+        for level in change.where.get("sensitivity", LEVELS):
+            for task in change.where.get("task", DIMENSIONS["task"]):
+                cells[level, str(task)] = cells.get((level, str(task)), False) or change.widens
+    return cells
+
+
+class TooManySteps(Exception):
+    """Two rule sets differ in too many ways to be compared cell by cell."""
+
+
+def diff(before: RuleSet, after: RuleSet, today: date) -> Diff:
+    """Compare two rule sets as they stand on `today` and on every later day on which a rule begins or ends."""
+    files = tuple(sorted(name for name in {*before.files, *after.files} if before.files.get(name) != after.files.get(name)))
+    widenings = list(_widenings(before, after, today))
+    sets: set[str] = set()
+    changes: list[CellChange] = []
+    seen: set[tuple[Any, ...]] = set()
+    cells = 0
+    try:
+        for day in _days(before, after, today):
+            comparison = _Comparison(before, after, day)
+            cells = max(cells, comparison.size)
+            for change in comparison.changes():
+                key = (tuple(sorted(change.where.items())), change.before, change.after)
+                if key not in seen:
+                    seen.add(key)
+                    changes.append(change)
+    except TooManySteps:
+        message = "the rules differ in too many ways to be compared cell by cell, so everything counts as wider"
+        widenings.append(Widening("space", "routes.yaml", message))
+    for change in changes:
+        if change.widens:
+            sets |= {name for name in (change.before.entitlement_set, change.after.entitlement_set) if name is not None}
+    sets |= {each.subject for each in widenings if each.subject in before.sets}
+    told = sorted(changes, key=lambda change: (not change.gains, -change.cells))
+    return Diff(
+        before=before.revision,
+        after=after.revision,
+        cells=cells,
+        changed=sum(change.cells for change in changes),
+        widened=sum(change.cells for change in changes if change.gains),
+        changes=tuple(told[:MOST_CHANGES]),
+        widenings=tuple(widenings),
+        files=files,
+        sets=tuple(sorted(name for name in sets if name in before.sets)),
+    )
+
+
+def _days(before: RuleSet, after: RuleSet, today: date) -> list[date]:
+    """Today, and the later days on which some rule begins or has just ended."""
+    days = {today}
+    for rule in (*before.rules, *after.rules):
+        if rule.valid_from is not None and rule.valid_from > today:
+            days.add(rule.valid_from)
+        if rule.valid_until is not None and today <= rule.valid_until < EVERY:
+            days.add(rule.valid_until + timedelta(days=1))
+    return sorted(days)
+
+
+class _Class(NamedTuple):
+    """Words of an axis that no rule tells apart, with the rules of either side that admit them."""
+
+    words: tuple[str, ...]
+    before: int
+    after: int
+
+
+class _Side(NamedTuple):
+    """One of the two rule sets, with the bits of its rules in their common order."""
+
+    rules: RuleSet
+    bits: dict[int, Rule]
+
+
+class _Comparison:
+    """Two rule sets on one day. Every rule has a bit; one that stands in both unchanged has the same bit in both, so that a part of the
+    space in which only such rules are left need not be looked at."""
+
+    def __init__(self, before: RuleSet, after: RuleSet, day: date) -> None:
+        self._day = day
+        self._steps = 0
+        mine = [rule for rule in before.rules if rule.in_force(day)]
+        theirs = [rule for rule in after.rules if rule.in_force(day)]
+        keys = [_key(before, rule, day) for rule in mine], [_key(after, rule, day) for rule in theirs]
+        self._before, self._after = _Side(before, {}), _Side(after, {})
+        self._same = 0
+        position = 0
+        for tag, a, b, c, d in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+            if tag == "equal":
+                for rule, other in zip(mine[a:b], theirs[c:d], strict=True):
+                    self._before.bits[1 << position] = rule
+                    self._after.bits[1 << position] = other
+                    self._same |= 1 << position
+                    position += 1
+                continue
+            for side, rules in ((self._before, mine[a:b]), (self._after, theirs[c:d])):
+                for rule in rules:
+                    side.bits[1 << position] = rule
+                    position += 1
+        used: set[str] = set(ALWAYS_SHOWN).union(*(rule.when for rule in (*mine, *theirs)))
+        self._axes: list[tuple[str, list[_Class]]] = [(name, self._closed(name)) for name in PLAIN_DIMENSIONS if name in used]
+        if used & {"app", "team"}:
+            self._axes.append(("app", self._classes([*dict.fromkeys((*before.apps, *after.apps))], _admits_app)))
+        if used & {"purpose", "business_impact", "latency_class"}:
+            purposes = [*dict.fromkeys((*before.purposes, *after.purposes))]
+            self._axes.append(("purpose", self._classes(purposes, _admits_purpose)))
+        self._axes += [(name, self._shown(name)) for name in MANY_VALUED if name in used]
+        self._whole = {name: sum(len(each.words) for each in classes) for name, classes in self._axes}
+        self.size = prod(self._whole.values())
+        self._outcomes: dict[tuple[bool, int, str], _Weighed] = {}
+
+    def changes(self) -> list[CellChange]:
+        """The cells that come out otherwise, in groups that do not overlap. Raises TooManySteps."""
+        found: list[tuple[tuple[_Class, ...], _Weighed, _Weighed]] = []
+        everything = sum(self._before.bits), sum(self._after.bits)
+        self._look(0, *everything, (), found)
+        groups: dict[tuple[Outcome, Outcome, tuple[str, ...]], list[dict[str, tuple[str, ...]]]] = {}
+        for chosen, was, now in found:
+            gains = _gains(was, now)
+            key = (was.outcome, now.outcome, gains)
+            box = {name: each.words for (name, _), each in zip(self._axes, chosen, strict=True)}
+            groups.setdefault(key, []).append(box)
+        changes = []
+        for (was_outcome, now_outcome, gains), boxes in groups.items():
+            for box in self._merged(boxes):
+                count = 1
+                for words in box.values():
+                    count *= len(words)
+                where = {name: words for name, words in box.items() if len(words) < self._whole[name]}
+                changes.append(CellChange(where, count, self._day, was_outcome, now_outcome, gains))
+        return changes
+
+    def _look(
+        self,
+        depth: int,
+        before: int,
+        after: int,
+        chosen: tuple[_Class, ...],
+        found: list[tuple[tuple[_Class, ...], _Weighed, _Weighed]],
+    ) -> None:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise TooManySteps
+        if before == after and not (before & ~self._same):
+            return
+        if depth == len(self._axes):
+            words = {name: each.words for (name, _), each in zip(self._axes, chosen, strict=True)}
+            level = words["sensitivity"][0]
+            if (declared := words.get("declared")) is not None and not _can_declare(declared, level):
+                return
+            was, now = self._weigh(True, before, level), self._weigh(False, after, level)
+            if was.outcome != now.outcome or was.key != now.key:
+                found.append((chosen, was, now))
+            return
+        for each in self._axes[depth][1]:
+            self._look(depth + 1, before & each.before, after & each.after, (*chosen, each), found)
+
+    def _weigh(self, first: bool, mask: int, level: str) -> _Weighed:
+        key = (first, mask, level)
+        known = self._outcomes.get(key)
+        if known is None:
+            known = self._outcomes[key] = _weighed(self._before if first else self._after, mask, level, self._day)
+        return known
+
+    def _classes(self, words: Sequence[str], admits: Callable[[RuleSet, Rule, str], bool]) -> list[_Class]:
+        by_rules: dict[tuple[int, int], list[str]] = {}
+        for word in words:
+            masks = tuple(
+                sum(bit for bit, rule in side.bits.items() if admits(side.rules, rule, word))
+                for side in (self._before, self._after)
+            )
+            by_rules.setdefault((masks[0], masks[1]), []).append(str(word))
+        return [_Class(tuple(held), *masks) for masks, held in by_rules.items()]
+
+    def _closed(self, name: str) -> list[_Class]:
+        found = self._classes(DIMENSIONS[name], lambda _, rule, word: _listed(rule, name, word))
+        if name not in ALWAYS_SHOWN and name != "declared":
+            return found
+        return [_Class((word,), each.before, each.after) for each in found for word in each.words]
+
+    def _shown(self, name: str) -> list[_Class]:
+        """A task shows any number of these words: every distinct set of rules that some choice of them lets through."""
+        sides = (self._before, self._after)
+        indifferent = [sum(bit for bit, rule in side.bits.items() if name not in rule.when) for side in sides]
+        listed = sorted({str(word) for side in sides for rule in side.bits.values() for word in rule.when.get(name, ())})
+        found: dict[tuple[int, int], tuple[str, ...]] = {(indifferent[0], indifferent[1]): ()}
+        for word in listed:
+            own = [sum(bit for bit, rule in side.bits.items() if word in rule.when.get(name, ())) for side in sides]
+            for (mine, theirs), words in list(found.items()):
+                found.setdefault((mine | own[0], theirs | own[1]), (*words, word))
+                if len(found) > MOST_STEPS:
+                    raise TooManySteps
+        return [_Class(("+".join(words) or NOT_SHOWN,), *masks) for masks, words in found.items()]
+
+    def _merged(self, boxes: list[dict[str, tuple[str, ...]]]) -> list[dict[str, tuple[str, ...]]]:
+        """The same cells in fewer boxes: those that differ on one axis only become one."""
+        for name, classes in self._axes:
+            order = {word: place for place, word in enumerate(word for each in classes for word in each.words)}
+            joined: dict[tuple[tuple[str, tuple[str, ...]], ...], set[str]] = {}
+            for box in boxes:
+                rest = tuple((key, words) for key, words in box.items() if key != name)
+                joined.setdefault(rest, set()).update(box[name])
+            boxes = [
+                {
+                    key: dict(rest).get(key, ()) if key != name else tuple(sorted(words, key=order.__getitem__))
+                    for key, _ in self._axes
+                }
+                for rest, words in joined.items()
+            ]
+        return boxes
+
+
+class _Weighed(NamedTuple):
+    """An outcome with what it is compared by: what a route's budget and limits allow, and the deployments as they are."""
+
+    outcome: Outcome
+    key: tuple[Any, ...]
+    limits: tuple[tuple[str, float], ...] = ()
+    deployments: tuple[tuple[str, str], ...] = ()
+
+
+def _weighed(side: _Side, mask: int, level: str, day: date) -> _Weighed:
+    """What the rules of these bits come to for content of a level."""
+    matched = [rule for bit, rule in side.bits.items() if mask & bit]
+    decider = matched[0] if matched else None
+    route = next((side.rules.index.routes[rule.id] for rule in matched if rule.effect is Effect.PERMIT), None)
+    if decider is None or decider.effect is Effect.FORBID or route is None or route.not_carried_out:
+        forbidding = decider is not None and decider.effect is Effect.FORBID
+        return _Weighed(Outcome("refuse", decider.id if decider is not None and forbidding else None), ())
+    rank = Sensitivity(level).rank
+    slots = [slot for slot in route.slots if slot.cleared_for(rank, day)]
+    held = side.rules.sets.get(route.then.entitlement_set)
+    tools = tuple(sorted(held.tools)) if held is not None and held.review_by >= day else ()
+    obligations = tuple(sorted(str(each) for each in route.then.obligations))
+    effect = "hold" if decider.effect is Effect.STEP_UP else "permit"
+    wishing = (route.then.wish == "honour", route.then.hints)
+    if not slots and not route.then.mask:
+        return _Weighed(Outcome("refuse", route.rule.id), ())
+    outcome = Outcome(
+        effect=effect,
+        rule=decider.id,
+        tiers=tuple(dict.fromkeys(slot.tier for slot in slots)) or route.then.tiers,
+        deployments=tuple(slot.id for slot in slots),
+        tools=tools,
+        entitlement_set=route.then.entitlement_set,
+        budget=route.budget.name,
+        obligations=obligations,
+        mask=tuple(sorted(route.then.mask)),
+    )
+    limits = _limits(route)
+    return _Weighed(outcome, (limits, wishing), limits, tuple((slot.id, _identity(slot.deployment)) for slot in slots))
+
+
+def _gains(was: _Weighed, now: _Weighed) -> tuple[str, ...]:
+    """What a cell has that it had not: a tier, a deployment, a tool, more of a budget; or an obligation it is rid of."""
+    before, after = was.outcome, now.outcome
+    if after.effect == "refuse":
+        return ()
+    gains = [f"tier {tier}" for tier in after.tiers if tier not in before.tiers]
+    gains += [f"deployment {name}" for name, identity in now.deployments if (name, identity) not in was.deployments]
+    gains += [f"tool {tool}" for tool in after.tools if tool not in before.tools]
+    if before.effect != "refuse":
+        known = dict(was.limits)
+        gains += [f"budget {name}" for name, value in now.limits if value > known[name]]
+        gains += [f"obligation {name} lifted" for name in before.obligations if name not in after.obligations]
+        gains += [f"masking of {name} lifted" for name in before.mask if name not in after.mask]
+    else:
+        gains.append(f"budget {after.budget}")
+    if before.effect == "hold" and after.effect == "permit":
+        gains.append("approval lifted")
+    if now.key[1:] != was.key[1:] and before.effect != "refuse" and now.key[1] > was.key[1]:
+        gains.append("choice of model")
+    return tuple(gains)
+
+
+SESSION_LIMITS = tuple(
+    (name, MORE)
+    for name in (
+        "cost_nano",
+        "input_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "requests",
+        "tool_calls",
+        "identical_calls",
+        "idle_seconds",
+        "total_seconds",
+        "reasoning_growth_tokens",
+        "drift_hold",
+        "drift_stop",
+    )
+)
+CALL_LIMITS = ("max_output_tokens", "request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+WITHOUT_LIMIT = float("inf")
+
+
+def _limits(route: Route) -> tuple[tuple[str, float], ...]:
+    """What a route's budget and limits allow: the more, the wider. No limit is the widest."""
+    budget: SessionBudget = route.budget
+    limits: CallLimits = route.then.limits
+    found = [(name, WITHOUT_LIMIT if (value := getattr(budget, name)) is None else float(value)) for name, _ in SESSION_LIMITS]
+    found += [(name, float(getattr(limits, name))) for name in CALL_LIMITS]
+    effort = limits.reasoning_effort
+    found.append(("reasoning_effort", WITHOUT_LIMIT if effort is None else float(EFFORTS.index(effort))))
+    return tuple(found)
+
+
+def _identity(deployment: Deployment) -> str:
+    """What makes a deployment another one, under the same id: where content goes, and what of it comes along."""
+    told = (
+        deployment.provider,
+        deployment.model,
+        deployment.base_url,
+        deployment.region,
+        deployment.internal,
+        sorted(deployment.params.items()),
+        deployment.api_key,
+    )
+    return repr(told)
+
+
+def _key(rules: RuleSet, rule: Rule, day: date) -> tuple[Any, ...]:
+    """All that a rule comes to: two rules of the same key do the same everywhere."""
+    when = tuple(sorted((name, tuple(sorted(words))) for name, words in rule.when.items()))
+    route = rules.index.routes.get(rule.id)
+    if route is None:
+        return (rule.id, rule.effect, when, rule.code)
+    held = rules.sets.get(route.then.entitlement_set)
+    granted = () if held is None or held.review_by < day else tuple(sorted(held.tools))
+    slots = tuple((slot.id, slot.tier, slot.rank, slot.review_expires >= day, _identity(slot.deployment)) for slot in route.slots)
+    then = route.then
+    orders = (tuple(sorted(then.obligations)), tuple(sorted(then.mask)), then.wish, then.hints, route.not_carried_out)
+    return (
+        rule.id,
+        rule.effect,
+        when,
+        then.tiers,
+        then.entitlement_set,
+        granted,
+        _limits(route),
+        orders,
+        slots,
+        route.budget.name,
+    )
+
+
+def _listed(rule: Rule, dimension: str, word: str) -> bool:
+    words = rule.when.get(dimension)
+    return words is None or word in words
+
+
+def _admits_app(rules: RuleSet, rule: Rule, word: str) -> bool:
+    app = rules.apps.get(word)
+    return app is not None and _listed(rule, "app", word) and _listed(rule, "team", app.team)
+
+
+def _admits_purpose(rules: RuleSet, rule: Rule, word: str) -> bool:
+    purpose = rules.purposes.get(word)
+    if purpose is None:
+        return False
+    impact = _listed(rule, "business_impact", str(purpose.business_impact))
+    return _listed(rule, "purpose", word) and impact and _listed(rule, "latency_class", purpose.latency_class)
+
+
+def _can_declare(declared: tuple[str, ...], level: str) -> bool:
+    """What was declared is never above what the content counts as."""
+    return any(word == UNDECLARED or LEVELS.index(word) <= LEVELS.index(level) for word in declared)
+
+
+# What of a whole revision is wider.
+
+
+def _widenings(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:
+    yield from _of_apps(before, after)
+    yield from _of_sets(before, after)
+    yield from _of_deployments(before, after)
+    yield from _of_tools(before, after)
+    yield from _of_owner_budgets(before, after)
+    yield from _of_policy(before.sensitivity, after.sensitivity)
+    yield from _of_rules(before, after, today)
+    yield from _of_cases(before, after)
+
+
+def _of_apps(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    for app in after.apps.values():
+        old = before.apps.get(app.id)
+        if old is None:
+            yield Widening(
+                "app", app.id, f"the app `{app.id}` is new: it may send up to `{app.clearance}`, within `{app.ceiling}`"
+            )
+            continue
+        if app.clearance > old.clearance:
+            yield Widening("clearance", app.id, f"the app `{app.id}` may send `{app.clearance}` instead of `{old.clearance}`")
+        if more := _more_tools(before.sets.get(old.ceiling), after.sets.get(app.ceiling)):
+            yield Widening("ceiling", app.id, f"the ceiling of the app `{app.id}` also holds {_named(more)}")
+        if more := sorted(set(app.purposes) - set(old.purposes)):
+            yield Widening("purpose", app.id, f"the app `{app.id}` also holds the purpose {_named(more)}")
+        if (until := _watched_until(app)) is not None and until > (_watched_until(old) or date.min):
+            yield Widening("expiry", app.id, f"the app `{app.id}` is only watched until {until}")
+
+
+def _watched_until(app: App) -> date | None:
+    return None if app.observing is None else app.observing.end
+
+
+def _more_tools(before: EntitlementSet | None, after: EntitlementSet | None) -> list[str]:
+    held = before.tools if before is not None else frozenset[str]()
+    return sorted(after.tools - held) if after is not None else []
+
+
+def _of_sets(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    for each in after.sets.values():
+        old = before.sets.get(each.id)
+        if old is None:
+            continue  # what a new set brings is seen where it is used
+        if each.review_by > old.review_by:
+            yield Widening("expiry", each.id, f"the set `{each.id}` is granted until {each.review_by} instead of {old.review_by}")
+        if more := _more_tools(old, each):
+            yield Widening("tool", each.id, f"the set `{each.id}` also holds {_named(more)}")
+        if each.approver.strip().lower() != old.approver.strip().lower():
+            yield Widening("approver", each.id, f"for the set `{each.id}` answers `{each.approver}` instead of `{old.approver}`")
+        if more := sorted(set(each.allowed_destinations) - set(old.allowed_destinations)):
+            yield Widening("destination", each.id, f"calls of the set `{each.id}` may also go to {_named(more)}")
+        for kind, mine, theirs in (
+            ("combination", old.prohibited, each.prohibited),
+            ("step_up", old.step_ups, (*each.prohibited, *each.step_ups)),
+        ):
+            for combination in mine:
+                if not any(_as_strict(other, combination) for other in theirs):
+                    message = f"in the set `{each.id}`, the combination `{combination.id}` is weaker or gone"
+                    yield Widening(kind, each.id, message)
+
+
+def _as_strict(other: Combination, than: Combination) -> bool:
+    """Whether a combination stops all that another one did."""
+    return (
+        other.capabilities <= than.capabilities
+        and other.brought_by >= than.brought_by
+        and other.one_tool <= than.one_tool
+        and (than.vouched or not other.vouched)
+        and (than.asked or not other.asked)
+    )
+
+
+def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    for each in after.deployments.values():
+        old = before.deployments.get(each.id)
+        if old is None:
+            continue  # what it brings is seen where it is used
+        if each.clearance > old.clearance:
+            message = f"the deployment `{each.id}` is cleared for `{each.clearance}` instead of `{old.clearance}`"
+            yield Widening("clearance", each.id, message)
+        for name, mine, theirs in (
+            ("access review", old.access_review, each.access_review),
+            ("capability review", old.capability_review, each.capability_review),
+        ):
+            if _until(theirs) > _until(mine):
+                until = "for good" if theirs is None else f"until {theirs.expires}"
+                yield Widening("expiry", each.id, f"the {name} of the deployment `{each.id}` counts {until}")
+        if more := sorted(map(str, each.features - old.features)):
+            yield Widening("deployment", each.id, f"the deployment `{each.id}` is also said to do {_named(more)}")
+        if more := sorted(each.allowed_fields - old.allowed_fields):
+            yield Widening("deployment", each.id, f"the deployment `{each.id}` is also sent {_named(more)}")
+        if each.internal and not old.internal:
+            yield Widening("deployment", each.id, f"the deployment `{each.id}` counts as our own")
+        if _identity(each) != _identity(old):
+            yield Widening("deployment", each.id, f"the deployment `{each.id}` leads somewhere else")
+
+
+def _until(review: Review | None) -> date:
+    return EVERY if review is None else review.expires
+
+
+def _of_tools(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    for tool in after.tools.values():
+        old = before.tools.get(tool.id)
+        if old is None:
+            continue  # granted only where a set holds it
+        for what in _weaker(old, tool):
+            yield Widening("tool", tool.id, f"the tool `{tool.id}` {what}")
+    for old in before.tools.values():
+        if old.id not in after.tools and old.approval_boundary != "none":
+            # Another entry may now recognise what this one did.
+            others = [tool for tool in after.tools.values() if _recognises(tool) & _recognises(old)]
+            if any(APPROVALS.index(tool.approval_boundary) < APPROVALS.index(old.approval_boundary) for tool in others):
+                yield Widening("tool", old.id, f"the tool `{old.id}` is gone, and another entry asks less often for approval")
+
+
+def _recognises(tool: Tool) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        [("function", name) for name in tool.functions]
+        + [("hosted", name) for name in tool.hosted]
+        + [("server", name) for name in tool.servers]
+    )
+
+
+def _weaker(old: Tool, new: Tool) -> Iterable[str]:
+    if lost := sorted(map(str, old.capabilities - new.capabilities)):
+        yield f"is no longer said to be able to do {_named(lost)}"
+    if APPROVALS.index(new.approval_boundary) < APPROVALS.index(old.approval_boundary):
+        yield f"is approved `{new.approval_boundary}` instead of `{old.approval_boundary}`"
+    if new.highest_read < old.highest_read:
+        yield f"is said to read up to `{new.highest_read}` instead of `{old.highest_read}`"
+    if lost := sorted(set(old.destination_arguments) - set(new.destination_arguments)):
+        yield f"no longer counts {_named(lost)} as destinations"
+    if old.arguments_schema is not None and new.arguments_schema != old.arguments_schema:
+        yield "has another schema of arguments"
+    if more := sorted(name for _, name in _recognises(new) - _recognises(old)):
+        yield f"also means {_named(more)}"
+    if old.server_urls and (not new.server_urls or set(new.server_urls) - set(old.server_urls)):
+        yield "may be at more addresses"
+    if old.pinned and (not new.pinned or set(new.pinned) - set(old.pinned)):
+        yield "is pinned to other definitions"
+    if new.internal and not old.internal:
+        yield "counts as our own"
+
+
+def _of_owner_budgets(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    for owner in sorted({*before.owner_budgets, *after.owner_budgets}):
+        old, new = before.owner_budget(owner), after.owner_budget(owner)
+        if _above(new.hard_nano, old.hard_nano) or _above(new.soft_nano, old.soft_nano):
+            yield Widening("budget", owner, f"`{owner}` may spend more in a month")
+    old, new = before.default_owner_budget, after.default_owner_budget
+    if _above(new.hard_nano, old.hard_nano) or _above(new.soft_nano, old.soft_nano):
+        yield Widening("budget", "default", "owners without a budget of their own may spend more in a month")
+    if _above(after.new_sessions_per_hour, before.new_sessions_per_hour):
+        yield Widening("budget", "new_sessions_per_hour", "apps may start more sessions in an hour")
+
+
+def _above(new: float | None, old: float | None) -> bool:
+    """Whether a limit is wider; None is no limit."""
+    return old is not None and (new is None or new > old)
+
+
+def _of_policy(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[Widening]:
+    for name, old, new in (
+        ("floor", before.floor, after.floor),
+        ("unscanned", before.unscanned, after.unscanned),
+        ("unmapped_label", before.unmapped_label, after.unmapped_label),
+    ):
+        if new < old:
+            kind = "label" if name == "unmapped_label" else "detector"
+            yield Widening(kind, name, f"`{name}` counts as `{new}` instead of `{old}`")
+    if before.refuse_unmapped and not after.refuse_unmapped:
+        yield Widening("label", "unmapped_label", "labels that nobody has mapped are no longer refused")
+    for kind, name, levels, others in (
+        ("detector", "categories", before.categories, after.categories),
+        ("detector", "kinds", before.kinds, after.kinds),
+        ("detector", "topics", before.topics, after.topics),
+        ("detector", "unreadable", before.unreadable, after.unreadable),
+        ("label", "labels", before.labels, after.labels),
+    ):
+        yield from _lowered(kind, name, levels, others)
+    # A kind that had no row of its own counted as its category, which is not told here.
+    for new_kind, level in after.kinds.items():
+        if new_kind not in before.kinds:
+            yield Widening("detector", f"kinds.{new_kind}", f"`{new_kind}` has a level of its own, `{level}`")
+    if lost := sorted(set(before.label_fields) - set(after.label_fields)):
+        yield Widening("label", "label_fields", f"{_named(lost)} no longer declares a label")
+    for name, most, more in (("many", before.many, after.many), ("bulk", before.bulk, after.bulk)):
+        if more > most:
+            yield Widening("detector", name, f"`{name}` takes {more} values instead of {most}")
+    for name, scores, later in (
+        ("thresholds", before.thresholds, after.thresholds),
+        ("topic_thresholds", before.topic_thresholds, after.topic_thresholds),
+    ):
+        for key in sorted({*scores, *later}):
+            if key not in scores or key not in later or later[key] > scores[key]:
+                if scores.get(key) != later.get(key):
+                    yield Widening("detector", f"{name}.{key}", f"`{key}` counts from another score on")
+    if more_allowed := sorted(after.allow_listed - before.allow_listed):
+        yield Widening("detector", "allow_listed", f"{len(more_allowed)} more texts are no finding")
+    patterns = {each.id: each for each in after.patterns}
+    for pattern in before.patterns:
+        now = patterns.get(pattern.id)
+        if now is None:
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` is gone")
+        elif (now.pattern, now.category) != (pattern.pattern, pattern.category) or set(pattern.terms) - set(now.terms):
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` looks for something else")
+        elif now.level < pattern.level or now.score < pattern.score:
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` counts for less")
+        elif set(pattern.positive) - set(now.positive):
+            yield Widening("case", pattern.id, f"the detector `{pattern.id}` has fewer positive examples")
+    names = {each.id: each for each in after.code_names}
+    for listed in before.code_names:
+        there = names.get(listed.id)
+        if there is None or listed.hashes - there.hashes or there.level < listed.level or there.key_id != listed.key_id:
+            yield Widening("detector", listed.id, f"the list of code names `{listed.id}` is shorter, lower or gone")
+    if before.gitleaks and after.gitleaks != before.gitleaks:
+        yield Widening("detector", "gitleaks.toml", "the detectors of credentials are others")
+    if set(before.gitleaks_positive) - set(after.gitleaks_positive):
+        yield Widening("case", "gitleaks.toml", "the detectors of credentials have fewer positive examples")
+    if before.complexity != after.complexity:
+        yield Widening("detector", "complexity", "complexity is told by another model or target")
+
+
+def _lowered(kind: str, name: str, before: Mapping[str, Sensitivity], after: Mapping[str, Sensitivity]) -> Iterable[Widening]:
+    for key, level in before.items():
+        new = after.get(key)
+        if new is None or new < level:
+            what = "by its default" if new is None else f"as `{new}`"
+            yield Widening(kind, f"{name}.{key}", f"`{key}` counts {what} instead of `{level}`")
+
+
+def _of_rules(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:
+    """Prohibitions and step-ups that stop less than they did, and routes that hold for longer."""
+    for rule in before.rules:
+        if rule.effect is Effect.PERMIT or (rule.valid_until is not None and rule.valid_until < today):
+            continue
+        strict = (Effect.FORBID,) if rule.effect is Effect.FORBID else (Effect.FORBID, Effect.STEP_UP)
+        if not any(other.effect in strict and _stops_all(before, after, rule, other) for other in after.rules):
+            kind = "prohibition" if rule.effect is Effect.FORBID else "step_up"
+            gone = all(other.id != rule.id for other in after.rules)
+            yield Widening(kind, rule.id, f"the {kind.replace('_', '-')} `{rule.id}` is {'gone' if gone else 'weaker'}")
+    routes = {rule.id: rule for rule in before.rules if rule.effect is Effect.PERMIT}
+    for rule in after.rules:
+        old = routes.get(rule.id)
+        if rule.effect is not Effect.PERMIT or old is None:
+            continue
+        if (rule.valid_until or EVERY) > (old.valid_until or EVERY):
+            yield Widening(
+                "expiry",
+                rule.id,
+                f"the route `{rule.id}` holds {'for good' if rule.valid_until is None else f'until {rule.valid_until}'}",
+            )
+        if (rule.valid_from or date.min) < (old.valid_from or date.min) and (old.valid_from or date.min) > today:
+            yield Widening("expiry", rule.id, f"the route `{rule.id}` holds from an earlier day on")
+
+
+def _stops_all(before: RuleSet, after: RuleSet, rule: Rule, other: Rule) -> bool:
+    """Whether a rule after stops all that a rule before did, on every day."""
+    if (other.valid_from or date.min) > (rule.valid_from or date.min) or (other.valid_until or EVERY) < (
+        rule.valid_until or EVERY
+    ):
+        return False
+    for dimension, words in other.when.items():
+        admitted = rule.when.get(dimension)
+        if admitted is None:
+            whole = DIMENSIONS.get(dimension)
+            if dimension in MANY_VALUED or whole is None or set(whole) - words:
+                return False
+        elif admitted - words:
+            return False
+    if "team" in rule.when and any(before.apps[id].team != app.team for id, app in after.apps.items() if id in before.apps):
+        return False
+    if {"business_impact", "latency_class"} & set(rule.when):
+        same = all(before.purposes.get(id) in (None, purpose) for id, purpose in after.purposes.items())
+        return same
+    return True
+
+
+def _of_cases(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    """Files of cases that say less. A case is its text: one that was changed no longer asks what it asked."""
+    for name, text in before.files.items():
+        if not name.startswith("cases/") or after.files.get(name) == text:
+            continue
+        kept = after.files.get(name)
+        if kept is None or not kept.strip():
+            yield Widening("case", name, f"the cases in `{name}` are gone")
+        elif lost := _case_lines(text) - _case_lines(kept):
+            yield Widening("case", name, f"{len(lost)} lines of cases in `{name}` are gone or others")
+
+
+def _case_lines(text: str) -> frozenset[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def _named(words: Iterable[str]) -> str:
+    listed = [f"`{word}`" for word in words]
+    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")

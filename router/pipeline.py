@@ -42,6 +42,7 @@ from router.stages.approve import Kept
 from router.stages.attach import attach
 from router.stages.attach_messages import features_asked
 from router.stages.authenticate import PurposeNotHeld, authenticate
+from router.stages.conversation import joined
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
 from router.stages.entitlement_token import Bearer, with_tokens
@@ -61,7 +62,7 @@ from router.stages.keep_responses import (
     status_of,
 )
 from router.stages.mask import mask
-from router.stages.open_session import ConversationChain, Opened, after_masking, digest_of, open_session
+from router.stages.open_session import BEGINNING, LONG_TURN, ConversationChain, Opened, after_masking, digest_of, open_session
 from router.stages.read_task import RouterHeaders, read_task
 from router.stages.release import let_through
 from router.stages.remaining import remaining, with_tool_calls_left
@@ -1006,7 +1007,10 @@ class Answering:
             chain = admission.opened.chain
             prefixes = prefixes_after(self._services.chains, chain, admission.sent.task.endpoint, enforced.assistant)
             if self._labels_now()[0] != NO_LABELS:
-                prefixes += said_after(self._services.chains, admission.facts.caller.app, admission.task, enforced.assistant)
+                chains, app = self._services.chains, admission.facts.caller.app
+                # Our own words about a refused call are said in many answers: by them alone none is known.
+                shortest = BEGINNING if enforced.refused else LONG_TURN
+                prefixes += said_after(chains, app, admission.task, enforced.assistant, shortest)
         await self._remember(enforced.issued_ids, prefixes, deployment)
         if admission.request.endpoint is Endpoint.RESPONSES and enforced.error is None:
             await self._keep(enforced.response_id, deployment)
@@ -1125,13 +1129,18 @@ def prefixes_after(chains: ConversationChain, chain: bytes, endpoint: Endpoint, 
     return [chains.extend(chain, assistant).hex()] if assistant else []
 
 
-def said_after(chains: ConversationChain, app: str, task: Task, assistant: Sequence[bytes]) -> list[str]:
-    """How the turns of an answer are known again, whatever becomes of the conversation around them."""
+def said_after(
+    chains: ConversationChain, app: str, task: Task, assistant: Sequence[bytes], shortest: int = LONG_TURN
+) -> list[str]:
+    """How the turns of an answer are known again, whatever becomes of the conversation around them (see `ConversationChain.said`)."""
     before = task.conversation
     if task.endpoint is not Endpoint.RESPONSES:  # choices, each of which follows what was sent
-        return [digest for turn in assistant for digest in chains.said(app, (*before, turn), (len(before),))]
+        return [digest for turn in assistant for digest in chains.said(app, (*before, turn), (len(before),), shortest=shortest)]
     messages = (*before, *assistant)
-    return chains.said(app, messages, range(len(before), len(messages)))
+    found = chains.said(app, messages, range(len(before), len(messages)), shortest=shortest)
+    if (whole := joined(assistant)) is not None:  # what the SDK calls the text of the answer
+        found += chains.said(app, (*before, whole), (len(before),), shortest=shortest)
+    return found
 
 
 def outcome_in_answer(enforced: Enforced) -> str:

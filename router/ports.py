@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -35,7 +35,8 @@ NO_LABELS = Labels()
 class Linked:
     """Where a request belongs. `session_id` None: a new session, which starts with `labels`, and with `forwarded` as the sensitivity
     of what has left us (None: the same). `pinned`: the deployment that holds provider-side state the request refers to. `unknown`:
-    those of the issued ids that this app was never given. `exact`: an issued id named the session, not the conversation."""
+    those of the issued ids that this app was never given. `exact`: an issued id named the session, not the conversation. `followed`:
+    one of the prefixes is known, so that `labels` are at least those of all that was said before it."""
 
     session_id: str | None
     labels: Labels
@@ -43,6 +44,13 @@ class Linked:
     forwarded: Sensitivity | None = None
     unknown: frozenset[str] = frozenset()
     exact: bool = False
+    followed: bool = False
+
+    def joined(self, earlier: Linked) -> Linked:
+        """The same session, with what earlier turns carry."""
+        left = max(self.forwarded or self.labels.confidentiality, earlier.forwarded or earlier.labels.confidentiality)
+        labels = self.labels.join(earlier.labels)
+        return replace(self, labels=labels, forwarded=None if left is labels.confidentiality else left)
 
 
 class Sessions(Protocol):

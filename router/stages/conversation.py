@@ -6,6 +6,7 @@ calls in another order, arguments printed anew. None of that changes the canonic
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -104,6 +105,27 @@ def response_item(item: JsonObject) -> bytes | None:
         action = [_without_nulls(item.get(field)) for field in _ACTIONS[kind]]
         return _message("assistant", "", [[kind, _digest(action)]], [])
     return None
+
+
+def joined(turns: Iterable[bytes]) -> bytes | None:
+    """The canonical form of one message with the texts of several turns of the model, as an app may join them; None for less than two."""
+    texts = [text for turn in turns if (text := text_of(turn))]
+    return _message("assistant", "".join(texts), [], []) if len(texts) > 1 else None
+
+
+class _Turn(msgspec.Struct, array_like=True, gc=False):
+    """The canonical form of a message, of which only the text is looked at."""
+
+    role: str
+    text: str
+
+
+_decode_turn = msgspec.json.Decoder(_Turn).decode
+
+
+def text_of(turn: bytes) -> str:
+    """The text of a message in its canonical form."""
+    return _decode_turn(turn).text
 
 
 def spoken_by_model(message: JsonObject) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,6 +11,7 @@ from secrets import token_hex
 from router.errors import Refused
 from router.exchange import SessionState
 from router.ports import Linked, Sessions
+from router.stages.conversation import text_of
 from routing_rules.facts import Labels
 from routing_rules.task import Feature, Provenance, Task
 from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
@@ -17,10 +19,17 @@ from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
 MOST_PREFIXES = 32
 """How many of the latest answers of a conversation are looked up: a fork further back than that is a new session."""
 
-LONG_TURN = 512
-"""Bytes of a turn of the model, in its canonical form, from which on nobody else would say the same."""
+BEGINNING = 384
+"""Bytes without white space by which a text is known that begins with them: nobody else would begin so."""
 
-_USER = b'["user"'  # how a turn of the user begins in its canonical form
+LONG_TURN = 256
+"""Bytes without white space from which on a text by itself is known as a whole."""
+
+VARIED = 12
+"""Different bytes that a beginning has at least: lines, empty tables and zeros say nothing about where they come from."""
+
+_USER, _NO_WORDS = b'["user"', b'["user","",'  # how a message of the user begins in its canonical form, and how one without text
+_BLANK = b" \t\n\r\f\v"
 
 NOTHING_LINKED = Linked(session_id=None, labels=Labels())
 
@@ -69,26 +78,71 @@ class ConversationChain:
                 prefixes.append(chain.hex())
         return chain, prefixes
 
-    def said(self, app: str, messages: Sequence[bytes], turns: Iterable[int]) -> list[str]:
+    def said(self, app: str, messages: Sequence[bytes], turns: Iterable[int], *, shortest: int = LONG_TURN) -> list[str]:
         """Digests (hex) by which turns of the model are known again where the conversation around them was changed: each together with
-        the message before it, with the user's before it, and by itself where it is so long that no other conversation would have it."""
+        the message before it, with the user's before it, and by itself where it has at least `shortest` bytes (see `alone`). White space
+        within a turn does not matter."""
         found = []
         for index in turns:
             turn = messages[index]
             if index:
-                found.append(self._known_by(app, messages[index - 1], turn))
-                asked = next((place for place in range(index - 1, -1, -1) if messages[place].startswith(_USER)), index - 1)
+                bare = _without_blanks(turn)
+                found.append(self._known_by(app, messages[index - 1], bare))
+                asked = next((place for place in range(index - 1, -1, -1) if _is_said_by_user(messages[place])), index - 1)
                 if asked != index - 1:
-                    found.append(self._known_by(app, messages[asked], turn))
-            if len(turn) >= LONG_TURN:
-                found.append(self._known_by(app, b"", turn))
+                    found.append(self._known_by(app, messages[asked], bare))
+            if len(turn) >= shortest and (known := self.alone(app, turn)) is not None:
+                found.append(known)
         return found
+
+    def alone(self, app: str, turn: bytes) -> str | None:
+        """The digest (hex) by which the text of a turn is known whoever says it and whatever stands around it: that of its beginning,
+        so that a part of it and a longer text that begins with it are known too. None where it is too short for that."""
+        text = text_of(turn)
+        bare = text[: 4 * BEGINNING].encode().translate(None, _BLANK)
+        if len(bare) < BEGINNING and len(text) > 4 * BEGINNING:  # white space all over
+            bare = text.encode().translate(None, _BLANK)
+        if len(bare) < LONG_TURN:
+            return None
+        beginning = bare[:BEGINNING]
+        if len(set(beginning)) >= VARIED:
+            return self._known_by(app, b"", beginning)
+        if len(bare) < BEGINNING:
+            return None
+        return self._known_by(app, b"", text.encode().translate(None, _BLANK))
 
     def _known_by(self, app: str, before: bytes, turn: bytes) -> str:
         told = blake2b(f"{len(app)}:{app}{len(before)}:".encode(), key=self._key, digest_size=20, person=b"said")
         told.update(before)
         told.update(turn)
         return told.hexdigest()
+
+    def latest(self, app: str, task: Task) -> list[str]:
+        """Digests of what may have been said before, in the latest turns of the model.
+
+        Where the task asks for tools, the texts of all others are looked at too, since an app may hand on an answer in any role.
+        """
+        found = self.said(app, task.conversation, task.assistant_turns[-MOST_PREFIXES:])
+        if task.tools:
+            spoken = frozenset(task.assistant_turns)
+            for index, turn in enumerate(task.conversation):
+                if len(turn) >= LONG_TURN and index not in spoken and (known := self.alone(app, turn)) is not None:
+                    found.append(known)
+        return found
+
+    def earlier(self, app: str, task: Task) -> list[str]:
+        """The same of the turns of the model before the latest."""
+        return self.said(app, task.conversation, task.assistant_turns[:-MOST_PREFIXES])
+
+
+def _is_said_by_user(message: bytes) -> bool:
+    """Whether a person's words are in a message: the Messages API sends results of tools as the user's, too."""
+    return message.startswith(_USER) and not message.startswith(_NO_WORDS)
+
+
+def _without_blanks(turn: bytes) -> bytes:
+    """A canonical form without the white space of its text, which is written as an escape there."""
+    return turn.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\t", b"").translate(None, b" ")
 
 
 async def open_session(
@@ -109,18 +163,23 @@ async def open_session(
     """
     chain, prefixes = chains.of(app, task)
     linked = NOTHING_LINKED
+    said = chains.latest(app, task)
     pinned = await _holder(sessions, app, task.previous_response_id) if task.previous_response_id is not None else None
-    if task.issued_ids or prefixes:
-        said = chains.said(app, task.conversation, task.assistant_turns[-MOST_PREFIXES:])
+    if task.issued_ids or prefixes or said:
         linked = await sessions.link(app, task.issued_ids, prefixes[-MOST_PREFIXES:], said)
     if session_id is None:
         # An app that names its session means it, unless an issued id says otherwise; what its history carries comes along all the same.
         by_conversation = linked.session_id if linked.exact or task.session_header is None else None
         session_id = by_conversation or task.session_header or "s_" + token_hex(12)
     if task.tools:
-        session = await sessions.open(session_id, app, deployments, calls=True, body_digest=body_digest)
+        opening = sessions.open(session_id, app, deployments, calls=True, body_digest=body_digest)
     else:
-        session = await sessions.open(session_id, app, deployments)
+        opening = sessions.open(session_id, app, deployments)
+    if len(prefixes) > MOST_PREFIXES and not linked.followed:  # one that is followed carries what was ever said in it
+        session, before = await asyncio.gather(opening, sessions.link(app, (), (), chains.earlier(app, task)))
+        linked = linked.joined(before)
+    else:
+        session = await opening
     own = carried(task, assessment, linked.unknown)
     labels = session.labels.join(linked.labels).join(own)
     left_before = max(session.forwarded, linked.forwarded or linked.labels.confidentiality)

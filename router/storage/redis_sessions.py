@@ -20,6 +20,7 @@ from routing_rules.vocabulary import Capability, Complexity, Integrity, Sensitiv
 SESSION_SECONDS = 2 * 86400  # kept after the last request; longer than any link, so that no link leads to forgotten labels
 LINK_SECONDS = 24 * 3600  # how long an answer's ids and prefix lead back, counted anew with each answer
 END_SECONDS = 30 * 86400  # how long an ended session stays refused
+AT_ONCE = 512  # keys that Redis is asked for in one command, so that a long history does not hold up all others
 SESSIONS_PER_PREFIX = 4  # beyond, a prefix keeps only the labels of the further sessions that hold it
 
 _INTEGRITIES = tuple(Integrity)
@@ -42,19 +43,22 @@ class RedisSessions:
         self._client = client
 
     async def link(self, app: str, issued: Sequence[str], prefixes: Sequence[str], said: Sequence[str] = ()) -> Linked:
-        """The session behind the issued ids, else behind the last known prefix. No ids and no prefixes: no round trip.
+        """The session behind the issued ids, else behind the last known prefix. Nothing to look up: no round trip.
 
         `pinned` is the deployment that issued the first known id, in the order given. One session too many behind the ids, or
         behind one prefix, makes a new session with the maximum of their labels, which costs a second round trip.
         """
-        if not issued and not prefixes:
+        if not issued and not prefixes and not said:
             return Linked(None, NO_LABELS)
         names = [keys.issued(app, one) for one in issued]
         names += [keys.prefix(app, one) for one in prefixes] + [keys.prefix(app, one) for one in said]
         if self._client.cluster:
             found = await self._client.many([("GET", name) for name in names])
-        else:
+        elif len(names) <= AT_ONCE:
             found = await self._client.call("MGET", *names)
+        else:
+            parts = [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]
+            found = [value for part in await self._client.many([("MGET", *part) for part in parts]) for value in part]
         by_id = [value.decode().split(" ", 1) for value in found[: len(issued)] if value is not None]
         pinned = by_id[0][1] if by_id else None
         sessions = list(dict.fromkeys(session for session, _ in by_id))
@@ -62,6 +66,7 @@ class RedisSessions:
         # What each known turn carried, whichever session it belongs to now.
         floor, forwarded = NO_LABELS, Sensitivity.PUBLIC
         held_by: list[str] = []
+        followed = False
         for place, value in enumerate(found[len(issued) :]):
             if value is not None:
                 integrity, levels, *held = value.decode().split(" ")
@@ -71,7 +76,7 @@ class RedisSessions:
                     max(forwarded, _level(left or confidentiality)),
                 )
                 if place < len(prefixes):
-                    held_by = held
+                    held_by, followed = held, True
         exact = bool(sessions)
         sessions = sessions or held_by
         if len(sessions) > 1:
@@ -79,7 +84,7 @@ class RedisSessions:
             for i, c, f in await self._client.many([("HMGET", self._key(app, session), "i", "c", "f") for session in named]):
                 floor, forwarded = floor.join(_labels(i, c)), max(forwarded, _level(f or c))
         left_us = None if forwarded is floor.confidentiality else forwarded
-        return Linked(sessions[0] if len(sessions) == 1 else None, floor, pinned, left_us, unknown, exact)
+        return Linked(sessions[0] if len(sessions) == 1 else None, floor, pinned, left_us, unknown, exact, followed)
 
     async def open(
         self, session_id: str, app: str, deployments: Sequence[str], *, calls: bool = False, body_digest: str | None = None

@@ -77,7 +77,7 @@ async def test_a_prefix_of_several_sessions_starts_a_new_one_with_the_maximum_of
         await labelled(client, requests, "s1", SECRET)
         await labelled(client, requests, "s2", TAINTED)
 
-        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET.join(TAINTED))
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET.join(TAINTED), followed=True)
 
 
 async def test_ids_of_several_sessions_start_a_new_one_with_the_maximum_of_their_labels(store: Store, requests: Requests) -> None:
@@ -91,6 +91,16 @@ async def test_ids_of_several_sessions_start_a_new_one_with_the_maximum_of_their
         assert await sessions.link(APP, ["call_1", "call_2"], []) == Linked(None, SECRET.join(TAINTED), "fast-1", exact=True)
 
 
+async def test_what_was_said_carries_its_labels_however_much_is_asked_for_and_names_no_session(store: Store) -> None:
+    async with store.client() as client:
+        sessions = RedisSessions(client)
+        await sessions.remember(APP, "1", [], ["said"], "fast-1", SECRET, Sensitivity.INTERNAL)
+        many = [f"never said {number}" for number in range(1500)]
+        assert await sessions.link(APP, (), (), [*many, "said"]) == Linked(None, SECRET, None, Sensitivity.INTERNAL)
+        known = await sessions.link(APP, ("call_unknown",), ("no prefix",), [*many, "said", *many])
+        assert known == Linked(None, SECRET, None, Sensitivity.INTERNAL, frozenset({"call_unknown"}))
+
+
 async def test_however_many_sessions_hold_a_prefix_none_of_their_labels_is_lost(store: Store) -> None:
     async with store.client() as client:
         sessions = RedisSessions(client)
@@ -99,7 +109,7 @@ async def test_however_many_sessions_hold_a_prefix_none_of_their_labels_is_lost(
             labels = SECRET if n == many - 1 else Labels()
             await sessions.remember(APP, f"s{n}", [], ["hello"], "fast-1", labels)
 
-        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET)
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET, followed=True)
 
 
 async def test_a_prefix_of_several_sessions_tells_what_has_left_them_beside_what_they_were_sent(store: Store) -> None:
@@ -107,9 +117,9 @@ async def test_a_prefix_of_several_sessions_tells_what_has_left_them_beside_what
         sessions = RedisSessions(client)
         for session in ("1", "2"):
             await sessions.remember(APP, session, [], ["hello"], "fast-1", SECRET, Sensitivity.INTERNAL)
-        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET, None, Sensitivity.INTERNAL)
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET, None, Sensitivity.INTERNAL, followed=True)
         await sessions.remember(APP, "3", [], ["hello"], "fast-1", SECRET)
-        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET)
+        assert await sessions.link(APP, [], ["hello"]) == Linked(None, SECRET, followed=True)
 
 
 async def test_opening_a_session_creates_nothing_and_tells_what_it_holds(store: Store, requests: Requests) -> None:

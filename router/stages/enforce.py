@@ -14,6 +14,7 @@ from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
 from router.stages.messages_keys import MessagesGranted
+from router.stages.plain import plain_json
 from router.stages.screen import Screen, ScreenedStream
 from router.stages.tool_keys import Granted, Judge
 from router.stages.unmask import Placeholders, StreamPlaceholders
@@ -60,6 +61,8 @@ def enforce_json(
     replaces links in the words of the answer.
     """
     try:
+        if endpoint is not Endpoint.EMBEDDINGS:
+            raw = plain_json(raw)
         if placeholders is not None:
             raw = placeholders.message(raw) if endpoint is Endpoint.MESSAGES else placeholders.whole(raw)
         if screen is not None:

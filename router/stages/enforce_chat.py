@@ -20,6 +20,7 @@ from router.stages.enforced import (
     text_or_none,
     usage_of,
 )
+from router.stages.plain import Fragments, plain_event
 from router.stages.tool_keys import Called, Granted, Judge, shown, text_arguments
 
 _CALL_FINISHES = ("tool_calls", "function_call")
@@ -128,6 +129,8 @@ class ChatStream:
         self._id: Any = None
         self._model: Any = None
         self._tail = b""
+        self._fragments = Fragments()
+        self._speaks: list[str] | None = None  # where the words of such a fragment go
         self.error: RouterError | None = None
 
     @property
@@ -137,9 +140,16 @@ class ChatStream:
 
     def event(self, raw: bytes, out: list[bytes]) -> None:
         """Take one raw event; append to `out` what may be passed on now. Raises one of UNREADABLE where it breaks the format."""
-        data = sse.data_of(raw)
         if self._tail:
             return
+        text = self._fragments.text(raw)
+        if text is not None and self._speaks is not None:
+            self._chars += len(text)
+            self._speaks.append(text)
+            out.append(raw)
+            return
+        self._fragments.forget()
+        raw, data = plain_event(raw)
         if not data:
             out.append(raw)
             return
@@ -181,6 +191,9 @@ class ChatStream:
                 plain = False
         if plain:
             out.append(raw)
+            if len(chunk.choices) == 1 and delta is not None and type(delta.content) is str and not choice.finish_reason:
+                self._fragments.learn(raw, delta.content)
+                self._speaks = self._choices[choice.index].text
         else:
             self._rework(raw, data, out)
 
@@ -405,7 +418,7 @@ class _Verdict:
             if not isinstance(name, str) or not isinstance(written, str) or (kind, name) not in self._granted:
                 return None
         for kind, called in found:
-            written = called["arguments"] if kind == "function" else text_arguments(called["input"])
+            written = called.get("arguments", "") if kind == "function" else text_arguments(called.get("input", ""))
             if not self._granted.released(Called(kind, called["name"], written, text_or_none(call.get("id")))):
                 return None
         return shown(name)

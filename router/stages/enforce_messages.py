@@ -22,6 +22,7 @@ from router.stages.enforced import (
     usage_of,
 )
 from router.stages.messages_keys import CLIENT_CALLS, PROVIDER_CALLS, RESULT, MessagesGranted, block_name
+from router.stages.plain import Fragments, plain_event
 from router.stages.tool_keys import Judge
 from router.usage import Usage
 
@@ -154,6 +155,8 @@ class MessagesStream:
         self._model: Any = None
         self._ended = False
         self._tail = b""
+        self._fragments = Fragments()
+        self._speaks: list[str] | None = None  # where the words of such a fragment go, if they are words of the answer
         self.error: RouterError | None = None
 
     @property
@@ -163,9 +166,17 @@ class MessagesStream:
 
     def event(self, raw: bytes, out: list[bytes]) -> None:
         """Take one raw event; append to `out` what may be passed on now. Raises one of UNREADABLE where it breaks the format."""
-        data = sse.data_of(raw)
         if self._tail:
             return
+        text = self._fragments.text(raw)
+        if text is not None:
+            self._chars += len(text)
+            if self._speaks is not None:
+                self._speaks.append(text)
+            out.append(raw)
+            return
+        self._fragments.forget()
+        raw, data = plain_event(raw)
         if not data:
             out.append(raw)
             return
@@ -253,8 +264,13 @@ class MessagesStream:
         if block.held is not None:
             block.held.append((raw, data))
             self._held += len(data)
+        elif not block.dropped and block.index == event.index:
+            out.append(raw)
+            if type(text) is str:
+                self._fragments.learn(raw, text)
+                self._speaks = block.text if delta.thinking is None else None
         elif not block.dropped:
-            out.append(raw if block.index == event.index else self._indexed(block, event.index, raw, data))
+            out.append(self._indexed(block, event.index, raw, data))
 
     def _stop(self, event: _Event, raw: bytes, data: bytes, out: list[bytes]) -> None:
         block = self._open.pop(event.index, None) if type(event.index) is int else None

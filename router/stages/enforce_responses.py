@@ -21,6 +21,7 @@ from router.stages.enforced import (
     text_or_none,
     usage_of,
 )
+from router.stages.plain import plain_event
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
 _HELD = CLIENT_CALLS - {"tool_search_call"}
@@ -29,6 +30,12 @@ _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.fa
 
 # Events that may pass for an item which was never announced: they carry what the model says, not what it does.
 _SPOKEN = ("response.output_text.", "response.content_part.", "response.refusal.", "response.reasoning", "response.audio")
+
+_TOLD_OF = {"mcp_approval_request": "response.mcp_call_arguments."}
+"""Type of item → how the names of its events begin, where that is not by its type."""
+
+_NO_WORDS = frozenset({"type", "item_id", "obfuscation"})
+"""Fields of an event of a call that say nothing of the call."""
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -104,7 +111,7 @@ class ResponsesStream:
     def __init__(self, granted: Granted, *, denial_is_error: bool) -> None:
         self._granted = granted
         self._denial_is_error = denial_is_error
-        self._announced: set[int] = set()
+        self._announced: dict[int, str] = {}  # where an item stands → its type
         self._dropped: set[int] = set()
         self._dropped_ids: set[str] = set()
         self._refused: list[JsonObject] = []
@@ -129,7 +136,7 @@ class ResponsesStream:
 
     def event(self, raw: bytes, out: list[bytes]) -> None:
         """Take one raw event; append to `out` what may be passed on now. Raises one of UNREADABLE where it breaks the format."""
-        data = sse.data_of(raw)
+        raw, data = plain_event(raw)
         if not data:
             if not self._complete:
                 out.append(raw)
@@ -165,16 +172,22 @@ class ResponsesStream:
                 self._flush(out)
                 return
             if kind == "response.output_item.done":
+                if index in self._calls and not _tells_the_same(self._waiting, index, event.item):
+                    self._fail(not_understood("a stream of response events"))
+                    return
                 self._pass(raw, index, event.sequence_number, out)
                 self._items.append(event.item)
                 self._open.discard(index)
                 self._flush(out)
                 return
-            self._announced.add(index)
+            self._announced[index] = text_or_none(event.item.get("type")) or ""
             if event.item.get("type") in _HELD:
                 self._calls.add(index)
                 self._open.add(index)
-        elif index is not None and (index in self._dropped or not (index in self._announced or kind.startswith(_SPOKEN))):
+        elif index in self._dropped:
+            return
+        elif not (kind.startswith(_SPOKEN) or self._is_about(kind, index)):
+            self._altered = True  # nobody has judged what it tells
             return
         self._pass(raw, index, event.sequence_number, out)
 
@@ -218,6 +231,13 @@ class ResponsesStream:
             self._open.discard(index)
             self._waiting = [event for event in self._waiting if event.index != index]
         return False
+
+    def _is_about(self, kind: str, index: int | None) -> bool:
+        """Whether an event tells of an item that was announced, and of nothing but what such an item has; or only that all is well."""
+        if index is None:
+            return kind == "keepalive"
+        announced = self._announced.get(index)
+        return announced is not None and kind.startswith(_TOLD_OF.get(announced, f"response.{announced}"))
 
     def _pass(self, raw: bytes, index: int | None, number: int | None, out: list[bytes]) -> None:
         if self._open and index in self._calls:  # calls of one answer come one after the other; text waits for none of them
@@ -352,6 +372,28 @@ def _is_refused(granted: Granted, item: JsonObject) -> bool:
         return False
     call = granted.call(item)
     return call is not None and not granted.released(call)
+
+
+def _tells_the_same(waiting: Iterable[_Waiting], index: int, item: JsonObject) -> bool:
+    """Whether the events of a call have told of it what stands in the item that is judged: a client may go by either."""
+    written: dict[tuple[str, Any], str] = {}
+    told: list[str] = []
+    for event in (_decode(sse.data_of(each.raw)) for each in waiting if each.index == index):
+        kind = event["type"]
+        if kind.endswith(".delta") and isinstance(event.get("delta"), str):
+            text = (kind, str(event.get("command_index")))
+            written[text] = written.get(text, "") + event["delta"]
+        elif "item" not in event:
+            told += (value for name, value in event.items() if isinstance(value, str) and name not in _NO_WORDS)
+    return all(text in _strings(item) for text in (*told, *written.values()) if text)
+
+
+def _strings(value: Any) -> list[str]:
+    """Every string in it."""
+    if isinstance(value, str):
+        return [value]
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for each in held for text in _strings(each)]
 
 
 def _note_item(response_id: Any, note: str) -> JsonObject:

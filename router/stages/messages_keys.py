@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from router.exchange import JsonObject
-from router.stages.tool_keys import Called, Judge, shown
+from router.stages.tool_keys import Called, Judge, is_released, shown
 from routing_rules.decisions import ServerGrant, ToolGrant
 from routing_rules.server_lists import has_changed, list_digests
 
@@ -154,7 +154,7 @@ class MessagesGranted:
             families = families_called(name) if block.get("toolset_name") is None else (_TOOLSETS.get(block["toolset_name"], ""),)
             kind = next((kind for kind, _ in self._keys if family_of(kind) in families), name)
             key = (kind, kind)
-        return self.judge.released(Called(*key, written or _encode(block["input"]).decode(), block["id"]))
+        return is_released(self.judge, Called(*key, written or _encode(block["input"]).decode(), block["id"]))
 
     def caller(self, caller: object) -> bool:
         """Whether whoever calls a tool may: the model itself, or code at the provider where that is granted."""

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from router.errors import Refused, RouterError
+from router.errors import Refused, RouterError, UpstreamFailed
 from router.exchange import JsonObject
+from router.stages.plain import reads_one_way
 from routing_rules.decisions import ServerGrant, ToolGrant
 from routing_rules.server_lists import has_changed, list_digests
 
@@ -142,6 +143,17 @@ class Judge(Protocol):
         ...
 
 
+def is_released(judge: Judge, called: Called) -> bool:
+    """Whether a call may be made now. One whose arguments have a key twice ends the answer: they are judged by the last of them, and
+    who carries it out may go by the first."""
+    if reads_one_way(called.written):
+        return judge.released(called)
+    judge.error = judge.error or UpstreamFailed(
+        "upstream_error", "the provider's answer has a call whose arguments have a key twice", transient=True
+    )
+    return False
+
+
 class Granted:
     """A grant, asked about objects on the wire. What it does not know is not granted. With a `judge`, what is granted is also judged."""
 
@@ -194,7 +206,7 @@ class Granted:
 
     def released(self, called: Called) -> bool:
         """Whether a call that is granted, and whole, may be made now."""
-        return self.judge is None or self.judge.released(called)
+        return self.judge is None or is_released(self.judge, called)
 
     def call(self, item: JsonObject) -> Called | None:
         """The call that an item of a responses answer asks the app to make, where it is to be judged; None for every other item."""

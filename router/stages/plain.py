@@ -1,0 +1,174 @@
+"""Make an answer say one thing to every reader: each key once and spelt as its format has it, each event in one line (pure).
+
+What is judged here is read by one parser, and what is handed on by others: some take the first of two equal keys, some take `Tool_calls`
+for `tool_calls`, some read an event line by line. Bytes that no reader can understand otherwise pass as they came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from router import sse
+
+_WORDS = frozenset(
+    """
+    action actions arguments call_id caller choices citations content content_block custom delta error event finish_reason function
+    function_call headers id index input item message model name namespace operation output output_index partial_json phase refusal
+    response role server_label server_name status stop_reason text thinking tool_calls tool_use_id tools toolset_name type usage
+    """.split()
+)
+"""Keys by which an answer is judged. All are lower case."""
+
+_FREE = frozenset({"input", "input_schema", "metadata", "parameters", "properties", "schema", "tools"})
+"""Fields that hold JSON of an app's or a tool's own, in which a key means what its author says. What is called by it is judged as a whole."""
+
+_ODD_KEY = re.compile(rb'"[a-z0-9_.]*+[^a-z0-9_."][^"]{0,128}"\s*:')
+_EVENT = re.compile(
+    rb"""\A(?:\xef\xbb\xbf)?
+    (?:(?:id:|retry:|:)[^\r\n]*(?:\r\n|\n|\r))*(?:event:[^\r\n]*(?:\r\n|\n|\r))?
+    (?:(?:id:|retry:|:)[^\r\n]*(?:\r\n|\n|\r))*(?:data:[^\r\n]*(?:\r\n|\n|\r))
+    (?:(?:id:|retry:|:)[^\r\n]*(?:\r\n|\n|\r))*(?:\r\n|\n|\r)?\Z""",
+    re.VERBOSE,
+)
+_QUIET = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:(?:(?:id:|retry:|event:|:)[^\r\n]*|data:[ ]?)?(?:\r\n|\n|\r))*\Z")
+_NAME = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])event:[ ]?([^\r\n]*)")
+_PADDING = re.compile(rb'"obfuscation":[ ]?"([^"\\]*)"')
+_TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*')
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_format = msgspec.json.format
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def plain_json(raw: bytes) -> bytes:
+    """The identical bytes where they can be read in one way; else the same JSON anew, as it is read here. Raises one of UNREADABLE."""
+    body = _decode(raw)
+    if _ODD_KEY.search(raw) is None and _format(raw, indent=-1) == _encode(body):
+        return raw
+    told = _without_odd_keys(body)
+    return raw if told is body and not _stands_twice(raw) else _encode(told)
+
+
+def reads_one_way(written: str) -> bool:
+    """Whether no object in a JSON text has a key twice. What is no JSON is read as the text that it is."""
+    try:
+        return _format(written, indent=-1) == _encode(_decode(written)).decode() or not _stands_twice(written.encode())
+    except (ValueError, RecursionError):
+        return True
+
+
+def plain_event(raw: bytes) -> tuple[bytes, bytes]:
+    """A raw event and its data, the identical bytes where they can be read in one way. One without data that is more than a comment is
+    dropped: ("", ""). Raises one of UNREADABLE."""
+    data = sse.data_of(raw)
+    if not data:
+        return (raw if _QUIET.match(raw) else b""), b""
+    if data.startswith(b"[DONE]"):
+        return (raw, data) if _EVENT.match(raw) and data.rstrip() == b"[DONE]" else (sse.DONE, b"[DONE]")
+    told = plain_json(data)
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        if told is data:
+            return raw, data
+        return sse.event(told), told
+    named, kind = _NAME.search(raw), _kind(told)
+    if told is data and (named is None or not kind or named[1] == kind) and _EVENT.match(raw):
+        return raw, data
+    told = _format(told, indent=-1)
+    name = kind.decode()
+    return sse.event(told, name if named is not None and name.replace(".", "_").isidentifier() else None), told
+
+
+class Typed(msgspec.Struct, gc=False):
+    """An event that says what it is."""
+
+    type: Any = None
+
+
+_decode_typed = msgspec.json.Decoder(Typed).decode
+
+
+def _kind(data: bytes) -> bytes:
+    """The `type` of an event; nothing where it has none."""
+    kind = _decode_typed(data).type
+    return kind.encode() if type(kind) is str else b""
+
+
+def _without_odd_keys(value: Any) -> Any:
+    """The value without keys that only a careless reader takes for one that is judged; the identical object where there are none."""
+    kind = type(value)
+    if kind is list:
+        told = [_without_odd_keys(held) for held in value]
+        return value if all(one is other for one, other in zip(told, value, strict=True)) else told
+    if kind is not dict:
+        return value
+    kept = {
+        name: held if name in _FREE and type(held) is not list else _without_odd_keys(held)
+        for name, held in value.items()
+        if name in _WORDS or name.strip().casefold() not in _WORDS
+    }
+    return value if len(kept) == len(value) and all(kept[name] is held for name, held in value.items()) else kept
+
+
+def _stands_twice(raw: bytes) -> bool:
+    """Whether an object in it has a key twice."""
+    twice = False
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        found = dict(pairs)
+        twice = twice or len(found) < len(pairs)
+        return found
+
+    json.loads(raw.decode(), object_pairs_hook=look)
+    return twice
+
+
+class Fragments:
+    """Knows a fragment of a text again that differs in nothing but its words from one that was looked at closely.
+
+    Most events of a stream are such fragments: they need not be parsed again.
+    """
+
+    __slots__ = ("_between", "_end", "_head", "_padded")
+
+    def __init__(self) -> None:
+        self._head = self._between = self._end = b""
+        self._padded = False
+
+    def learn(self, raw: bytes, text: str) -> None:
+        """An event that may pass as it came, and whose text is this."""
+        written = _encode(text)
+        head, found, tail = raw.partition(written)
+        if not text or not found or raw.find(written, len(head) + 1) >= 0:
+            self._head = b""
+            return
+        self._head, self._between, self._end = head + b'"', b'"' + tail, b""
+        padding = _PADDING.search(tail)
+        self._padded = padding is not None
+        if padding is not None:
+            self._between, self._end = b'"' + tail[: padding.start(1)], tail[padding.end(1) :]
+
+    def forget(self) -> None:
+        """Something else came between, after which nothing is as before."""
+        self._head = b""
+
+    def text(self, raw: bytes) -> str | None:
+        """The text of an event that is like the one which was learnt; None of any other."""
+        head, between = self._head, self._between
+        if not head or not raw.startswith(head):
+            return None
+        words = _TEXT.match(raw, len(head))
+        if words is None or not raw.startswith(between, words.end()):
+            return None
+        at = words.end() + len(between)
+        if self._padded and (padding := _TEXT.match(raw, at)) is not None:
+            at = padding.end()
+        if raw[at:] != self._end:
+            return None
+        written = words[0]
+        return _decode_text(b'"%b"' % written) if b"\\" in written else written.decode()

@@ -1,4 +1,5 @@
-"""`router explain`: what would be decided on a request body, by which rule, and what would have decided otherwise."""
+"""`router explain`: what would be decided on a request body or on facts, or was on a recorded request, by which rule, and what would
+have decided otherwise."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import msgspec
 
 from router.cli.classify import endpoint_of
 from router.cli.data import classifying_key, rules_for
+from router.cli.explain_recorded import explain_facts, explain_request, reasons
 from router.clock import utc_now
 from router.errors import Refused
 from router.exchange import JsonObject, SessionState
@@ -25,16 +27,45 @@ from routing_rules.vocabulary import Assessment
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+@click.option("--request", "request_id", help="A recorded request, under the revision that decided it, instead of a body.")
+@click.option(
+    "--facts",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Facts in the words of a case (YAML or JSON) instead of a body.",
+)
 @click.option("--app", default="demo", show_default=True, help="The app that would ask.")
 @click.option("--purpose", help="The purpose it would name; default: its first.")
 @click.option("--endpoint", type=click.Choice([endpoint.value for endpoint in Endpoint]), help="Default: told from the body.")
 @click.option(
     "--rules", "directory", type=click.Path(path_type=Path, file_okay=False), help="Rule files; default: those in force."
 )
+@click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def explain(file: Path, app: str, purpose: str | None, endpoint: str | None, directory: Path | None, as_json: bool) -> None:
-    """Decide on a request body as the service would in a new session, without forwarding anything."""
+def explain(
+    file: Path | None,
+    request_id: str | None,
+    facts: Path | None,
+    app: str,
+    purpose: str | None,
+    endpoint: str | None,
+    directory: Path | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Decide on a request body as the service would in a new session, without forwarding anything; or say why a recorded request was
+    decided as it was."""
+    if sum(each is not None for each in (file, request_id, facts)) != 1:
+        raise click.UsageError("give a request body (FILE), --request ID or --facts FILE")
+    if request_id is not None:
+        click.echo(explain_request(request_id, directory, wait, as_json))
+    elif facts is not None:
+        click.echo(explain_facts(facts, directory, as_json))
+    elif file is not None:
+        click.echo(_body(file, app, purpose, endpoint, directory, as_json))
+
+
+def _body(file: Path, app: str, purpose: str | None, endpoint: str | None, directory: Path | None, as_json: bool) -> str:
     rules = rules_for(load_settings(), directory)
     raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
@@ -47,7 +78,7 @@ def explain(file: Path, app: str, purpose: str | None, endpoint: str | None, dir
         raise click.ClickException(f"{file}: {error}") from None
     except Refused as refusal:
         raise click.ClickException(f"{file}: {refusal.param or 'body'}: {refusal.message}") from None
-    click.echo(msgspec.json.encode(document).decode() if as_json else told(document))
+    return msgspec.json.encode(document).decode() if as_json else told(document)
 
 
 def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose: str | None) -> JsonObject:
@@ -184,11 +215,5 @@ def told(document: JsonObject) -> str:
             )
     if "message" in decision:
         lines.append(f"  because  {decision['message']}")
-    for near in document["nearest"]:
-        changes = " and ".join(
-            f"{change['dimension']} {change['after']} instead of {change['before']}" for change in near["changes"]
-        )
-        lines.append(
-            f"  nearest  with {changes}: {near['outcome']} by {near['rule']}" + (f", tier {near['tier']}" if near["tier"] else "")
-        )
+    lines += reasons(document)
     return "\n".join(lines)

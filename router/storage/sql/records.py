@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from router.clock import utc_now
 from router.exchange import SHARDS, Admitted, Outcome, Record
-from router.storage.sql import bulk
+from router.storage.sql import bulk, rollups
 from router.storage.sql.chain import digest_of, lock_heads, save_heads
 from router.storage.sql.engine import writing
 from router.storage.sql.evidence import CORRECTION, OUTCOME, decode, kind_of, row_of
@@ -69,6 +69,7 @@ class SqlRecords:
     def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
         self._clock = clock
+        self._groups: set[bytes] = set()
 
     def write(self, batch: Sequence[tuple[int, bytes]]) -> Written:
         """Enter `(shard, record)` pairs, in order, in one transaction. A record that is there already changes nothing.
@@ -91,7 +92,9 @@ class SqlRecords:
     def _enter(self, links: Sequence[_Link], misfits: Sequence[_Misfit]) -> Written:
         try:
             with writing(self._engine) as connection:
-                return _Batch(connection, links).write(misfits, self._clock())
+                batch = _Batch(connection, links, self._groups)
+                written = batch.write(misfits, self._clock())
+            self._groups |= batch.new_groups
         except (StatementError, OverflowError, ValueError) as error:
             if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
                 raise  # the database is in trouble, no record is at fault
@@ -100,6 +103,8 @@ class SqlRecords:
             if len(links) == 1:
                 reason = f"the database does not take it: {type(error).__name__}"
                 return self._enter((), [*misfits, _Misfit(links[0].shard, links[0].raw, reason)])
+        else:
+            return written
         half = len(links) // 2
         return self._enter(links[:half], misfits) + self._enter(links[half:], ())
 
@@ -107,9 +112,11 @@ class SqlRecords:
 class _Batch:
     """One transaction: what the store knows of the requests in it, and what it adds."""
 
-    def __init__(self, connection: Connection, links: Sequence[_Link]) -> None:
+    def __init__(self, connection: Connection, links: Sequence[_Link], groups: set[bytes]) -> None:
         self._connection = connection
         self._links = links
+        self._groups = groups
+        self.new_groups: set[bytes] = set()
         requests = list({link.record.request_id for link in links})
         # All records of a request come through one shard: whoever holds the heads is alone with these requests.
         self._heads = lock_heads(connection, {link.shard for link in links})
@@ -117,6 +124,8 @@ class _Batch:
         self._digests = {(row.request_id, row.digest) for row in known}
         self._kinds = {(row.request_id, row.kind) for row in known}
         self._entries = {row.request_id: Entry(*row) for row in connection.execute(_ENTRIES, {"requests": requests})}
+        zone = rollups.zone_of(connection)
+        self._sums = None if zone is None else rollups.Sums(zone)
         self._touched: set[str] = set()
         self._last_outcomes: dict[str, Outcome] = {}
         self._evidence: list[tuple[Any, ...]] = []
@@ -155,16 +164,31 @@ class _Batch:
     def _book(self, record: Record) -> None:
         request_id = record.request_id
         entry = self._entries.get(request_id)
+        lines: list[EntryLine] = []
         if isinstance(record, Admitted):
-            self._entries[request_id] = opened(entry, record)
+            new = opened(entry, record)
         elif isinstance(record, Outcome):
             previous = self._last_outcome(request_id) if entry and entry.closed_at else None
-            self._entries[request_id], lines = posted(entry, record, previous)
-            self._lines += lines
+            new, lines = posted(entry, record, previous)
             self._last_outcomes[request_id] = record
         else:
             return
+        if self._sums is not None:
+            if entry is not None and isinstance(record, Admitted):  # its outcome came first: nobody's costs become somebody's
+                before = self._lines_of(request_id)
+                self._sums.lines(entry, before, -1)
+                self._sums.lines(new, before)
+            if entry is not None:
+                self._sums.request(entry, -1)
+            self._sums.request(new)
+            self._sums.lines(new, lines)
+        self._entries[request_id] = new
+        self._lines += lines
         self._touched.add(request_id)
+
+    def _lines_of(self, request_id: str) -> list[EntryLine]:
+        stored = self._connection.execute(select(ledger_lines).where(ledger_lines.c.request_id == request_id))
+        return [EntryLine(*row) for row in stored] + [line for line in self._lines if line.request_id == request_id]
 
     def _last_outcome(self, request_id: str) -> Outcome | None:
         if request_id in self._last_outcomes:
@@ -179,8 +203,10 @@ class _Batch:
         bulk.add(self._connection, evidence, self._evidence)
         save_heads(self._connection, self._heads)
         entries = [msgspec.structs.astuple(self._entries[request_id]) for request_id in self._touched]
-        bulk.add(self._connection, ledger_entries, entries, replace=True)
+        bulk.add(self._connection, ledger_entries, entries, bulk.Clash.REPLACES)
         bulk.add(self._connection, ledger_lines, [msgspec.structs.astuple(line) for line in self._lines])
+        if self._sums is not None:
+            self.new_groups = self._sums.save(self._connection, self._groups)
 
     def _put_aside(self, misfits: Iterable[_Misfit], now: datetime) -> None:
         rows = [

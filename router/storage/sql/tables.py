@@ -152,6 +152,38 @@ revisions = Table(
 _active = revisions.c.status == "active"
 Index("one_active_revision", revisions.c.status, unique=True, sqlite_where=_active, postgresql_where=_active)
 
+proposals = Table(
+    "proposals",  # changes of the rules with all that happened to them, as one document each
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("revision", String(128), nullable=False, index=True),
+    Column("status", String(16), nullable=False, index=True),
+    Column("trial", String(16)),  # shadow | canary, while it is tried
+    Column("document", Text, nullable=False),
+)
+
+shadow_differences = Table(
+    "shadow_differences",  # what a revision that is only tried would have decided otherwise
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("proposal", String(40), primary_key=True, index=True),
+    Column("at", UtcTime, nullable=False),
+    Column("app", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+)
+
+shadow_counts = Table(
+    "shadow_counts",  # how many requests each worker has compared
+    metadata,
+    Column("proposal", String(40), primary_key=True),
+    Column("worker", String(64), primary_key=True),
+    Column("compared", BigInteger, nullable=False),
+    Column("differing", BigInteger, nullable=False),
+)
+
 evidence = Table(
     "evidence",  # append-only; each row is a link of its shard's chain
     metadata,
@@ -227,6 +259,51 @@ ledger_lines = Table(
     Column("outcome", String(32), nullable=False),
     Column("price_source", Text, nullable=False),
     Column("correction", Boolean, nullable=False),
+)
+
+spend_groups = Table(
+    "spend_groups",  # what entries and lines have in common that are added up together: one row for each way they occur
+    metadata,
+    Column("id", LargeBinary(16), primary_key=True),  # a digest of the rest
+    Column("app", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("cost_center", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("task", String(32), nullable=False),
+    Column("sensitivity", String(32), nullable=False),
+    Column("complexity", String(32), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("revision", String(128), nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+)
+
+spend_days = Table(
+    "spend_days",  # the lines of each day of the store's time zone, added up
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("group_id", LargeBinary(16), primary_key=True),
+    Column("token_class", String(16), primary_key=True),
+    Column("basis", String(16), primary_key=True),
+    Column("outcome", String(32), primary_key=True),
+    Column("correction", Boolean, primary_key=True),
+    Column("priced", Boolean, primary_key=True),
+    Column("lines", BigInteger, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+)
+
+request_days = Table(
+    "request_days",  # the settled requests of each day of the store's time zone, counted
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("group_id", LargeBinary(16), primary_key=True),
+    Column("outcome", String(32), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("over_hold", BigInteger, nullable=False),
 )
 
 chain_heads = Table(

@@ -1,0 +1,190 @@
+"""The ledger added up by day, in the same transaction that books its lines, so that a month's report need not read the month."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Connection, Engine, String, case, delete, func, literal, select, type_coerce
+
+from router.exchange import SHARDS
+from router.storage.sql import bulk
+from router.storage.sql.chain import lock_heads
+from router.storage.sql.engine import writing
+from router.storage.sql.tables import (
+    ledger_entries,
+    ledger_lines,
+    request_days,
+    spend_days,
+    spend_groups,
+    store_facts,
+)
+
+ZONE_FACT = "report_zone"
+"""The store's fact that names the time zone whose days are added up. Without it the sums are not kept, and must not be read."""
+
+ENTRY_COLUMNS = (
+    "app",
+    "owner",
+    "team",
+    "cost_center",
+    "purpose",
+    "task",
+    "sensitivity",
+    "complexity",
+    "rule",
+    "revision",
+    "tier",
+)
+"""What a line has from its entry; deployment, model and provider are its own."""
+
+GROUP_COLUMNS = (*ENTRY_COLUMNS, "deployment", "model", "provider")
+
+_Day = Callable[[datetime], str]
+
+
+def zone_of(connection: Connection) -> str | None:
+    """The time zone whose days the sums are of; None where they are not kept."""
+    return connection.scalar(select(store_facts.c.value).where(store_facts.c.name == ZONE_FACT))
+
+
+def day_of(zone: str) -> _Day:
+    """Which day of a time zone a moment lies in, as ISO text. Raises zoneinfo.ZoneInfoNotFoundError."""
+    if zone == "UTC":
+        return lambda moment: moment.astimezone(UTC).date().isoformat()
+    where = ZoneInfo(zone)
+    return lambda moment: moment.astimezone(where).date().isoformat()
+
+
+def group_id(values: Sequence[str]) -> bytes:
+    """The key of a group: 16 bytes of the values of `GROUP_COLUMNS`, in order."""
+    text = b"".join(len(value).to_bytes(4) + value for value in (each.encode("utf-8", "surrogatepass") for each in values))
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+class Sums:
+    """What one transaction adds to the days. Nothing reaches the store before `save`."""
+
+    def __init__(self, zone: str) -> None:
+        self._day = day_of(zone)
+        self._groups: dict[tuple[str, ...], bytes] = {}
+        self._lines: dict[tuple[Any, ...], list[int]] = {}
+        self._requests: dict[tuple[Any, ...], list[int]] = {}
+
+    def lines(self, entry: Any, lines: Iterable[Any], sign: int = 1) -> None:
+        """Add the lines of an entry, or with `sign` -1 take them away again."""
+        common = tuple(getattr(entry, name) for name in ENTRY_COLUMNS)
+        for line in lines:
+            key = (
+                self._day(line.at),
+                self._group((*common, line.deployment, line.model, line.provider)),
+                line.token_class,
+                line.basis,
+                line.outcome,
+                line.correction,
+                line.unit_price is not None,
+            )
+            _add(self._lines, key, (sign, sign * line.quantity, sign * line.cost_nano))
+
+    def request(self, entry: Any, sign: int = 1) -> None:
+        """Count a settled entry, or with `sign` -1 no longer; one that is not settled does not count."""
+        if entry.closed_at is None:
+            return
+        group = self._group(tuple(getattr(entry, name) for name in GROUP_COLUMNS))
+        _add(self._requests, (self._day(entry.closed_at), group, entry.outcome or ""), (sign, sign * entry.over_hold))
+
+    def save(self, connection: Connection, known: set[bytes]) -> set[bytes]:
+        """Write what there is; groups in `known` are there already. Returns the groups that are there once this is committed."""
+        fresh: list[tuple[Any, ...]] = [(number, *values) for values, number in self._groups.items() if number not in known]
+        # In one order everywhere, so that two writers wait for each other and not both.
+        bulk.add(connection, spend_groups, sorted(fresh), bulk.Clash.IS_LEFT)
+        bulk.add(connection, spend_days, _rows(self._lines), bulk.Clash.ADDS)
+        bulk.add(connection, request_days, _rows(self._requests), bulk.Clash.ADDS)
+        return set(self._groups.values()) - known
+
+    def _group(self, values: tuple[str, ...]) -> bytes:
+        number = self._groups.get(values)
+        if number is None:
+            number = self._groups[values] = group_id(values)
+        return number
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], amounts: tuple[int, ...]) -> None:
+    there = sums.get(key)
+    if there is None:
+        sums[key] = list(amounts)
+    else:
+        for place, amount in enumerate(amounts):
+            there[place] += amount
+
+
+def _rows(sums: dict[tuple[Any, ...], list[int]]) -> list[tuple[Any, ...]]:
+    return sorted((*key, *amounts) for key, amounts in sums.items() if any(amounts))
+
+
+def ensure(engine: Engine, zone: str) -> bool:
+    """Have the days of this time zone added up, from the whole ledger where they are not yet; False where they were.
+
+    Takes as long as reading the ledger; nothing else can be booked meanwhile. Raises zoneinfo.ZoneInfoNotFoundError.
+    """
+    day_of(zone)
+    with engine.connect() as connection:
+        if zone_of(connection) == zone:
+            return False
+    with writing(engine) as connection:
+        if zone_of(connection) == zone:
+            return False
+        rebuild(connection, zone)
+    return True
+
+
+def rebuild(connection: Connection, zone: str) -> None:
+    """Add everything up anew from the lines, in the caller's transaction."""
+    lock_heads(connection, set(range(SHARDS)))  # whoever books holds one of these
+    for table in (spend_days, request_days, spend_groups):
+        connection.execute(delete(table))
+    groups: set[bytes] = set()
+    for source, table, key_columns, sums in _sources(connection, zone):
+        count = len(GROUP_COLUMNS)
+        rows: dict[tuple[Any, ...], list[int]] = {}
+        fresh: dict[bytes, tuple[Any, ...]] = {}
+        for day, *rest in connection.execute(source):
+            number = group_id(rest[:count])
+            if number not in groups:
+                groups.add(number)
+                fresh[number] = (number, *rest[:count])
+            _add(rows, (day, number, *rest[count : count + key_columns]), tuple(int(each) for each in rest[-sums:]))
+        bulk.add(connection, spend_groups, list(fresh.values()))
+        bulk.add(connection, table, _rows(rows))
+    connection.execute(delete(store_facts).where(store_facts.c.name == ZONE_FACT))
+    connection.execute(store_facts.insert().values(name=ZONE_FACT, value=zone))
+
+
+def _sources(connection: Connection, zone: str) -> Iterable[tuple[Any, Any, int, int]]:
+    """The queries that add up: for each the table it is for, how many columns its key has beyond day and group, and its sums."""
+    entry, line = ledger_entries.c, ledger_lines.c
+    day = _day_column(connection, zone, line.at)
+    priced = line.unit_price.is_not(None)
+    common = [entry[name] for name in ENTRY_COLUMNS]
+    keys = [day, *common, line.deployment, line.model, line.provider]
+    keys += [line.token_class, line.basis, line.outcome, line.correction, priced]
+    sums = [func.count(), func.sum(line.quantity), func.sum(line.cost_nano)]
+    yield select(*keys, *sums).select_from(ledger_lines.join(ledger_entries)).group_by(*keys), spend_days, 5, 3
+    keys = [_day_column(connection, zone, entry.closed_at), *(entry[name] for name in GROUP_COLUMNS)]
+    keys.append(func.coalesce(entry.outcome, ""))
+    sums = [func.count(), func.sum(case((entry.over_hold.is_(True), literal(1)), else_=0))]
+    yield select(*keys, *sums).where(entry.closed_at.is_not(None)).group_by(*keys), request_days, 1, 2
+
+
+def _day_column(connection: Connection, zone: str, moment: ColumnElement[datetime]) -> ColumnElement[str]:
+    if connection.dialect.name == "postgresql":
+        return func.to_char(func.timezone(zone, moment), "YYYY-MM-DD")
+    if zone == "UTC":
+        return func.substr(type_coerce(moment, String), 1, 10)
+    day = day_of(zone)
+    driver: Any = connection.connection.driver_connection
+    driver.create_function("local_day", 1, lambda text: day(datetime.fromisoformat(text)), deterministic=True)
+    return func.local_day(type_coerce(moment, String))

@@ -7,8 +7,9 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import uvicorn
@@ -16,7 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import telemetry
 from router.api import approvals, health, jwks, models, people, responses, sessions
@@ -286,18 +287,17 @@ def create_app(settings: Settings) -> ASGIApp:
         worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, settings.governance_mode, settings.webhook_key
     )
     approvals.add_routes(api, deciding)
-    sessions.add_routes(
-        api,
-        sessions.Looking(
-            RedisSessions(worker.redis),
-            worker.running,
-            SqlSessions(worker.engine),
-            worker.approvals,
-            SqlApprovals(worker.engine),
-            utc_now,
-        ),
+    looking = sessions.Looking(
+        RedisSessions(worker.redis),
+        worker.running,
+        SqlSessions(worker.engine),
+        worker.approvals,
+        SqlApprovals(worker.engine),
+        utc_now,
     )
+    sessions.add_routes(api, looking)
     app.include_router(api)
+    app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 
     @app.post(approvals.WEBHOOK)
     async def decided_elsewhere(request: Request) -> JSONResponse:
@@ -322,6 +322,28 @@ def create_app(settings: Settings) -> ASGIApp:
     limit = settings.max_body_bytes
     served = TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
     return AccessLog(served) if settings.access_log else served
+
+
+class WhenAsked:
+    """An application that is made when the first request for it comes."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = make
+        self._made: asyncio.Future[ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Importing takes a moment, in which others go on."""
+        if self._made is None:
+            self._made = asyncio.ensure_future(asyncio.to_thread(self._make))
+        await (await asyncio.shield(self._made))(scope, receive, send)
+
+
+def _console(worker: Worker, looking: sessions.Looking, deciding: approvals.Deciding) -> ASGIApp:
+    root = import_module("router.console_root")  # the one place where the console is imported
+    secret = worker.services.secret
+    parts = root.Parts(worker.settings, secret, worker.redis, worker.engine, worker.snapshot, looking, deciding, worker.changed)
+    console: ASGIApp = root.build(parts)
+    return console
 
 
 async def _authenticated(worker: Worker, request: Request) -> None:

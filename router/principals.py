@@ -61,3 +61,17 @@ class Person(msgspec.Struct, frozen=True):
     def holds(self, *roles: Role) -> bool:
         """Whether the person has one of these roles."""
         return any(role in self.roles for role in roles)
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """One browser, from signing in to signing out. `step` says how far it got: `code` (a second factor is asked for), `password` (a new one
+    must be chosen), `enrol` (a second factor must be set up), or `in`. `form` is what each of its forms must bring back; `begun` is in
+    epoch seconds; `way` is how they signed in: `password` or `oidc`."""
+
+    person: str
+    email: str
+    step: str
+    form: str
+    begun: float
+    era: int
+    way: str = "password"

@@ -54,6 +54,17 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="32 bytes or more as hex, with which decisions on approvals are signed. Unset: no webhook decides."
     )
+    console_second_factor: Literal["optional", "required"] = Field(
+        "optional", description="Whether everybody who signs in to the console with a password needs an authenticator app."
+    )
+    console_idle_seconds: float = Field(1800.0, ge=60, description="After how long without a page a visit of the console ends.")
+    console_visit_seconds: float = Field(43_200.0, ge=60, description="After how long a visit of the console ends in any case.")
+    oidc_issuer: str | None = Field(
+        None, description="Issuer of the OpenID provider by which people sign in to the console. Unset: with passwords only."
+    )
+    oidc_client_id: str | None = Field(None, description="What the OpenID provider calls the console.")
+    oidc_client_secret: SecretStr | None = Field(None, description="Its secret there.")
+    oidc_name: str = Field("your organisation", description="How the sign-in page calls the OpenID provider.")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
     outbox_cap: int = Field(200_000, ge=100, description="Records a shard may hold before requests are refused with 503.")
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for requests under way.")
@@ -74,7 +85,7 @@ class Settings(BaseSettings):
     embedding_model: str | None = Field(None, description="Its model for embeddings.")
     upstream_api_key: SecretStr | None = Field(None, description="Its API key, where it asks for one.")
 
-    @field_validator("upstream_url", "public_url")
+    @field_validator("upstream_url", "public_url", "oidc_issuer")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -110,6 +121,10 @@ class Settings(BaseSettings):
     def _together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("ROUTER_TLS_CERT and ROUTER_TLS_KEY are set together or not at all")
+        if len({value is None for value in (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret)}) > 1:
+            raise ValueError(
+                "ROUTER_OIDC_ISSUER, ROUTER_OIDC_CLIENT_ID and ROUTER_OIDC_CLIENT_SECRET are set together or not at all"
+            )
         if self.upstream_url and not (self.fast_model or self.reasoning_model):
             raise ValueError("ROUTER_UPSTREAM_URL needs ROUTER_FAST_MODEL or ROUTER_REASONING_MODEL (one may serve both tiers)")
         return self

@@ -11,24 +11,11 @@ from secrets import token_urlsafe
 
 import msgspec
 
+from router.principals import Visit
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient
 
 TOKEN_BYTES = 32
-
-
-class Visit(msgspec.Struct, frozen=True):
-    """One browser, from signing in to signing out. `step` says how far it got: `code` (a second factor is asked for), `password` (a new one
-    must be chosen), `enrol` (a second factor must be set up), or `in`. `form` is what each of its forms must bring back; `begun` is in
-    epoch seconds; `way` is how they signed in: `password` or `oidc`."""
-
-    person: str
-    email: str
-    step: str
-    form: str
-    begun: float
-    era: int
-    way: str = "password"
 
 
 class RedisVisits:
@@ -57,13 +44,13 @@ class RedisVisits:
         era, _ = await self._client.many([("GET", keys.visits_era(visit.person)), ("PEXPIRE", name, max(int(1000 * left), 1))])
         return visit if left > 0 and int(era or 0) == visit.era else None
 
-    async def go_on(self, token: str, visit: Visit, step: str, now: datetime) -> str:
+    async def go_on(self, token: str, visit: Visit, step: str, now: datetime) -> tuple[str, Visit]:
         """The visit at its next step, under a new token: who knew the one before knows nothing. It began when it began."""
         await self.end(token)
         new = token_urlsafe(TOKEN_BYTES)
         moved = msgspec.structs.replace(visit, step=step, form=token_urlsafe(TOKEN_BYTES))
         await self._keep(new, moved, now)
-        return new
+        return new, moved
 
     async def end(self, token: str) -> None:
         """End a visit."""
@@ -74,14 +61,12 @@ class RedisVisits:
         era: int = await self._client.call("INCR", keys.visits_era(person))
         await self._keep(token, msgspec.structs.replace(visit, era=era), now)
 
-    async def failures(self, name: str) -> int:
-        """How often signing in under a name has failed of late."""
-        return int(await self._client.call("GET", keys.failures(_digest(name))) or 0)
-
-    async def failed(self, name: str, seconds: int) -> int:
-        """Count a failure, to be forgotten `seconds` after the last one; how many there are."""
+    async def failed(self, name: str, seconds: int, most: int) -> int:
+        """Count an attempt under a name; how many there are. They are forgotten `seconds` after the last of the first `most`: whoever
+        goes on trying keeps nobody out for longer."""
         count: int = await self._client.call("INCR", keys.failures(_digest(name)))
-        await self._client.call("EXPIRE", keys.failures(_digest(name)), seconds)
+        if count <= most:
+            await self._client.call("EXPIRE", keys.failures(_digest(name)), seconds)
         return count
 
     async def succeeded(self, name: str) -> None:

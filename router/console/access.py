@@ -1,0 +1,86 @@
+"""Who may open what in the console: one table of routes, roles and steps of signing in, and the navigation that follows from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from router.principals import Role
+
+BASE = "/console"
+
+PASSWORD, CODE, ENROL, IN = "password", "code", "enrol", "in"
+"""Steps of signing in: a new password must be chosen, a second factor is asked for, one must be set up, and done."""
+
+ANYBODY = frozenset(Role)
+LOOKING = frozenset({Role.VIEWER, Role.EDITOR, Role.APPROVER, Role.ADMIN})
+WATCHING = frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN})
+ENDING = frozenset({Role.APPROVER, Role.ADMIN})
+DECIDING = frozenset({Role.APPROVER, Role.TOOL_OWNER})
+REGISTERING = frozenset({Role.EDITOR, Role.TOOL_OWNER})
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Who may use a route: any of these roles, at any of these steps. `open`: everybody, signed in or not."""
+
+    roles: frozenset[Role] = ANYBODY
+    steps: frozenset[str] = frozenset({IN})
+    open: bool = False
+
+
+OPEN = Door(open=True)
+EVERY_STEP = Door(steps=frozenset({PASSWORD, CODE, ENROL, IN}))
+
+ROUTES: dict[tuple[str, str], Door] = {
+    ("GET", "/static/{name}"): OPEN,
+    ("GET", "/sign-in"): OPEN,
+    ("POST", "/sign-in"): OPEN,
+    ("GET", "/code"): Door(steps=frozenset({CODE})),
+    ("POST", "/code"): Door(steps=frozenset({CODE})),
+    ("GET", "/password"): Door(steps=frozenset({PASSWORD, IN})),
+    ("POST", "/password"): Door(steps=frozenset({PASSWORD, IN})),
+    ("GET", "/second-factor"): Door(steps=frozenset({ENROL, IN})),
+    ("POST", "/second-factor"): Door(steps=frozenset({ENROL, IN})),
+    ("POST", "/second-factor/off"): Door(),
+    ("POST", "/sign-out"): EVERY_STEP,
+    ("GET", "/"): Door(),
+    ("GET", "/account"): Door(),
+}
+"""Which roles may use which route below `/console`. A route that is not here is nobody's."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A line of the navigation."""
+
+    name: str
+    path: str
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Some lines of the navigation under one heading."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+NAVIGATION = (
+    Group("Look", (Item("Decisions", "/decisions"), Item("Sessions", "/sessions"), Item("Approvals", "/approvals"))),
+    Group(
+        "Govern",
+        (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),
+    ),
+    Group("Finance", (Item("Spend", "/spend"),)),
+    Group("Administer", (Item("Keys", "/keys"),)),
+)
+"""Everything that somebody could be shown; each person sees what they may open."""
+
+
+def navigation(roles: tuple[Role, ...]) -> tuple[Group, ...]:
+    """The navigation of somebody with these roles."""
+    groups = (Group(group.name, tuple(item for item in group.items if may_open(roles, "GET", item.path))) for group in NAVIGATION)
+    return tuple(group for group in groups if group.items)
+
+
+def may_open(roles: tuple[Role, ...], method: str, path: str) -> bool:
+    """Whether somebody with these roles may use a route; `path` as in the table."""
+    door = ROUTES.get((method, path))
+    return door is not None and (door.open or any(role in door.roles for role in roles))

@@ -1,0 +1,9 @@
+"""The pages of the console, one module for each question: handler, frozen view model, template."""
+
+from __future__ import annotations
+
+from router.console.pages import account, sign_in
+from router.console.site import Handler
+
+HANDLERS: dict[tuple[str, str], Handler] = {**sign_in.HANDLERS, **account.HANDLERS}
+"""Every page by method and path below `/console`."""

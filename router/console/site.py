@@ -1,0 +1,164 @@
+"""What the console works with, and what a page is asked and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from router.errors import Refused, Unavailable
+from router.principals import Person, Visit
+from routing_rules.rules import RuleSet
+
+T = TypeVar("T")
+
+
+class Visits(Protocol):
+    """Who is signed in. Down: Unavailable, and nobody is."""
+
+    async def begin(self, person: str, email: str, step: str, now: datetime, *, way: str = "password") -> str: ...
+    async def find(self, token: str, now: datetime) -> Visit | None: ...
+    async def go_on(self, token: str, visit: Visit, step: str, now: datetime) -> tuple[str, Visit]: ...
+    async def end(self, token: str) -> None: ...
+    async def end_all(self, person: str, token: str, visit: Visit, now: datetime) -> None: ...
+    async def failed(self, name: str, seconds: int, most: int) -> int: ...
+    async def succeeded(self, name: str) -> None: ...
+    async def first_time(self, what: str, seconds: int) -> bool: ...
+    async def keep_once(self, what: str, value: bytes, seconds: int) -> None: ...
+    async def take_once(self, what: str) -> bytes | None: ...
+
+
+class Account(Protocol):
+    """How one person signs in with a password."""
+
+    @property
+    def password(self) -> str: ...
+    @property
+    def changed(self) -> datetime: ...
+    @property
+    def secret(self) -> str | None: ...
+    @property
+    def secret_since(self) -> datetime | None: ...
+    @property
+    def recovery(self) -> tuple[str, ...]: ...
+
+
+class Accounts(Protocol):
+    """Passwords and second factors. Each change is an administrative act."""
+
+    def get(self, person: str) -> Account | None: ...
+    def set_password(self, person: str, password: str, *, actor: str, at: datetime) -> None: ...
+    def set_second_factor(
+        self, person: str, secret: str | None, recovery: Sequence[str], *, actor: str, at: datetime
+    ) -> None: ...
+    def use_recovery(self, person: str, code: str, *, actor: str, at: datetime) -> bool: ...
+
+
+class Directory(Protocol):
+    """People and rules as this worker knows them, without I/O; `refresh` reads them anew."""
+
+    def person_of(self, email: str) -> Person | None: ...
+    def rules(self) -> RuleSet: ...
+    async def refresh(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one."""
+
+    visits: Visits
+    accounts: Accounts
+    directory: Directory
+    clock: Callable[[], datetime]
+    secret: bytes
+    governance: str
+    secure: bool
+    second_factor: bool
+    provider: str = ""  # how the identity provider is called, where one is set up
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page is asked. `query` and `form` hold the last value of each name, `lists` all values of the form's.
+
+    `visit`, `person` and `token` are there on every page that is not open.
+    """
+
+    method: str
+    path: str  # as in the table of routes
+    at: datetime
+    names: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    here: str = ""  # the address itself, with its query
+    token: str = ""
+    signed_in: Visit | None = None
+    who: Person | None = None
+
+    @property
+    def visit(self) -> Visit:
+        """The visit. Raises RuntimeError on an open page."""
+        if self.signed_in is None:
+            raise RuntimeError("nobody is signed in here")
+        return self.signed_in
+
+    @property
+    def person(self) -> Person:
+        """Who is signed in. Raises RuntimeError on an open page."""
+        if self.who is None:
+            raise RuntimeError("nobody is signed in here")
+        return self.who
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A view model and the template that shows it."""
+
+    template: str
+    model: msgspec.Struct
+    status: int = 200
+    token: str | None = None  # a new one for the browser, of the visit `moved`
+    moved: Visit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """On to another page. `token`: a new one for the browser; an empty one takes the cookie away."""
+
+    to: str
+    token: str | None = None
+    cookies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes as they are."""
+
+    body: bytes
+    kind: str
+    cached: bool = False
+
+
+Answer = Page | Move | Raw
+Handler = Callable[[Site, Asked], Awaitable[Answer]]
+
+
+async def in_sql(work: Callable[[], T]) -> T:
+    """Do something with the SQL store beside the event loop. Raises Unavailable where it is down."""
+    try:
+        return await asyncio.to_thread(work)
+    except SQLAlchemyError as error:
+        message = "the SQL store is not available: try again shortly"
+        raise Unavailable("store_unavailable", message, detail=type(error).__name__, retry_after=1.0) from None
+
+
+def not_found(what: str) -> Refused:
+    """There is none, or it is not this person's business."""
+    return Refused("not_found", f"there is no such {what}")

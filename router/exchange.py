@@ -190,8 +190,8 @@ class Settlement(msgspec.Struct, frozen=True):
 
 class HeldCall(msgspec.Struct, frozen=True):
     """One tool call that waits for a person. `tool` is the catalogue's id, `name` what the model called; `arguments_digest` is a keyed
-    hash of the arguments as they were written. `arguments` is their JSON with what was found in it masked: content all the same, so
-    it is kept as the answer is. `objections` are pairs of a reason code and what would make the call pass, `drift` lies in [0, 1].
+    hash of the arguments as they were written, `meaning_digest` one of what they say, however it is written. `arguments` is their JSON
+    with what was found in it masked: content all the same, so it is kept as the answer is. `objections` are pairs of a reason code and what would make the call pass, `drift` lies in [0, 1].
     """
 
     tool: str
@@ -202,6 +202,7 @@ class HeldCall(msgspec.Struct, frozen=True):
     arguments: str
     objections: tuple[tuple[str, str], ...]
     drift: float = 0.0
+    meaning_digest: str = ""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -210,7 +211,7 @@ class Held(msgspec.Struct, frozen=True):
 
     `answer` is the provider's body (or stream of events) in full; it and the calls' `arguments` are content, and are only kept
     encrypted, until `expires`. `approvers` are the e-mail addresses of those who may decide, any of them. `spent_nano`, `requests`
-    and `tool_calls` are what the session has used so far.
+    and `tool_calls` are what the session has used so far. `end_user` is whom the app names as its own user, in its own words.
     """
 
     request_id: str
@@ -237,10 +238,12 @@ class Held(msgspec.Struct, frozen=True):
     drift: float = 0.0
     stream: bool = False
     answer: bytes = b""
+    end_user: str | None = None
 
 
 class ApprovalState(msgspec.Struct, frozen=True):
-    """How far an approval is. `status`: pending, approved, denied, expired or used. A denied one holds for the same calls until it expires."""
+    """How far an approval is. `status`: pending, approved, denied, expired or used. A denied one holds for the same calls until it expires.
+    `revision` it was asked under, of calls of the catalogue's `tools`, at which `endpoint` (None: not known) and whether as a `stream`."""
 
     id: str
     status: str
@@ -250,6 +253,10 @@ class ApprovalState(msgspec.Struct, frozen=True):
     expires: datetime
     is_task: bool = False
     decided_by: str | None = None
+    revision: str = ""
+    tools: frozenset[str] = frozenset()
+    endpoint: Endpoint | None = None
+    stream: bool = False
 
 
 class ApprovalHistory(msgspec.Struct, frozen=True):

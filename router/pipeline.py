@@ -69,6 +69,7 @@ from router.stages.remaining import remaining, with_tool_calls_left
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.screen import Screen
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
+from router.stages.told import Told
 from router.stages.unmask import Placeholders
 from router.streaming import Broadcast
 from router.usage import Line, Usage
@@ -176,7 +177,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         watch.lap("classify")
         wish_known = task.wish in rules.models or task.wish in services.known_models()
         approval = await approval_named(services, headers, caller)
-        taken: Taken | None = None
+        usable: ApprovalState | None = None
         decided_anew = False
         while True:
             opened = await open_session(
@@ -213,11 +214,12 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 x.decision = decide(rules, x.facts)
             if isinstance(decision, Hold):
                 approval = approval or await task_approval(services, caller, opened.session.id, body_digest)
-            if approval is not None and taken is None:
-                taken = await taken_by(services, approval, headers, decision, body_digest, now)
-            if isinstance(decision, Hold) and taken is None:
-                raise await held_task(services, force, request, caller, opened, decision)
-            permit = permitted(decision, approved=taken is not None)
+                if approval is not None and approval.session_id != opened.session.id:
+                    continue
+            usable = None if approval is None else usable_for(approval, headers, decision, task, body_digest)
+            if isinstance(decision, Hold) and usable is None:
+                raise await held_task(services, force, request, caller, opened, task, decision)
+            permit = permitted(decision, approved=usable is not None)
             sent = Sent(request.body, task, assessment, opened.leaves)
             if permit.mask:
                 watch.lap("decide")
@@ -228,7 +230,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 facts = known(task=sent.task, assessment=sent.assessment, labels=labels, masked=True)
                 decision = decide(rules, facts)
                 x.facts, x.decision = facts, decision
-                first, permit = permit, permitted(decision, approved=taken is not None)
+                first, permit = permit, permitted(decision, approved=usable is not None)
                 grant = authorise_masked(rules, (x.masking.facts, first), (facts, permit))
                 permit = with_obligations(permit, first)
             else:
@@ -242,6 +244,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 services.note_tools(caller.app, sent.task.tools, sent.body, (*grant.withheld, *grant.would_withhold))
             if grant.choice_refusal is not None:
                 raise Refused("tool_not_entitled", grant.choice_refusal, param="tool_choice", rule=permit.rule)
+            if usable is not None:
+                approve.check_grant(usable, rules, grant)
             candidates = cleared(rules, permit)
             sent = sent._replace(task=with_hosted(sent.task, grant))
             watch.lap("decide")
@@ -260,7 +264,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 leaves=sent.leaves,
                 asked=asked(facts),
             )
-            if taken is not None and taken.answer:
+            if usable is not None and not usable.is_task:
                 hold = nothing_more(hold)
             if caller.mode == "observe":
                 hold = only_counted(hold)
@@ -280,7 +284,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 body_digest=request.body_digest,
                 timings_us=watch.laps,
                 masking=x.masking,
-                approval=approval.id if approval is not None and taken is not None else None,
+                approval=usable.id if usable is not None else None,
             )
             try:
                 reservation = await services.budgets.reserve(hold, record)
@@ -290,6 +294,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                     raise
                 decided_anew = True
         x.reservation = reservation
+        taken = None if usable is None else await taken_by(services, usable, headers, reservation, watch.laps)
         watch.lap("reserve")
         admission = Admission(
             request,
@@ -304,7 +309,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             watch.laps,
             force,
             task,
-            judge_of(services, force, request, headers, task, assessment, opened, facts, permit, grant, approval, taken),
+            judge_of(services, force, request, headers, task, assessment, opened, facts, permit, grant, usable, taken),
             Kept.unpacked(taken.answer) if taken is not None and taken.answer else None,
         )
         await Answering(services, admission, broadcast, watch).run()
@@ -410,27 +415,55 @@ async def task_approval(services: Services, caller: Caller, session_id: str, bod
     return None if session.waiting is None else await approval_for(services, caller, session.waiting)
 
 
-async def taken_by(
-    services: Services,
-    approval: ApprovalState,
-    headers: RouterHeaders,
-    decision: Decision,
-    body_digest: str,
-    now: datetime,
-) -> Taken | None:
-    """What an approval gives, which is used with that. None where it fits no more and the app has not named it, so that the request is a
-    new one; Refused where the app has."""
-    taken = None
-    if services.approvals is not None and approval.is_task == isinstance(decision, Hold):
-        bound = body_digest if approval.is_task or headers.approval is None else None
-        taken = await services.approvals.take(approval.id, approval.app, approval.session_id, bound, decision.revision, now)
-    if taken is None and headers.approval is not None:
+def usable_for(
+    approval: ApprovalState, headers: RouterHeaders, decision: Decision, task: Task, body_digest: str
+) -> ApprovalState | None:
+    """The approval, where it is of use for this request. None where it is not and the app has not named it, so that the request is a new
+    one; Refused where the app has."""
+    named = headers.approval is not None
+    if approve.fits(approval, decision, task, body_digest, named=named):
+        return approval
+    if named:
         raise approve.spent(approval.id)
-    return taken
+    return None
+
+
+async def taken_by(
+    services: Services, approval: ApprovalState, headers: RouterHeaders, reservation: Reservation, timings_us: dict[str, int]
+) -> Taken:
+    """What an approval gives, which is used with that, now that nothing but its loss to another request stands in the way. Raises Refused
+    where it is lost; then what was held for this request is given up."""
+    try:
+        if services.approvals is None:
+            raise approve.spent(approval.id)
+        named = headers.approval is not None and not approval.is_task
+        bound = None if named else approval.body_digest
+        taken = await services.approvals.take(
+            approval.id, approval.app, approval.session_id, bound, approval.revision, services.clock()
+        )
+        if taken is None:
+            raise approve.spent(approval.id)
+        return taken
+    except RouterError as error:
+        record = outcome_of(
+            request_id=reservation.request_id,
+            at=services.clock(),
+            outcome="failed",
+            code=error.code,
+            deployment=None,
+            booked=(),
+            held_nano=reservation.amount_nano,
+            released=(),
+            refused=(),
+            timings_us=timings_us,
+        )
+        with suppress(Unavailable):
+            await services.budgets.settle(reservation, record)
+        raise
 
 
 async def held_task(
-    services: Services, force: InForce, request: Request, caller: Caller, opened: Opened, decision: Hold
+    services: Services, force: InForce, request: Request, caller: Caller, opened: Opened, task: Task, decision: Hold
 ) -> Refused:
     """Ask for the approval of a task; what the app is told."""
     if services.approvals is None:
@@ -448,6 +481,7 @@ async def held_task(
         rule=decision.rule,
         message=decision.message,
         now=request.received,
+        end_user=task.end_user,
     )
     return await _asked_for(services, held)
 
@@ -457,7 +491,13 @@ async def _asked_for(services: Services, held: Held) -> Refused:
         return Refused("approval_required", held.message, rule=held.rule)
     approval_id = await services.approvals.request(held)
     await services.sessions.wait_for(held.app, held.body_digest, approval_id, approve.LIFETIME.total_seconds())
-    return approve.waits(approval_id, services.address, held, held.expires)
+    # It may be one that the same calls wait for already, or were denied by.
+    state = await services.approvals.state(approval_id, held.app)
+    if state is None:
+        return approve.waits(approval_id, services.address, held, held.expires)
+    if state.status == approve.DENIED:
+        return approve.refused(state, services.address)
+    return approve.waits(approval_id, services.address, held, state.expires, state.status)
 
 
 def nothing_more(hold: HoldRequest) -> HoldRequest:
@@ -535,6 +575,9 @@ class Answering:
         self._begun = False
         self._screen = screen_of(admission)
         self._read: list[bytes] = []  # of a stream whose calls are judged, in case somebody must be asked
+        self._told: Told | None = None  # what the app has of a stream that it must be known by
+        self._known: set[str] = set()
+        self._look_at = TOLD_CHARS
 
     async def run(self) -> None:
         """Forward, enforce, settle, answer. Raises RouterError where nothing was sent to the app yet."""
@@ -822,6 +865,9 @@ class Answering:
             judge=admission.judge,
             screen=self._screen,
         )
+        if admission.judge is not None or admission.opened.labels != NO_LABELS:
+            choices = admission.sent.task.choices
+            self._told, self._look_at = Told(admission.sent.task.endpoint, choices), TOLD_CHARS * choices
         cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
         enforced = await self._judged(enforcer.end(), b"".join(self._read), forwarded.deployment.id, stream=True)
         error = enforced.error or failure
@@ -830,6 +876,8 @@ class Answering:
                 "upstream_truncated", f"the provider of deployment `{forwarded.deployment.id}` broke off its answer"
             )
         outcome = "cancelled" if cut else "completed" if error is None else "truncated"
+        if error is not None or not enforced.complete:
+            await self._remember_part(forwarded.deployment.id)
         if enforced.complete or not await self._goes_on(forwarded, enforced, cut=cut):
             await self._finish(forwarded, enforced, outcome, error)
         if not self._begun:
@@ -854,19 +902,43 @@ class Answering:
                 self._read.append(forwarded.first_chunk)
                 allowed = await self._through(enforcer, allowed)
             if allowed:
-                await self._begin(forwarded)
-                await self._client.send(allowed)
+                await self._pass_on(forwarded, allowed)
             async for chunk in forwarded.rest:
                 allowed = enforcer.feed(chunk)
                 if judge is not None:
                     self._read.append(chunk)
                     allowed = await self._through(enforcer, allowed)
                 if allowed:
-                    await self._begin(forwarded)
-                    await self._client.send(allowed)
+                    await self._pass_on(forwarded, allowed)
         except UpstreamFailed as failure:
             return failure
         return None
+
+    async def _pass_on(self, forwarded: Forwarded, allowed: bytes) -> None:
+        """Send a piece of a stream. Once the app has so much of it that it can be known by that, it is, before the app has it: a client
+        may stop at any time, and go on with what it has."""
+        told = self._told
+        if told is not None and told.feed(allowed) and told.chars >= self._look_at:
+            self._look_at *= 2
+            if self._labels_now()[0] != NO_LABELS:
+                chains, app, turns = self._services.chains, self._admission.facts.caller.app, told.turns()
+                whole = joined(turns)
+                found = (chains.alone(app, turn) for turn in (turns if whole is None else (*turns, whole)))
+                new = {digest for digest in found if digest is not None} - self._known
+                self._known |= new
+                await self._remember((), sorted(new), forwarded.deployment.id)
+        await self._begin(forwarded)
+        await self._client.send(allowed)
+
+    async def _remember_part(self, deployment: str) -> None:
+        """Make what the app has of an answer that came to no proper end lead back to the session's labels."""
+        admission, chains = self._admission, self._services.chains
+        turns = () if self._told is None else self._told.turns()
+        if turns and self._labels_now()[0] != NO_LABELS:
+            endpoint = admission.sent.task.endpoint
+            prefixes = prefixes_after(chains, admission.opened.chain, endpoint, turns)
+            prefixes += said_after(chains, admission.facts.caller.app, admission.task, turns)
+            await self._remember((), prefixes, deployment)
 
     async def _through(self, enforcer: StreamEnforcer, allowed: bytes) -> bytes:
         """What may be passed on once the calls in it are let through; nothing where they are not, and the answer ends."""
@@ -920,6 +992,7 @@ class Answering:
             calls=await approve.shown(waiting, admission.force.classifiers.assess),
             answer=kept.packed(),
             stream=kept.stream,
+            end_user=admission.task.end_user,
         )
         return await _asked_for(self._services, held)
 
@@ -927,8 +1000,6 @@ class Answering:
         """Give an answer that was kept while somebody was asked; its provider has been paid, and is not asked again."""
         admission = self._admission
         task = admission.sent.task
-        if kept.stream is not task.stream:
-            raise Refused("invalid_request", "ask for the answer as before: `stream` is not what it was", param="stream")
         told: tuple[bytes, Enforced]
         if kept.stream:
             enforcer = StreamEnforcer(
@@ -1096,6 +1167,9 @@ def runs_tools(grant: ToolGrant) -> bool:
 
 
 WHEN_GONE = frozenset({Obligation.DRAIN, Obligation.CANCEL})
+TOLD_CHARS = 600
+"""Characters of a stream after which it is seen whether it can be known by what was passed on; again each time they have doubled."""
+
 UNKNOWN_WISH = "(unknown)"
 """What records hold in place of a model name that neither the catalogue nor the price map knows."""
 

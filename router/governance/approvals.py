@@ -134,6 +134,7 @@ def shown(waiting: Waiting) -> JsonObject:
     document: JsonObject = msgspec.to_builtins(history)
     document["team"] = held.team
     document["key_id"] = held.key_id
+    document["end_user"] = held.end_user
     document["endpoint"] = held.endpoint.value
     document["message"] = held.message
     document["approvers"] = list(held.approvers)

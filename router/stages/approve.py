@@ -10,10 +10,10 @@ import msgspec
 
 from router.errors import Refused
 from router.exchange import ApprovalState, CallState, Held, HeldCall, SessionState
-from routing_rules.decisions import Permit
+from routing_rules.decisions import Decision, Hold, Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
 from routing_rules.rules import RuleSet
-from routing_rules.task import Endpoint, Part, Provenance, Role, Task
+from routing_rules.task import Endpoint, Part, Provenance, Role, Task, ToolAsk
 from routing_rules.vocabulary import Assessment, Finding
 
 LIFETIME = timedelta(hours=4)
@@ -63,6 +63,7 @@ def held(
     calls: tuple[HeldCall, ...] = (),
     answer: bytes = b"",
     stream: bool = False,
+    end_user: str | None = None,
 ) -> Held:
     """What a person is asked."""
     own = rules.sets.get(permit.entitlement_set)
@@ -96,6 +97,7 @@ def held(
         drift=max([state.drift, *(call.drift for call in calls)]),
         stream=stream,
         answer=answer,
+        end_user=end_user,
     )
 
 
@@ -126,14 +128,45 @@ def masked_text(text: str, findings: Iterable[Finding]) -> str:
     return "".join([*told, text[end:]])
 
 
-def waits(approval_id: str, address: str, request: Held, expires: datetime) -> Refused:
-    """What the app is told of something that was held just now: the id, where it is decided, and what is missing (RFC 9396)."""
+def fits(approval: ApprovalState, decision: Decision, task: Task, body_digest: str, *, named: bool) -> bool:
+    """Whether an approval that was given is of use for this request: a held task's for that very task; a held answer's for the same
+    body, or where the app has `named` it for any of the session, under the same rules. Raises Refused where it is named at an endpoint
+    that its answer is not for."""
+    if approval.is_task:
+        bound = isinstance(decision, Hold) and approval.body_digest == body_digest
+    else:
+        bound = named or approval.body_digest == body_digest
+        shape = (approval.endpoint or task.endpoint, approval.stream)
+        if named and shape != (task.endpoint, task.stream):
+            how = "as a stream" if approval.stream else "in one piece"
+            message = f"approval `{approval.id}` is for an answer of `{shape[0].value}`, {how}: ask for it there, in the same way"
+            raise Refused("invalid_request", message, param="x-router-approval")
+        bound = bound and shape == (task.endpoint, task.stream)
+    return bound and approval.revision == decision.revision
+
+
+def check_grant(approval: ApprovalState, rules: RuleSet, grant: ToolGrant) -> None:
+    """Raises Refused `tool_not_entitled` where this request may not use what the approval was given for; it stays for one that may."""
+    functions = (rules.tool_index.find(ToolAsk(name, kind, "")) for kind, name in grant.granted if kind != "mcp")
+    granted = {tool.id for tool in functions if tool is not None}
+    granted |= {entry for server in grant.servers for entry, _ in server.entries}
+    lacking = sorted(approval.tools - granted)
+    if lacking:
+        told = ", ".join(f"`{tool}`" for tool in lacking)
+        message = (
+            f"approval `{approval.id}` is for a call of {told}, which this request may not use: send it as it was sent before"
+        )
+        raise Refused("tool_not_entitled", message, param="tools")
+
+
+def waits(approval_id: str, address: str, request: Held, expires: datetime, status: str = PENDING) -> Refused:
+    """What the app is told of something that is held: the id, where it is decided, and what is missing (RFC 9396)."""
     return Refused(
         "approval_required",
         f"{request.message}; approval `{approval_id}` has been asked for: send the same request again, or with the header "
         f"`x-router-approval: {approval_id}`, once it is given",
         rule=request.rule,
-        details=_details(approval_id, address, PENDING, expires, request),
+        details=_details(approval_id, address, status, expires, request),
     )
 
 

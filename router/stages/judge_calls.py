@@ -433,6 +433,9 @@ class CallJudge:
             owner=tool.owner if tool is not None else "",
             capabilities=tool.capabilities if tool is not None else frozenset(),
             arguments_digest=looked.digest,
+            meaning_digest=meaning_digest(self._asked.secret, tool.id, looked.arguments)
+            if tool is not None and looked.read
+            else "",
             arguments="",
             objections=tuple((objection.code, objection.remedy) for objection in judgement.objections),
             drift=looked.strayed.score,
@@ -453,6 +456,23 @@ def arguments_digest(secret: bytes, tool: str, written: str) -> str:
     digest = blake2b(tool.encode() + b"\0", key=secret[:64], digest_size=20, person=b"arguments")
     digest.update(written.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def meaning_digest(secret: bytes, tool: str, arguments: Any) -> str:
+    """Keyed hash of what the arguments of a call say: neither the order of names, nor spaces, escapes, ways to write a number, or
+    members that are null make a difference. `arguments` is the decoded JSON."""
+    return arguments_digest(secret, tool, _meaning_encoder.encode(_meant(arguments)).decode())
+
+
+_meaning_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _meant(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _meant(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_meant(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _approval_required(permit: Permit, looked: _Looked, judgement: Judgement) -> Refused:

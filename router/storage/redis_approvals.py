@@ -25,6 +25,7 @@ from router.exchange import SHARDS, ApprovalHistory, ApprovalState, Held, Taken,
 from router.governance.approvals import APPROVED, DENIED, EXPIRED, PENDING, Waiting, history_of
 from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Word, script
+from routing_rules.task import Endpoint
 
 MOST_WAITING = 20  # of a session: whoever must decide on more decides on none of them with care
 MOST_ANSWER_BYTES = 8 * 1024 * 1024
@@ -40,7 +41,7 @@ _REQUEST = script("approval_request", "approval_request.lua")
 _DECIDE = script("approval_decide", "approval_decide.lua")
 _TAKE = script("approval_take", "approval_take.lua")
 _EXPIRE = script("approval_expire", "approval_expire.lua")
-_STATE = ("s", "exp", "app", "session", "body", "task", "by")
+_STATE = ("s", "exp", "app", "session", "body", "task", "by", "rev", "calls", "shape")
 _CALLS = tuple[tuple[str, str], ...]
 
 
@@ -72,6 +73,7 @@ class RedisApprovals:
             "rev": held.revision,
             "task": int(not held.calls),
             "calls": msgspec.json.encode(calls),
+            "shape": f"{held.endpoint.value} {int(held.stream)}",
             "same": same,
             "denied": denied,
             "row": msgspec.json.encode(history_of(approval_id, held)),
@@ -95,9 +97,11 @@ class RedisApprovals:
         shard = _shard(approval_id)
         if shard is None:
             return None
-        status, expires, owner, session, body, task, by = await self._client.call("HMGET", _name(shard, approval_id), *_STATE)
+        found = await self._client.call("HMGET", _name(shard, approval_id), *_STATE)
+        status, expires, owner, session, body, task, by, revision, calls, shape = found
         if status is None or owner.decode() != app:
             return None
+        endpoint, _, stream = (shape or b"").decode().partition(" ")
         ends = _time(expires)
         return ApprovalState(
             id=approval_id,
@@ -108,6 +112,10 @@ class RedisApprovals:
             expires=ends,
             is_task=task == b"1",
             decided_by=None if by is None else by.decode(),
+            revision=revision.decode(),
+            tools=frozenset(tool for tool, _ in msgspec.json.decode(calls, type=_CALLS)),
+            endpoint=Endpoint(endpoint) if endpoint else None,
+            stream=stream == "1",
         )
 
     async def take(
@@ -229,8 +237,10 @@ class RedisApprovals:
         return _names(shard, approval_id, app, session, same, denied)
 
     def _digests(self, held: Held, calls: _CALLS) -> tuple[str, str]:
-        """By which the same request is known again, and by which the same calls are, whatever body they came with."""
-        told = msgspec.json.encode((held.app, held.session_id, held.revision, calls or held.body_digest))
+        """By which the same request is known again, and by which the same calls are, whatever body they came with and however they
+        are written."""
+        meant = sorted({(call.tool, call.meaning_digest or call.arguments_digest) for call in held.calls})
+        told = msgspec.json.encode((held.app, held.session_id, held.revision, meant or held.body_digest))
         with_body = msgspec.json.encode((held.app, held.session_id, held.revision, calls, held.body_digest))
         key = self._secret
         return (

@@ -194,6 +194,29 @@ async def test_what_was_denied_stays_denied_for_the_same_calls_whatever_is_said_
         assert await client.call("EXISTS", f"{{s{shard_of('s1'):02d}}}:apr:{one}:kept") == 0
 
 
+async def test_a_denied_call_is_known_again_however_it_is_written_and_in_whatever_order(store: Store) -> None:
+    async with store.client() as client:
+        approvals = RedisApprovals(client, SECRET)
+        mail = msgspec.structs.replace(CALL, meaning_digest="m1")
+        pay = msgspec.structs.replace(CALL, tool="pay", arguments_digest="d7", meaning_digest="m7")
+        one, both = await approvals.request(held(calls=(mail,))), await approvals.request(held(calls=(mail, pay)))
+        for each in (one, both):
+            await approve(approvals, each, yes=False)
+        otherwise = msgspec.structs.replace(mail, arguments_digest="d2")
+        assert await approvals.request(held(calls=(otherwise,), body_digest="b2")) == one
+        assert await approvals.request(held(calls=(pay, otherwise), body_digest="b3")) == both
+        other = msgspec.structs.replace(mail, arguments_digest="d3", meaning_digest="m3")
+        assert await approvals.request(held(calls=(other,), body_digest="b2")) not in (one, both)
+
+
+async def test_what_an_approval_was_asked_for_is_known_before_it_is_used(store: Store) -> None:
+    async with store.client() as client:
+        approvals = RedisApprovals(client, SECRET)
+        state = await approvals.state(await approvals.request(held(endpoint=Endpoint.MESSAGES, stream=True)), "assistant")
+        assert state is not None
+        assert (state.endpoint, state.stream, state.tools, state.revision) == (Endpoint.MESSAGES, True, {"mail"}, "rev-1")
+
+
 async def test_a_decision_is_made_once(store: Store) -> None:
     async with store.client() as client:
         approvals = RedisApprovals(client, SECRET)

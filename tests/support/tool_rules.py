@@ -244,6 +244,7 @@ class Agent:
         self.history: list[Body] = []
         self.headers: dict[str, str] = {}
         self.tools: list[Body] | None = None
+        self.more: Body = {}
 
     def ask(self, text: str, *calls: Call, said: str = "", **headers: str) -> httpx.Response:
         """Say something; the provider answers with these calls."""
@@ -258,7 +259,7 @@ class Agent:
     def post(self, **headers: str) -> httpx.Response:
         """Send the conversation, whatever the provider does."""
         path, offered = PATHS[self.api]
-        body: Body = {"model": "auto", "stream": self.stream, "tools": self.tools or offered}
+        body: Body = {"model": "auto", "stream": self.stream, "tools": self.tools or offered, **self.more}
         body["input" if self.api == "responses" else "messages"] = self.history
         if self.api == "messages":
             body["max_tokens"] = 256

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from router.exchange import CallState, IssuedCall
-from router.stages.judge_calls import Asked, CallJudge, arguments_digest, call_digest
+from router.stages.judge_calls import Asked, CallJudge, arguments_digest, call_digest, meaning_digest
 from router.stages.tool_keys import Called, text_arguments
 from routing_rules.budgets import CallLimits, SessionBudget
 from routing_rules.decisions import Permit, ToolGrant
@@ -231,6 +231,25 @@ def test_the_same_body_sent_again_within_ten_minutes_brings_no_further_round(
     retried.let_through()
     after = judge(rules, "Note it.", state=retried.state, budget=budget, body_digest="next", at=62_000)
     assert not after.released(called("note_text", text="x"))
+
+
+@pytest.mark.parametrize(
+    ("written", "same"),
+    [
+        ('{"q":1,"z":"a"}', True),
+        ('{ "z": "a", "q": 1 }', True),
+        ('{"q": 1.0, "z": "\\u0061"}', True),
+        ('{"q": 1, "z": "a", "cc": null}', True),
+        ('{"q": 2, "z": "a"}', False),
+        ('{"q": "1", "z": "a"}', False),
+        ('{"q": true, "z": "a"}', False),
+        ('{"q": 1, "z": "A"}', False),
+    ],
+)
+def test_calls_that_say_the_same_have_one_meaning_however_they_are_written(written: str, same: bool) -> None:
+    first, other = (meaning_digest(SECRET, "mail", json.loads(each)) for each in ('{"q": 1, "z": "a"}', written))
+    assert (first == other) is same
+    assert meaning_digest(SECRET, "pay", json.loads(written)) != other
 
 
 def test_a_result_that_came_back_is_told_to_the_session_with_the_next_call(rules: RuleSet) -> None:

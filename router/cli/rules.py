@@ -188,11 +188,13 @@ def activate(revision: str | None) -> None:
             if revision is None:
                 raise click.ClickException("there is no proposal: `router rules propose --from DIR` makes one")
         try:
-            active = governance.activate(rules_store, revision, actor=actor(), governance=settings.governance_mode, at=utc_now())
+            active = governance.activate(
+                rules_store, revision, by=governance.Actor(actor()), governance=settings.governance_mode, at=utc_now()
+            )
         except governance.NotAllowed as error:
             raise click.ClickException(str(error)) from None
     announce(settings)
-    click.echo(f"{active.revision} (number {active.number}) is in force")
+    click.echo(f"{active.revision} ({active.id}) is in force")
 
 
 @rules.command()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from router.principals import Person
+from router.principals import SINGLE, Person
 from routing_rules.diff import Diff
-from routing_rules.faults import Fault
+from routing_rules.faults import Fault, Severity
 
 SHADOW, CANARY = "shadow", "canary"
 TRIALS = (SHADOW, CANARY)
@@ -203,6 +203,10 @@ Step = Callable[[Proposal, StoredRevision], Proposal]
 """A proposal as it stands and the revision in force → the proposal after a step. Called inside the store's transaction."""
 
 
+Make = Callable[[str, StoredRevision, Sequence[tuple[Proposal, StoredRevision]]], Proposal]
+"""The id of a new proposal, the revision in force, and what is open with its files → the proposal. Called as a step is."""
+
+
 class RuleStore(Protocol):
     """Revisions and proposals, kept for ever. Each call is one transaction and one administrative act, and they follow one another:
     none sees half of another. SQL down: the driver's error, and nothing has changed."""
@@ -214,7 +218,7 @@ class RuleStore(Protocol):
     ) -> StoredRevision: ...
     def proposal(self, proposal_id: str) -> Proposal | None: ...
     def proposals(self, statuses: Sequence[Status] = (), limit: int = 100) -> list[Proposal]: ...
-    def add(self, files: Mapping[str, str], make: Callable[[str, StoredRevision], Proposal]) -> Proposal: ...
+    def add(self, files: Mapping[str, str], make: Make, *, actor: str, at: datetime) -> Proposal: ...
     def step(
         self, proposal_id: str, act: str, step: Step, *, actor: str, at: datetime, files: Mapping[str, str] | None = None
     ) -> Proposal: ...
@@ -270,3 +274,39 @@ class Stale(NotAllowed):
     def __init__(self, message: str, merge: Merge) -> None:
         super().__init__(message)
         self.merge = merge
+
+
+def refuse_unready(found: Proposal, governance: str, emergency: bool = False) -> None:
+    """Raises NotAllowed where a proposal must not take effect: unchecked, failing, or not approved by whom it needs."""
+    if found.status not in (Status.CHECKED, Status.APPROVED) or erring(found.faults):
+        raise NotAllowed(f"`{found.id}` is {found.status}: only what is checked takes effect")
+    if governance == SINGLE:
+        return
+    if found.status is Status.APPROVED and not found.wants() and any(not wrote(found, each.by) for each in found.approvals):
+        return
+    if not emergency:
+        raise NotAllowed(
+            f"`{found.id}` is not approved: under `four_eyes` it takes {who(found.wants() or found.needs)}, and not its author"
+        )
+    if found.diff is None or not found.diff.narrows_only:
+        raise NotAllowed(f"`{found.id}` widens something: that is approved first, also in an emergency")
+
+
+def wrote(found: Proposal, name: str) -> bool:
+    """Whether somebody of this name has written any of it."""
+    return any(same(author, name) for author in (found.author, *found.authors))
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two names are of the same person."""
+    return one.strip().lower() == other.strip().lower()
+
+
+def erring(faults: Iterable[Fault]) -> bool:
+    """Whether one of these keeps the rules from taking effect."""
+    return any(fault.severity is Severity.ERROR for fault in faults)
+
+
+def who(needs: Sequence[str]) -> str:
+    """Whom it takes, in words."""
+    return " and ".join(f"`{need}`" if "@" in need else f"the role `{need}`" for need in needs) or "nobody"

@@ -45,6 +45,7 @@ from router.storage.sql.tables import (
     ledger_entries,
     ledger_lines,
     people,
+    proposals,
     revisions,
     store_facts,
 )
@@ -56,7 +57,7 @@ PUBLIC_KEY = "checkpoint_key.pub"
 MOST_FAULTS = 1_000
 """A report stops listing after so many; it still counts."""
 
-STATES = ("key:", "revision:", "person:", "approval:", "account:")
+STATES = ("key:", "revision:", "proposal:", "person:", "approval:", "account:")
 """Subjects of administrative acts whose rows must stand as the last act left them."""
 
 _NOTHING_BEFORE = "0" * 64
@@ -339,6 +340,7 @@ class _Verification:
             f"revision:{row.revision}": rules.stored_state(rules.revision_of(row))
             for row in connection.execute(select(revisions))
         }
+        now |= {f"proposal:{row.id}": rules.proposal_state(row._asdict()) for row in connection.execute(select(proposals))}
         now |= {f"person:{row.id}": state_of_person(person_of(row)) for row in connection.execute(select(people))}
         now |= {f"account:{row.person}": state_of_account(row) for row in connection.execute(select(accounts))}
         now |= {f"approval:{row.id}": state_of_approval(approval_of(row)) for row in connection.execute(select(approvals))}

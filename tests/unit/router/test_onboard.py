@@ -131,7 +131,7 @@ def test_what_was_seen_passes_under_what_is_proposed(store: RuleStore) -> None:
     assert made.entitlement_set.tools == {"send_parcel", "calculator"}
     assert made.entitlement_set.review_by == NOW.date() + timedelta(days=90)
     kept = governance.propose(store, files, author="ann", note="", governance="single", at=NOW)
-    governance.activate(store, kept.revision, actor="ann", governance="single", at=NOW)
+    governance.activate(store, kept.revision, by=governance.Actor("ann"), governance="single", at=NOW)
     after = in_force(store)
     assert (after.apps["demo"].ceiling, after.apps["demo"].mode) == ("demo-tools", "enforce")
     assert after.rules[[rule.id for rule in after.rules].index("demo-adopted")].then is not None

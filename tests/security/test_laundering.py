@@ -48,7 +48,7 @@ class World:
         self.other = service.key("other", "other@example.org")
         self.count = 0
 
-    def agent(self, api: str = "chat", key: str | None = None, **body: Any) -> Agent:
+    def agent(self, api: str = "chat", key: str | None = None, **body: Any) -> Laundering:
         made = Laundering(self.service, key or self.key, self.stub, api=api)
         made.extra = body
         return made
@@ -59,12 +59,17 @@ class Laundering(Agent):
 
     extra: Body
 
-    def post(self, **headers: str) -> httpx.Response:
+    def request(self) -> tuple[str, Body]:
+        """Where the conversation goes as it stands, and as what."""
         path, offered = PATHS[self.api]
         body: Body = {"model": "auto", "tools": offered, **self.extra}
         body["input" if self.api == "responses" else "messages"] = self.history
         if self.api == "messages":
             body["max_tokens"] = 256
+        return path, body
+
+    def post(self, **headers: str) -> httpx.Response:
+        path, body = self.request()
         told = {"authorization": f"Bearer {self.key}", **self.headers}
         told |= {name.replace("_", "-"): value for name, value in headers.items()}
         return httpx.post(self.url + path, json=body, headers=told, timeout=60)
@@ -242,7 +247,7 @@ def _told_by_nobody(number: int) -> Body:
 
 PADDING: dict[str, Way] = {
     f"{count} invented turns {where}": (
-        lambda s, count=count, where=where: s.mail(  # type: ignore[misc]
+        lambda s, count=count, where=where: s.mail(
             [s.history[0], s.history[3], *padding(count)] if where == "behind" else [*padding(count), s.history[0], s.history[3]]
         )
     )
@@ -335,6 +340,55 @@ def test_an_answer_of_several_items_is_known_again_when_they_are_joined(world: W
         later.history = [{"role": "user", "content": asked}, told, {"role": "user", "content": f"Mail it. {world.count}"}]
         answer = later.send(OUT)
         assert not laundered(answer), answer.text
+
+
+@pytest.mark.parametrize("ends", ["stopped", "goes on", "held"])
+@pytest.mark.parametrize("api", ["chat", "responses", "messages"])
+def test_what_was_passed_on_of_a_stream_is_known_again(world: World, api: str, ends: str) -> None:
+    """`stopped`: the client leaves, and comes back at once; `goes on`: it comes back beside its own stream; `held`: the stream ends with
+    a call that waits for somebody, behind its words."""
+    agent = world.agent(api)
+    world.count += 1
+    asked = f"Look up the customer Ada, please. This is case {world.count}."
+    agent.results(agent.ask(asked, CUSTOMER), {"plan": "gold"})
+    agent.extra = {"stream": True}
+    if ends == "held":
+        answers(world.stub, OUT, text=TOLD, api=api, stream=True)
+    else:
+        world.stub.answer, world.stub.chunks = TOLD, 400
+        world.stub.script("m", "slow:0.005")
+
+    def go_on(got: str) -> httpx.Response:
+        later = world.agent(api)
+        kept = [{"role": "assistant", "content": got}]
+        later.history = [*kept, {"role": "user", "content": f"Mail it. {world.count}"}]
+        return later.send(OUT)
+
+    path, body = agent.request()
+    told = {"authorization": f"Bearer {agent.key}"}
+    with httpx.stream("POST", agent.url + path, json=body, headers=told, timeout=60) as stream:
+        got = ""
+        for line in stream.iter_lines():
+            got += words_of(line)
+            if ends != "held" and len(got) > 700:
+                break
+        if ends == "goes on":
+            assert not laundered(go_on(got))
+    assert got.startswith(TOLD[:20]), got
+    answer = go_on(got)
+    assert not laundered(answer), answer.text
+
+
+def words_of(line: str) -> str:
+    """What a line of a stream says."""
+    if not line.startswith("data: {"):
+        return ""
+    event = json.loads(line[6:])
+    if "choices" in event:
+        return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+    if event.get("type") == "response.output_text.delta":
+        return str(event["delta"])
+    return str(event["delta"].get("text", "")) if event.get("type") == "content_block_delta" else ""
 
 
 def several(answer: bytes, texts: tuple[str, ...]) -> bytes:

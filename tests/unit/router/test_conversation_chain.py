@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.stages.conversation import chat_message
 from router.stages.open_session import ConversationChain
 from routing_rules.task import Endpoint, Task
 
@@ -59,3 +60,39 @@ def test_changing_any_earlier_message_leads_elsewhere(messages: list[bytes], dat
     changed = [*messages]
     changed[position] += b"!"
     assert prefixes("app", messages, turns=turns) != prefixes("app", changed, turns=turns)
+
+
+def said_by_model(text: str) -> bytes:
+    return chat_message({"role": "assistant", "content": text})
+
+
+WORDS = st.text("abcdefghijklmnopqrstuvwxyzäß ,.漢字", min_size=600, max_size=900).filter(
+    lambda text: len(set(text.split())) > 20
+)
+
+
+@given(WORDS, st.text(max_size=200), st.integers(0, 100))
+def test_a_text_is_known_by_its_beginning_whatever_follows_and_however_it_is_spaced(text: str, more: str, cut: int) -> None:
+    known = chains.alone("app", said_by_model(text))
+    assert known is not None
+    assert known == chains.alone("app", said_by_model(text + more))
+    assert known == chains.alone("app", said_by_model(text[: len(text) - cut]))
+    assert known == chains.alone("app", said_by_model("\n" * 3000 + text.replace(" ", " \n\t" * 5)))
+    assert known == chains.alone("app", chat_message({"role": "user", "content": text}))
+    assert known != chains.alone("other", said_by_model(text))
+    assert known != ConversationChain(KEY[::-1]).alone("app", said_by_model(text))
+
+
+def test_what_many_say_is_not_known_by_itself() -> None:
+    assert chains.alone("app", said_by_model("Sure, here is what I have found for you. " * 5)) is None
+    line, longer = (chains.alone("app", said_by_model("-" * count)) for count in (500, 501))
+    assert line != longer
+    assert chains.alone("app", said_by_model("-" * 380)) is None
+
+
+def test_a_text_that_is_not_long_is_known_as_a_whole() -> None:
+    text = "The customer Ada is on the gold plan since March, and pays twelve units: " * 5
+    known = chains.alone("app", said_by_model(text))
+    assert known is not None
+    assert known == chains.alone("app", said_by_model(text.replace(" ", "\n")))
+    assert known != chains.alone("app", said_by_model(text + "more"))

@@ -18,6 +18,7 @@ from classifiers.recalls import published
 from classifiers.sensitivity.code_names import Names, hashed
 from router.cli.data import actor, announce, rules_for, store
 from router.cli.rules_cases import case, cases
+from router.cli.rules_review import review
 from router.clock import utc_now
 from router.governance import rules as governance
 from router.governance.packs import dry_run, pack_faults
@@ -40,6 +41,7 @@ def rules() -> None:
 
 rules.add_command(case)
 rules.add_command(cases)
+rules.add_command(review)
 
 
 @rules.command()

@@ -241,7 +241,7 @@ def _given(rules: RuleSet, route: Route, ceiling: EntitlementSet | None, today: 
 
 
 def _overdue(entitlement_set: EntitlementSet | None, today: date) -> bool:
-    return entitlement_set is not None and entitlement_set.review_by < today
+    return entitlement_set is not None and entitlement_set.granted_until < today
 
 
 def _tool(tool: Tool, routes: Iterable[Route], given: Mapping[str, frozenset[str]]) -> ToolReached:

@@ -44,11 +44,24 @@ def searches_by_itself(model: str) -> bool:
     return any(word in model for word in SEARCHING_MODELS)
 
 
+class Grace(msgspec.Struct, frozen=True):
+    """That two people let something count for some days after its review was due: until when (inclusive), and who they are."""
+
+    until: date
+    approved_by: tuple[str, ...]
+
+
 class Review(msgspec.Struct, frozen=True):
-    """Who looked at a deployment last, and until when that look counts."""
+    """Who looked at a deployment last, and until when that look counts: a grace makes it longer."""
 
     reviewer: str
     expires: date
+    grace: Grace | None = None
+
+    @property
+    def counts_until(self) -> date:
+        """The last day on which the review counts."""
+        return self.expires if self.grace is None else self.grace.until
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -161,3 +174,9 @@ class EntitlementSet(msgspec.Struct, frozen=True):
     prohibited: tuple[Combination, ...] = ()
     step_ups: tuple[Combination, ...] = ()
     allowed_destinations: tuple[str, ...] = ()
+    grace: Grace | None = None
+
+    @property
+    def granted_until(self) -> date:
+        """The last day on which its tools are granted: that of its review, or of the grace that it was given."""
+        return self.review_by if self.grace is None else self.grace.until

@@ -6,230 +6,186 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import islice
-from typing import NamedTuple
 
-from routing_rules.catalogue import Review
+import msgspec
+
+from routing_rules.cells import Cells, TooManyCells, bits
 from routing_rules.faults import Fault, Severity, did_you_mean
-from routing_rules.rules import DIMENSIONS, MANY_VALUED_DIMENSIONS, UNDECLARED, Effect, Rule, RuleSet
+from routing_rules.reviews import Due, due_reviews
+from routing_rules.rules import DIMENSIONS, Effect, Rule, RuleSet
 from routing_rules.sensitivity import LEAST_RECALL
 from routing_rules.task import Feature
+from routing_rules.vocabulary import Capability
 
-SOON = timedelta(days=30)
-MOST_STEPS = 100_000
-"""After so many steps a rule set overlaps too much to be taken apart; that is said, and nothing is claimed."""
 MOST_UNCOVERED = 10
+DAY = timedelta(days=1)
 
-PLAIN_DIMENSIONS = ("sensitivity", "access", "complexity", "task", "integrity", "endpoint", "wish", "state", "declared")
-APP_DIMENSIONS = ("app", "team")
-PURPOSE_DIMENSIONS = ("purpose", "business_impact", "latency_class")
-EFFECTS_BEFORE = {
-    Effect.FORBID: (Effect.FORBID,),
-    Effect.STEP_UP: (Effect.FORBID, Effect.STEP_UP),
-    Effect.PERMIT: (Effect.FORBID, Effect.PERMIT),
-}
-"""Whose earlier match keeps a rule from having any say; a step-up leaves the route in play."""
+SAYS_NOTHING = frozenset({"id", "owner", "reason", "serves", "remedy", "valid_from", "valid_until", "file", "line", "column"})
+"""What two rules that decide the same may differ in."""
 
-
-class TooManySteps(Exception):
-    """The overlaps of the rules are too many to be taken apart."""
-
-
-class Axis(NamedTuple):
-    """One thing in which tasks differ. Its words are the bits of a box from `offset` on."""
-
-    name: str
-    words: tuple[str, ...]
-    offset: int
-
-    @property
-    def bits(self) -> int:
-        """All of its words."""
-        return ((1 << len(self.words)) - 1) << self.offset
-
-    def bit(self, word: str) -> int:
-        """One of its words."""
-        return 1 << (self.offset + self.words.index(word))
+HELD_BY_LABELS = frozenset({Capability.READS_PRIVATE, Capability.READS_RESTRICTED, Capability.READS_UNTRUSTED})
+"""What a session may hold by what it was sent, whatever tools it has."""
 
 
 def check(rules: RuleSet, today: date, recalls: Mapping[str, float] = {}) -> list[Fault]:
-    """Everything that is worth a look in a rule set that loads. All are warnings, as none of them lets anything through, but one:
-    a rule that relies on masking what is not found surely enough. `recalls`: published recall by category or kind of finding.
+    """Everything that is worth a look in a rule set that loads. `recalls`: published recall by category or kind of finding.
+
+    Errors are rules that say the opposite of an earlier one about the very same tasks, those that mean to permit what is prohibited, and those
+    that rely on masking what is not found surely enough; all else are warnings, as none of it lets anything through.
     """
     faults: list[Fault] = []
     try:
-        space = _Space(rules)
-        for rule in rules.rules:
-            levels = space.levels_reached(rule)
-            if levels:
-                faults.extend(_uncleared(rules, rule, levels, today))
-            else:
-                faults.append(_at(rule, "unreachable_rule", f"rule `{rule.id}` can never decide: {_shadows(space, rule)}"))
-        for box in islice(space.uncovered(today), MOST_UNCOVERED):
-            message = f"no rule admits {space.described(box)}; such tasks are refused"
-            faults.append(Fault(Severity.WARNING, "uncovered", "routes.yaml", 0, 0, message))
-    except TooManySteps:
-        message = "the rules overlap in too many ways to be checked in full for unreachable rules and uncovered tasks"
-        faults.append(Fault(Severity.WARNING, "too_many_overlaps", "routes.yaml", 0, 0, message))
+        faults.extend(_about_cells(rules, Cells(rules), today))
+    except TooManyCells:
+        message = "the rules tell too many tasks apart to be checked in full for unreachable rules and uncovered tasks"
+        faults.append(Fault(Severity.WARNING, "too_many_cells", "routes.yaml", 0, 0, message))
     for rule in rules.rules:
         faults.extend(_about_rule(rules, rule, today))
         faults.extend(_about_masking(rule, recalls))
-    faults.extend(_about_deployments(rules, today))
-    faults.extend(_about_sets(rules, today))
+    faults.extend(_about_deployments(rules))
+    faults.extend(_about_reviews(rules, today))
+    faults.extend(_about_combinations(rules))
     faults.extend(_about_apps(rules, today))
     return faults
 
 
-class _Space:
-    """All tasks that there can be, over the axes that some rule looks at. A set of tasks is a box: an integer that holds, for
-    each axis, the words that a task may show; between two axes one bit is spare.
+class _Reached:
+    """Which rules have a say, and where, from a day on: in each stretch of days in which the same rules are in force.
 
-    App and team are one axis (an app has one team), as are purpose, impact and latency. Each category and each
-    capability is an axis of its own, because a task shows any number of them.
+    The first prohibition that matches decides; else the first route, and the first step-up asks before it. All sets of rules are bits.
     """
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.rules = rules
-        self.steps = 0
-        self.axes = self._axes()
-        self.everything = sum(axis.bits for axis in self.axes.values())
-        self.spare = sum(1 << (axis.offset + len(axis.words)) for axis in self.axes.values())
-        self.possible = self._possible()
-        self.boxes = {rule.id: self._boxes(rule) for rule in rules.rules}
+    def __init__(self, rules: RuleSet, cells: Cells, today: date) -> None:
+        self.rules = rules.rules
+        self.cells = cells
+        self.of = {effect: sum(1 << i for i, rule in enumerate(rules.rules) if rule.effect is effect) for effect in Effect}
+        self.stretches = tuple(_stretches(rules.rules, today))
+        self.taken: dict[int, int] = {}
+        """For each prohibition and route, the rules that match where it decides; for each step-up, those where it asks."""
+        self.unrouted = 0
+        """The rules that match where neither a prohibition nor a route does."""
+        self.levels = dict.fromkeys(cells.by_level, 0)
+        for _, in_force in self.stretches:
+            for level, matched in cells.by_level.items():
+                self.levels[level] |= self._decide(matched, in_force)
 
-    def inhabited(self, box: int) -> bool:
-        """Whether a box holds a task: some word on every axis. (Adding all ones carries into the spare bit unless all are 0.)"""
-        return (box + self.everything) & self.spare == self.spare
-
-    def left(self, box: int, others: Sequence[int]) -> Iterator[int]:
-        """What is left of a box without the others, exactly, in pieces that do not overlap. Raises TooManySteps."""
-        self.steps += 1
-        if self.steps > MOST_STEPS:
-            raise TooManySteps
-        meeting = [other for other in others if self.inhabited(box & other)]
-        if not meeting:
-            yield box
-            return
-        widest = min(meeting, key=lambda other: (((box & ~other) + self.everything) & self.spare).bit_count())
-        outside = box & ~widest
-        for axis in self.axes.values():
-            part = outside & axis.bits
-            if part:
-                yield from self.left(box & ~axis.bits | part, meeting)
-                box &= ~part
-
-    def levels_reached(self, rule: Rule) -> list[int]:
-        """Ranks of the sensitivities at which a rule has a say: where it admits a task that no rule before it takes."""
-        before = [box for other in self.before(rule) for box in self.boxes[other.id]]
-        axis = self.axes["sensitivity"]
-        mine = [own & world for own in self.boxes[rule.id] for world in self.possible]
-        return [rank for rank, word in enumerate(axis.words) if self._some_left(mine, axis.bits & ~axis.bit(word), before)]
-
-    def _some_left(self, boxes: Sequence[int], barred: int, others: Sequence[int]) -> bool:
-        """Whether the boxes, without the words that are barred, hold a task that none of the others does."""
-        narrowed = (box & ~barred for box in boxes)
-        return any(self.inhabited(box) and next(self.left(box, others), None) is not None for box in narrowed)
-
-    def before(self, rule: Rule) -> list[Rule]:
-        """The rules that come before this one wherever both match, and are in force whenever it is."""
-        earlier = self.rules.rules[: self.rules.rules.index(rule)]
-        return [other for other in earlier if other.effect in EFFECTS_BEFORE[rule.effect] and _covers_in_time(other, rule)]
-
-    def meet(self, one: Rule, other: Rule) -> bool:
-        """Whether some task matches both."""
-        return any(
-            self.inhabited(a & b & world) for a in self.boxes[one.id] for b in self.boxes[other.id] for world in self.possible
-        )
-
-    def uncovered(self, today: date) -> Iterator[int]:
-        """The tasks that no prohibition and no route admits today."""
-        taken = [rule for rule in self.rules.rules if rule.effect is not Effect.STEP_UP and rule.in_force(today)]
-        boxes = [box for rule in taken for box in self.boxes[rule.id]]
-        for world in self.possible:
-            yield from self.left(world, boxes)
-
-    def described(self, box: int) -> str:
-        """A box in words: only the axes on which it is narrower than everything."""
-        narrow = [
-            f"{axis.name} {'/'.join(word for word in axis.words if box & axis.bit(word))}"
-            for axis in self.axes.values()
-            if box & axis.bits != axis.bits
-        ]
-        return "tasks with " + ", ".join(narrow) if narrow else "any task"
-
-    def _axes(self) -> dict[str, Axis]:
-        used = frozenset({"sensitivity"}).union(*(rule.when for rule in self.rules.rules))
-        words: dict[str, tuple[str, ...]] = {name: DIMENSIONS[name] for name in PLAIN_DIMENSIONS if name in used}
-        if used & set(APP_DIMENSIONS) and self.rules.apps:
-            words["app"] = tuple(self.rules.apps)
-        if used & set(PURPOSE_DIMENSIONS):
-            words["purpose"] = tuple(self.rules.purposes)
-        for dimension in MANY_VALUED_DIMENSIONS:
-            listed = frozenset().union(*(rule.when.get(dimension, frozenset()) for rule in self.rules.rules))
-            words |= {f"{dimension}:{word}": ("absent", "present") for word in sorted(listed)}
-        axes, offset = {}, 0
-        for name, own in words.items():
-            axes[name] = Axis(name, own, offset)
-            offset += len(own) + 1
-        return axes
-
-    def _possible(self) -> list[int]:
-        """Everything, but what was declared is never above what the content counts as."""
-        if "declared" not in self.axes:
-            return [self.everything]
-        declared, sensitivity = self.axes["declared"], self.axes["sensitivity"]
-        worlds = []
-        for word in declared.words:
-            least = 0 if word == UNDECLARED else sensitivity.words.index(word)
-            levels = sum(sensitivity.bit(level) for level in sensitivity.words[least:])
-            worlds.append(self.everything & ~(declared.bits | sensitivity.bits) | declared.bit(word) | levels)
-        return worlds
-
-    def _boxes(self, rule: Rule) -> list[int]:
-        """What a rule admits, as boxes that do not overlap."""
-        boxes = [sum(axis.bit(word) for axis in self.axes.values() for word in axis.words if self._admits(rule, axis.name, word))]
-        for dimension in MANY_VALUED_DIMENSIONS:
-            listed = sorted(rule.when.get(dimension, frozenset()))
-            if listed:
-                boxes = [
-                    split for box in boxes for split in self._any_of(box, [self.axes[f"{dimension}:{word}"] for word in listed])
-                ]
-        return [box for box in boxes if self.inhabited(box)]
-
-    def _any_of(self, box: int, axes: Sequence[Axis]) -> list[int]:
-        """At least one of these is present: the first is, or it is absent and the second is, and so on."""
-        found = []
-        for axis in axes:
-            found.append(box & ~axis.bit("absent"))
-            box &= ~axis.bit("present")
+    def _decide(self, matched: frozenset[int], in_force: int) -> int:
+        """Who has a say where these sets of rules match."""
+        forbids, steps, permits = (self.of[effect] & in_force for effect in (Effect.FORBID, Effect.STEP_UP, Effect.PERMIT))
+        taken, found = self.taken, 0
+        for mask in matched:
+            first = mask & forbids
+            if not first:
+                first = mask & permits
+                if not first:
+                    self.unrouted |= mask & in_force
+                    continue
+                step = mask & steps
+                if step:
+                    step &= -step
+                    found |= step
+                    taken[step] = taken.get(step, 0) | mask
+            first &= -first
+            found |= first
+            taken[first] = taken.get(first, 0) | mask
         return found
 
-    def _admits(self, rule: Rule, axis: str, word: str) -> bool:
-        if axis == "app":
-            return _listed(rule, "app", word) and _listed(rule, "team", self.rules.apps[word].team)
-        if axis == "purpose":
-            purpose = self.rules.purposes[word]
-            impact = _listed(rule, "business_impact", str(purpose.business_impact))
-            return _listed(rule, "purpose", word) and impact and _listed(rule, "latency_class", purpose.latency_class)
-        return _listed(rule, axis, word)
+    def has_a_say(self, place: int) -> bool:
+        """Whether a rule ever has one."""
+        return any(deciding >> place & 1 for deciding in self.levels.values())
+
+    def in_force(self, place: int) -> list[bool]:
+        """For each stretch, whether a rule is in force."""
+        return [bool(in_force >> place & 1) for _, in_force in self.stretches]
+
+    def covering(self, place: int) -> list[int]:
+        """The rules before a rule each of which takes all that it admits, on every day on which it is in force."""
+        rivals = self.of[Effect.FORBID] | self.of[self.rules[place].effect]
+        days = self.in_force(place)
+        return [
+            other
+            for other in bits(rivals & ((1 << place) - 1))
+            if self.cells.within(place, other)
+            and all(before for before, own in zip(self.in_force(other), days, strict=True) if own)
+        ]
+
+    def taking(self, place: int) -> list[int]:
+        """The rules that have the say where a rule matches, instead of it."""
+        rivals = self.of[Effect.FORBID] | self.of[self.rules[place].effect]
+        return [(first.bit_length() - 1) for first in sorted(self.taken) if first & rivals and self.taken[first] >> place & 1]
+
+    def alike(self, one: int, other: int) -> bool:
+        """Whether two rules match the very same tasks on the very same days."""
+        same = self.cells.within(one, other) and self.cells.within(other, one)
+        return same and self.in_force(one) == self.in_force(other)
 
 
-def _listed(rule: Rule, dimension: str, word: str) -> bool:
-    words = rule.when.get(dimension)
-    return words is None or word in words
+def _stretches(rules: Sequence[Rule], today: date) -> Iterator[tuple[date, int]]:
+    """From today on, the first day of each stretch in which the same rules are in force, and which they are, as bits."""
+    days = {today}
+    for rule in rules:
+        days |= {day for day in (rule.valid_from, rule.valid_until and _next(rule.valid_until)) if day and day > today}
+    for day in sorted(days):
+        yield day, sum(1 << i for i, rule in enumerate(rules) if rule.in_force(day))
 
 
-def _covers_in_time(other: Rule, rule: Rule) -> bool:
-    """Whether `other` is in force on every day on which `rule` is."""
-    begins = other.valid_from is None or (rule.valid_from is not None and other.valid_from <= rule.valid_from)
-    ends = other.valid_until is None or (rule.valid_until is not None and rule.valid_until <= other.valid_until)
-    return begins and ends
+def _next(day: date) -> date:
+    return day if day == date.max else day + DAY
 
 
-def _shadows(space: _Space, rule: Rule) -> str:
-    if not space.boxes[rule.id]:
-        return "nothing meets all of its conditions"
-    names = ", ".join(f"`{other.id}`" for other in space.before(rule) if space.meet(other, rule))
-    return f"whatever it admits is decided before by {names}" if names else "nothing meets all of its conditions"
+def _about_cells(rules: RuleSet, cells: Cells, today: date) -> Iterator[Fault]:
+    """Rules without a say, tasks without a rule, and tasks for which nobody is cleared."""
+    reached = _Reached(rules, cells, today)
+    for place, rule in enumerate(rules.rules):
+        levels = [rank for rank, deciding in enumerate(reached.levels.values()) if deciding >> place & 1]
+        if levels:
+            yield from _uncleared(rules, rule, levels, today)
+        elif any(reached.in_force(place)):
+            yield _without_a_say(reached, place)
+    covering = reached.of[Effect.FORBID] | reached.of[Effect.PERMIT]
+    told: set[str] = set()
+    for day, in_force in reached.stretches:
+        for box in islice(cells.outside(covering & in_force), MOST_UNCOVERED):
+            tasks = cells.described(box)
+            if tasks not in told:
+                told.add(tasks)
+                since = "" if day == today else f"from {day} on "
+                message = f"{since}no rule admits {tasks}; such tasks are refused"
+                hint = "add a route that admits them, or a prohibition that says why they are refused"
+                yield Fault(Severity.WARNING, "uncovered", "routes.yaml", 0, 0, message, hint)
+
+
+def _without_a_say(reached: _Reached, place: int) -> Fault:
+    """Why a rule can never decide, and which rules keep it from it."""
+    rule = reached.rules[place]
+    never = f"rule `{rule.id}` can never decide: "
+    if not reached.cells.inhabited(place):
+        code = "never_fires" if rule.effect is Effect.FORBID else "unreachable_rule"
+        hint = "a label is never above the content, an app has one team and its own purposes"
+        return _at(rule, code, f"{never}nothing meets all of its conditions", hint)
+    if rule.effect is Effect.STEP_UP and reached.unrouted >> place & 1:
+        message = f"{never}no route permits what it asks about, so there is nothing that an approval could allow"
+        return _at(rule, "unreachable_rule", message, "add a route for such tasks, or leave it out")
+    covering = reached.covering(place)
+    for other in covering:
+        same = reached.rules[other]
+        if same.effect is rule.effect and reached.alike(other, place):
+            if _outcome(same) == _outcome(rule):
+                return _at(rule, "duplicate_rule", f"{never}`{same.id}` says the same of the same tasks", "leave one of them out")
+            message = f"{never}`{same.id}` says something else of the very same tasks, and comes first"
+            return _at(rule, "contradictory_rules", message, "decide which of them is meant", Severity.ERROR)
+    taking = [reached.rules[other] for other in covering[:1] or reached.taking(place)]
+    names = ", ".join(f"`{other.id}`" for other in taking)
+    if rule.effect is not Effect.FORBID and all(other.effect is Effect.FORBID for other in taking):
+        message = f"{never}whatever it admits is prohibited by {names}, and nothing loosens a prohibition"
+        return _at(rule, "loosens_prohibition", message, "narrow the prohibition, or leave this rule out", Severity.ERROR)
+    code = "shadowed_rule" if covering else "unreachable_rule"
+    return _at(rule, code, f"{never}whatever it admits is decided before by {names}", "put it before them, or leave it out")
+
+
+def _outcome(rule: Rule) -> dict[str, object]:
+    """What a rule comes to, where it decides."""
+    return {name: value for name, value in msgspec.structs.asdict(rule).items() if name not in SAYS_NOTHING | {"when"}}
 
 
 def _uncleared(rules: RuleSet, rule: Rule, ranks: Sequence[int], today: date) -> list[Fault]:
@@ -276,70 +232,101 @@ def _about_masking(rule: Rule, recalls: Mapping[str, float]) -> list[Fault]:
     return found
 
 
-def _about_deployments(rules: RuleSet, today: date) -> list[Fault]:
+def _about_deployments(rules: RuleSet) -> list[Fault]:
     found = []
     for deployment in rules.deployments.values():
         place = ("models.yaml", _line(rules, "models.yaml", deployment.id))
-        for kind, review, consequence in (
-            ("access_review", deployment.access_review, "it receives public content only"),
-            ("capability_review", deployment.capability_review, "what it is said to be able to do is nobody's word any more"),
+        for kind, review in (
+            ("access_review", deployment.access_review),
+            ("capability_review", deployment.capability_review),
         ):
-            found += _about_review(deployment.id, kind, review, consequence, place, today)
+            if review is None:
+                message = f"deployment `{deployment.id}` has no {kind.replace('_', ' ')}"
+                found.append(Fault(Severity.WARNING, f"no_{kind}", *place, 1, message, f"add `{kind}` with reviewer and expires"))
         if not deployment.price.known:
             message = f"deployment `{deployment.id}` has no full price: it is no candidate under a limit in money"
             found.append(Fault(Severity.WARNING, "no_price", *place, 1, message, "give it a `price` or an `assumed_price`"))
     return found
 
 
-def _about_review(
-    id: str, kind: str, review: Review | None, consequence: str, place: tuple[str, int], today: date
-) -> list[Fault]:
-    name = kind.replace("_", " ")
-    if review is None:
-        return [
-            Fault(
-                Severity.WARNING,
-                f"no_{kind}",
-                *place,
-                1,
-                f"deployment `{id}` has no {name}",
-                f"add `{kind}` with reviewer and expires",
-            )
-        ]
-    if review.expires < today:
-        return [
-            Fault(
-                Severity.WARNING,
-                f"{kind}_overdue",
-                *place,
-                1,
-                f"the {name} of deployment `{id}` expired on {review.expires}: {consequence}",
-            )
-        ]
-    if review.expires - today <= SOON:
-        return [Fault(Severity.WARNING, f"{kind}_due", *place, 1, f"the {name} of deployment `{id}` expires on {review.expires}")]
-    return []
+LAPSED = {
+    "set": "it grants nothing",
+    "access_review": "it receives public content only",
+    "capability_review": "what it is said to be able to do is nobody's word any more",
+}
+"""What follows once a review does not count any more."""
 
 
-def _about_sets(rules: RuleSet, today: date) -> list[Fault]:
-    found = []
+def _about_reviews(rules: RuleSet, today: date) -> Iterator[Fault]:
+    for due in due_reviews(rules, today):
+        file = "entitlements.yaml" if due.kind == "set" else "models.yaml"
+        what = (
+            f"the review of set `{due.id}`" if due.kind == "set" else f"the {due.kind.replace('_', ' ')} of deployment `{due.id}`"
+        )
+        code, message, hint = _due(due, what, today)
+        yield Fault(Severity.WARNING, f"{due.kind}_{code}", file, _line(rules, file, due.id), 1, message, hint)
+
+
+def _due(due: Due, what: str, today: date) -> tuple[str, str, str]:
+    """The code of a review that is due, overdue or in its grace, and what to say of it."""
+    ask = f"`{due.owner}` answers for it"
+    if due.overdue(today):
+        after = "" if due.grace is None else f", and its grace ended on {due.counts_until}"
+        return "overdue", f"{what} was due on {due.due}{after}: {LAPSED[due.kind]}", ask
+    if due.due < today:
+        people = " and ".join(due.grace.approved_by if due.grace else ())
+        return "in_grace", f"{what} was due on {due.due}; it counts until {due.counts_until} on the word of {people}", ask
+    left = (due.due - today).days
+    when = "today" if left == 0 else "tomorrow" if left == 1 else f"in {left} days"
+    return "due", f"{what} is due on {due.due}, {when} (reminder of {due.reminder} day{'s' if due.reminder > 1 else ''})", ask
+
+
+def _about_combinations(rules: RuleSet) -> Iterator[Fault]:
+    """Combinations of an entitlement set that no session of it can bring about, and prohibitions of what no tool can do."""
+    ceilings = [rules.sets[app.ceiling].tools for app in rules.apps.values() if app.ceiling in rules.sets]
+    within = frozenset().union(*ceilings) if ceilings else frozenset(rules.tools)
+    granted = [
+        rules.tools[id] for id in frozenset().union(*(each.tools for each in rules.sets.values())) & within if id in rules.tools
+    ]
+    held = _with_private(frozenset().union(HELD_BY_LABELS, *(tool.capabilities for tool in granted)))
     for each in rules.sets.values():
         place = ("entitlements.yaml", _line(rules, "entitlements.yaml", each.id))
-        if each.review_by < today:
-            found.append(
-                Fault(
+        for combination in (*each.prohibited, *each.step_ups):
+            missing = combination.capabilities - held
+            brought = any(
+                _with_private(rules.tools[id].capabilities) & combination.brought_by
+                for id in each.tools & within
+                if id in rules.tools
+            )
+            if missing or not brought:
+                message = f"no grant can reach the combination `{combination.id}` of set `{each.id}`: " + (
+                    f"no tool that anybody is granted has {_listed(missing)}"
+                    if missing
+                    else f"no tool of the set that anybody is granted brings {_listed(combination.brought_by)}"
+                )
+                yield Fault(
                     Severity.WARNING,
-                    "set_overdue",
+                    "combination_unreachable",
                     *place,
                     1,
-                    f"the review of set `{each.id}` was due on {each.review_by}: it grants nothing",
+                    message,
+                    "leave it out, or grant a tool that it is about",
                 )
-            )
-        elif each.review_by - today <= SOON:
-            found.append(
-                Fault(Severity.WARNING, "set_due", *place, 1, f"the review of set `{each.id}` is due on {each.review_by}")
-            )
-    return found
+    known = frozenset().union(*(tool.capabilities for tool in rules.tools.values()))
+    for rule in rules.rules:
+        asked = rule.when.get("capability")
+        if rule.effect is not Effect.PERMIT and asked is not None and not asked & known:
+            message = f"rule `{rule.id}` can never decide as things are: no tool in tools.yaml has {_listed(asked)}"
+            yield _at(rule, "never_fires", message, "a tool that nobody registered is withheld, and counts as nothing")
+
+
+def _with_private(capabilities: frozenset[Capability]) -> frozenset[Capability]:
+    """What reads restricted data reads private data."""
+    return capabilities | {Capability.READS_PRIVATE} if Capability.READS_RESTRICTED in capabilities else capabilities
+
+
+def _listed(words: frozenset[str] | frozenset[Capability]) -> str:
+    return ", ".join(f"`{word}`" for word in sorted(words))
 
 
 def _about_apps(rules: RuleSet, today: date) -> list[Fault]:
@@ -359,8 +346,8 @@ def _about_apps(rules: RuleSet, today: date) -> list[Fault]:
     return found
 
 
-def _at(rule: Rule, code: str, message: str) -> Fault:
-    return Fault(Severity.WARNING, code, rule.file, rule.line, rule.column, message)
+def _at(rule: Rule, code: str, message: str, hint: str = "", severity: Severity = Severity.WARNING) -> Fault:
+    return Fault(severity, code, rule.file, rule.line, rule.column, message, hint)
 
 
 def _line(rules: RuleSet, file: str, id: str) -> int:

@@ -167,7 +167,7 @@ def _within_both(first: Iterable[ServerGrant], last: Iterable[ServerGrant]) -> t
 
 def _in_all(sets: Sequence[EntitlementSet | None], today: date) -> frozenset[str]:
     """The tools that every one of some sets holds; none where one is missing, or its review is overdue."""
-    held = [each.tools for each in sets if each is not None and each.review_by >= today]
+    held = [each.tools for each in sets if each is not None and each.granted_until >= today]
     return held[0].intersection(*held[1:]) if len(held) == len(sets) else frozenset()
 
 
@@ -178,7 +178,7 @@ def _reason(tool: str, ceilings: list[EntitlementSet | None], own: EntitlementSe
             return "over_ceiling"
     if own is None or tool not in own.tools:
         return "not_in_set"
-    if any(each is not None and each.review_by < today for each in (*ceilings, own)):
+    if any(each is not None and each.granted_until < today for each in (*ceilings, own)):
         return "set_overdue"
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
-from routing_rules.catalogue import App, Deployment, EntitlementSet, Observing, Price, Purpose, Review, Tool
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Grace, Observing, Price, Purpose, Review, Tool
 from routing_rules.combinations import SHIPPED as SHIPPED_COMBINATIONS
 from routing_rules.combinations import Combination
 from routing_rules.combinations import Effect as CallEffect
@@ -67,6 +67,8 @@ FORBID_CODES = (
 UNASSIGNED = "unassigned"
 MODES = ("enforce", "observe")
 MOST_OBSERVED = timedelta(days=30)
+MOST_GRACE = timedelta(days=14)
+GRACE_APPROVERS = 2
 
 UNPINNED = frozenset(
     {Capability.READS_PRIVATE, Capability.READS_UNTRUSTED, Capability.EGRESS, Capability.WRITES_STATE},
@@ -378,12 +380,14 @@ def _sets(top: Entry, tools: Mapping[str, Tool]) -> dict[str, EntitlementSet]:
     found: dict[str, EntitlementSet] = {}
     for entry in _items(top, "sets"):
         id = entry.identifier(found)
+        review_by = entry.day("review_by")
         found[id] = EntitlementSet(
             id=id,
             owner=entry.text("owner"),
             business_purpose=entry.text("business_purpose"),
             approver=entry.text("approver"),
-            review_by=entry.day("review_by"),
+            review_by=review_by,
+            grace=_grace(entry, review_by),
             tools=frozenset(entry.words("tools", tools)),
             prohibited=_combinations(entry, "prohibited", CallEffect.FORBID),
             step_ups=_combinations(entry, "step_ups", CallEffect.STEP_UP),
@@ -574,9 +578,28 @@ def _review(parent: Entry, key: str) -> Review | None:
     entry = parent.entry(key)
     if entry is None:
         return None
-    review = Review(reviewer=entry.text("reviewer"), expires=entry.day("expires"))
+    expires = entry.day("expires")
+    review = Review(reviewer=entry.text("reviewer"), expires=expires, grace=_grace(entry, expires))
     entry.close()
     return review
+
+
+def _grace(parent: Entry, due: date) -> Grace | None:
+    """For how long two people let something count after its review was due."""
+    entry = parent.entry("grace")
+    if entry is None:
+        return None
+    grace = Grace(until=entry.day("until"), approved_by=entry.words("approved_by"))
+    if not timedelta(0) < grace.until - due <= MOST_GRACE:
+        entry.fault(
+            "until", "wrong_type", f"a grace ends after the day of the review, and at most {MOST_GRACE.days} days after it"
+        )
+    if len({name.strip().lower() for name in grace.approved_by}) < GRACE_APPROVERS:
+        entry.fault(
+            "approved_by", "wrong_type", "a grace is given by two people", "expected two different names in `approved_by`"
+        )
+    entry.close()
+    return grace
 
 
 def _rules(

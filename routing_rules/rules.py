@@ -407,7 +407,7 @@ def slot_of(deployment: Deployment) -> Slot:
         id=deployment.id,
         tier=deployment.tier,
         rank=deployment.clearance.rank,
-        review_expires=deployment.access_review.expires if deployment.access_review else date.max,
+        review_expires=deployment.access_review.counts_until if deployment.access_review else date.max,
         features=frozenset(deployment.features),
         allowed_fields=deployment.allowed_fields,
         most_bytes=deployment.context_window * BYTES_PER_TOKEN,

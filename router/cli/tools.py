@@ -58,7 +58,7 @@ def list_tools(as_json: bool) -> None:
         click.echo(msgspec.json.encode(rows).decode())
         return
     for row in rows:
-        overdue = [each.id for each in rules.sets.values() if each.id in row["sets"] and each.review_by < today]
+        overdue = [each.id for each in rules.sets.values() if each.id in row["sets"] and each.granted_until < today]
         late = f"  (review overdue: {', '.join(overdue)})" if overdue else ""
         click.echo(f"{row['id']:32}  {', '.join(row['capabilities'])}  in {', '.join(row['sets']) or 'no set'}{late}")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, timedelta
 
+import msgspec
 import pytest
 
 from routing_rules.cases import run_cases
 from routing_rules.check import check
-from routing_rules.faults import Fault
+from routing_rules.entitlements import grant_within
+from routing_rules.facts import Facts
+from routing_rules.faults import Fault, RuleFaults
 from routing_rules.load import complete, load
 from routing_rules.rules import RuleSet
 
@@ -44,11 +47,11 @@ def test_every_shipped_rule_says_whom_and_what_it_serves(rules: RuleSet) -> None
         assert rule.serves, rule.id
 
 
-def test_a_rule_behind_one_that_admits_more_is_unreachable(rules_with: Rules) -> None:
+def test_a_rule_behind_one_that_admits_more_is_shadowed(rules_with: Rules) -> None:
     rules = rules_with(
         routes=f"routes: [{route('wide', 'task: [coding, planning]')}, {route('dead', 'task: coding, access: read')}, {route('rest')}]"
     )
-    fault = found(rules, "unreachable_rule")[0]
+    fault = found(rules, "shadowed_rule")[0]
     assert "`dead` can never decide" in fault.message
     assert "`wide`" in fault.message
     assert fault.line == 1
@@ -57,14 +60,141 @@ def test_a_rule_behind_one_that_admits_more_is_unreachable(rules_with: Rules) ->
 def test_a_rule_that_several_cover_only_together_is_unreachable(rules_with: Rules) -> None:
     halves = [route("low", "sensitivity: {at_most: internal}"), route("high", "sensitivity: {at_least: confidential}")]
     rules = rules_with(routes=f"routes: [{', '.join([*halves, route('dead', 'task: coding')])}]")
-    assert [fault.message.split("`")[1] for fault in found(rules, "unreachable_rule")] == ["dead"]
+    assert [fault.message for fault in found(rules, "unreachable_rule")] == [
+        "rule `dead` can never decide: whatever it admits is decided before by `low`, `high`"
+    ]
 
 
 def test_a_rule_that_one_category_more_reaches_is_alive(rules_with: Rules) -> None:
     rules = rules_with(
         routes=f"routes: [{route('one', 'category: [pci]')}, {route('two', 'category: [pci, phi]')}, {route('three', 'category: phi')}, {route('rest')}]"
     )
-    assert [fault.message.split("`")[1] for fault in found(rules, "unreachable_rule")] == ["three"]
+    assert [fault.message.split("`")[1] for fault in found(rules, "shadowed_rule")] == ["three"]
+
+
+def test_a_rule_that_says_what_another_says_is_a_duplicate_whatever_its_words(rules_with: Rules) -> None:
+    rules = rules_with(
+        routes=f"routes: [{route('one', 'complexity: [moderate, complex]')}, {route('two', 'complexity: {at_least: moderate}')}, {route('rest')}]"
+    )
+    assert [(fault.message.split("`")[1], str(fault.severity)) for fault in found(rules, "duplicate_rule")] == [
+        ("two", "warning")
+    ]
+
+
+def test_two_rules_that_say_the_opposite_of_the_same_tasks_are_an_error(rules_with: Rules) -> None:
+    other = "{id: two, owner: o, reason: r, when: {task: coding}, then: {tier: reasoning, set: none, budget: default}}"
+    rules = rules_with(routes=f"routes: [{route('one', 'task: coding')}, {other}, {route('rest')}]")
+    assert [(fault.message.split("`")[1], str(fault.severity)) for fault in found(rules, "contradictory_rules")] == [
+        ("two", "error")
+    ]
+
+
+def test_a_route_that_means_to_permit_what_is_prohibited_is_an_error(rules_with: Rules) -> None:
+    forbid = "prohibitions: [{id: no-code, owner: o, reason: r, when: {task: coding}}]"
+    rules = rules_with(routes=f"{forbid}\nroutes: [{route('but-mine', 'task: coding, purpose: research')}, {route('rest')}]")
+    fault = found(rules, "loosens_prohibition")[0]
+    assert "`but-mine`" in fault.message
+    assert "`no-code`" in fault.message
+    assert str(fault.severity) == "error"
+
+
+def test_a_prohibition_that_nothing_can_meet_never_fires(rules_with: Rules) -> None:
+    impossible = "{id: impossible, owner: o, reason: r, when: {declared: restricted, sensitivity: public}}"
+    rules = rules_with(routes=f"prohibitions: [{impossible}]\nroutes: [{route('rest')}]")
+    assert [fault.message.split("`")[1] for fault in found(rules, "never_fires")] == ["impossible"]
+
+
+def test_a_prohibition_of_what_no_tool_can_do_never_fires(rules_with: Rules) -> None:
+    tools = "tools: [{id: calculator, owner: o, capabilities: [pure], functions: [calculate]}]"
+    sets = "sets: [{id: none, owner: o, business_purpose: b, approver: a, review_by: 2027-11-01, tools: []}]"
+    apps = "apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
+    forbid = "prohibitions: [{id: no-spending, owner: o, reason: r, when: {capability: [spends_money]}}]"
+    rules = rules_with(tools=tools, entitlements=sets, apps=apps, routes=f"{forbid}\nroutes: [{route('rest')}]")
+    assert "no tool in tools.yaml has `spends_money`" in found(rules, "never_fires")[0].message
+
+
+def test_a_step_up_where_no_route_is_has_nothing_to_ask_about(rules_with: Rules) -> None:
+    step = "step_ups: [{id: ask, owner: o, reason: r, when: {task: coding}}]"
+    rules = rules_with(routes=f"{step}\nroutes: [{route('a', 'task: writing')}]")
+    assert "no route permits what it asks about" in found(rules, "unreachable_rule")[0].message
+
+
+def test_an_app_asks_only_for_the_purposes_that_it_holds(rules_with: Rules) -> None:
+    apps = "apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
+    rules = rules_with(apps=apps, routes=f"routes: [{route('never', 'app: a, purpose: research')}, {route('rest')}]")
+    assert [fault.message.split("`")[1] for fault in found(rules, "unreachable_rule")] == ["never"]
+
+
+def test_rules_for_half_the_year_each_cover_one_for_the_whole_together(rules_with: Rules) -> None:
+    halves = [
+        route("first", extra="from: 2027-01-01, until: 2027-06-30, "),
+        route("second", extra="from: 2027-07-01, until: 2027-12-31, "),
+    ]
+    whole = route("whole", extra="from: 2027-01-01, until: 2027-12-31, ")
+    rules = rules_with(routes=f"routes: [{', '.join([*halves, whole])}, {route('rest')}]")
+    assert [fault.message.split("`")[1] for fault in found(rules, "unreachable_rule")] == ["whole"]
+
+
+def test_tasks_that_are_uncovered_from_some_day_on_are_told(rules_with: Rules) -> None:
+    rules = rules_with(routes=f"routes: [{route('a', extra='until: 2026-12-31, ')}]")
+    assert [fault.message for fault in found(rules, "uncovered")] == [
+        "from 2027-01-01 on no rule admits any task; such tasks are refused"
+    ]
+
+
+def test_a_combination_that_no_grant_can_reach_is_told(rules_with: Rules) -> None:
+    sets = """sets:
+  - id: none
+    owner: o
+    business_purpose: b
+    approver: a
+    review_by: 2027-11-01
+    tools: [calculator]
+    prohibited: [{id: never, capabilities: [spends_money, egress]}]
+"""
+    apps = "apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
+    rules = rules_with(entitlements=sets, apps=apps, routes=f"routes: [{route('rest')}]")
+    fault = found(rules, "combination_unreachable")[0]
+    assert "`never`" in fault.message
+    assert (fault.file, fault.line) == ("entitlements.yaml", 2)
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(31, None), (30, "reminder of 30 days"), (7, "reminder of 7 days"), (1, "tomorrow (reminder of 1 day)"), (0, "today")],
+)
+def test_a_review_is_told_thirty_seven_and_one_day_ahead(rules_with: Rules, days: int, said: str | None) -> None:
+    sets = f"sets: [{{id: none, owner: ann, business_purpose: b, approver: a, review_by: {TODAY + timedelta(days=days)}, tools: []}}]"
+    apps = "apps: [{id: a, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
+    told = found(rules_with(entitlements=sets, apps=apps, routes=f"routes: [{route('rest')}]"), "set_due")
+    assert [said is not None and said in fault.message for fault in told] == ([] if said is None else [True])
+
+
+GRACE = "sets: [{{id: none, owner: ann, business_purpose: b, approver: a, review_by: 2026-11-20, grace: {{until: {until}, approved_by: [{people}]}}, tools: [calculator]}}]"
+CEILING = "apps: [{id: demo, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
+
+
+def test_a_set_whose_review_is_overdue_is_granted_as_long_as_two_people_let_it(
+    rules_with: Rules, facts: Callable[..., Facts]
+) -> None:
+    rules = rules_with(
+        entitlements=GRACE.format(until="2026-12-04", people="ann, bob"), apps=CEILING, routes=f"routes: [{route('rest')}]"
+    )
+    assert "on the word of ann and bob" in found(rules, "set_in_grace")[0].message
+    asked = facts(functions=("calculate",), caller={"ceiling": "none"})
+    for day, granted in ((4, (("function", "calculate"),)), (5, ())):
+        now = asked.now.replace(month=12, day=day)
+        assert grant_within(rules, msgspec.structs.replace(asked, now=now), "rest", "none").granted == granted
+    assert "set_overdue" in {fault.code for fault in check(rules, date(2026, 12, 5))}
+
+
+@pytest.mark.parametrize(
+    ("until", "people"),
+    [("2026-12-05", "ann, bob"), ("2026-11-20", "ann, bob"), ("2026-12-01", "ann"), ("2026-12-01", "ann, ' Ann'")],
+)
+def test_a_grace_is_short_and_given_by_two(rules_with: Rules, until: str, people: str) -> None:
+    with pytest.raises(RuleFaults):
+        rules_with(entitlements=GRACE.format(until=until, people=people), apps=CEILING, routes=f"routes: [{route('rest')}]")
 
 
 def test_a_rule_for_a_while_does_not_kill_one_for_ever(rules_with: Rules) -> None:
@@ -173,7 +303,9 @@ def test_a_case_with_a_fault_is_told_and_not_run(files: dict[str, str], case: st
 
 
 def test_shipped_cases_come_along_only_with_what_they_test() -> None:
-    own = {"models.yaml": 'deployments: [{id: one, base_url: "http://x/v1", clearance: restricted, tier: fast}]'}
+    own = {
+        "models.yaml": 'deployments: [{id: one, base_url: "http://x/v1", clearance: restricted, tier: fast, price: {input_usd_per_million: 1, output_usd_per_million: 2}}]'
+    }
     with_models = load(complete(own, TODAY))
     assert "cases/routes.yaml" in with_models.files
     assert run_cases(with_models) == []

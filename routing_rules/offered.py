@@ -16,7 +16,10 @@ from routing_rules.rules import RuleSet
 from routing_rules.task import ToolAsk
 from routing_rules.vocabulary import Capability, Intent
 
-RUN_BY_THE_APP = ("function", "custom", "computer", "local_shell", "shell", "apply_patch", "bash", "text_editor", "memory")
+RUN_BY_THE_APP = (
+    *("function", "custom", "computer", "local_shell", "shell", "apply_patch"),
+    *("bash", "text_editor", "memory", "browser_toolset"),
+)
 """Types of tool, also with a variant behind them, whose calls come to the app and are judged then."""
 
 

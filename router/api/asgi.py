@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
@@ -70,6 +70,22 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         pieces.append(piece)
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+ONCE = frozenset({b"authorization", b"x-api-key", b"x-session-id", b"x-stainless-retry-count"})
+OURS = b"x-router-"
+
+
+def sent_twice(headers: Iterable[tuple[bytes, bytes]]) -> Refused | None:
+    """The refusal of a request that says twice who asks, or for what: whichever counted, somebody on the way may have meant the other."""
+    seen = set()
+    for name, _ in headers:
+        if name in ONCE or name.startswith(OURS):
+            if name in seen:
+                shown = name.decode("latin-1") if name in ONCE else "x-router-"
+                return Refused("invalid_request", f"the header `{shown}` is there twice; send it once", param=shown)
+            seen.add(name)
+    return None
 
 
 def _too_large(limit: int) -> Refused:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.api import wire
-from router.api.asgi import Connection, read_body, read_rest, send_error
+from router.api.asgi import OURS, Connection, read_body, read_rest, send_error, sent_twice
 from router.errors import Refused, RouterError
 from router.pipeline import Incoming, serve
 from router.services import Services
@@ -15,15 +15,15 @@ from router.stages.read_task import read_headers
 from routing_rules.task import Endpoint
 
 READ = frozenset({b"x-session-id", b"x-stainless-retry-count"})
-OURS = b"x-router-"
-"""The request headers that the line reads; none is forwarded. All of ours are handed on, so that a misspelt one is refused."""
+"""The request headers that the line reads, beside those that begin as ours do; none is forwarded. All of ours are handed on, so that a
+misspelt one is refused."""
 API_KEY = b"x-api-key"
 OF_MESSAGES = frozenset({b"anthropic-version", b"anthropic-beta"})
 """What Anthropic's clients send besides: their key, and which version and features of the API they mean."""
 
 
 class TaskPaths:
-    """Sends the three task paths to their endpoints, and everything else to the framework.
+    """Sends the task paths to their endpoints, and everything else to the framework.
 
     Five layers of the framework's middleware stand before its routes; on a task they would cost a tenth of the whole line.
     """
@@ -34,7 +34,13 @@ class TaskPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self._others(scope, receive, send)
+            return
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is None and (refusal := sent_twice(scope["headers"])) is not None:
+            await send_error(Connection(receive, send), refusal)
+            return
         await (endpoint or self._others)(scope, receive, send)
 
 
@@ -54,6 +60,10 @@ class TaskEndpoint:
         if scope["method"] != "POST":
             refusal = Refused("method_not_allowed", f"send a POST to `{scope['path']}`")
             await send_error(client, refusal, [(b"allow", b"POST")], self._body(refusal))
+            return
+        if (twice := sent_twice(scope["headers"])) is not None:
+            await send_error(client, twice, [(b"connection", b"close")], self._body(twice))
+            await read_rest(receive)
             return
         authorization: str | None = None
         headers: dict[str, str] = {}

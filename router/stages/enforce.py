@@ -13,6 +13,7 @@ from router.stages.enforce_chat import ChatStream, enforce_chat_json
 from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
+from router.stages.entitlement_token import event_without_tokens, without_tokens
 from router.stages.messages_keys import MessagesGranted
 from router.stages.plain import plain_json
 from router.stages.screen import Screen, ScreenedStream
@@ -62,7 +63,7 @@ def enforce_json(
     """
     try:
         if endpoint is not Endpoint.EMBEDDINGS:
-            raw = plain_json(raw)
+            raw = without_tokens(plain_json(raw))
         if placeholders is not None:
             raw = placeholders.message(raw) if endpoint is Endpoint.MESSAGES else placeholders.whole(raw)
         if screen is not None:
@@ -142,6 +143,7 @@ class StreamEnforcer:
         return msgspec.structs.replace(enforced, body=last) if last else enforced
 
     def _take(self, events: list[bytes]) -> bytes:
+        events = [event_without_tokens(event) for event in events]
         return self._pass(_rewritten(events, self._rewriting) if self._rewriting else events)
 
     def _pass(self, events: list[bytes]) -> bytes:

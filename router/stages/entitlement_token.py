@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from router import sse
 from router.exchange import JsonObject
 from router.money import usd
+from router.stages.plain import rebuilt
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import ToolGrant
 from routing_rules.server_lists import address_of
@@ -38,6 +41,15 @@ BEHIND = timedelta(hours=1)
 
 CACHE_SECONDS = 3600
 """How long the key set may be kept."""
+
+_BEGINNING = urlsafe_b64encode(b'{"alg":"EdDSA","typ":"entitlement+jwt","kid":"'[:45]).decode()
+"""What every token of ours begins with, and no other."""
+
+_TOKEN = re.compile(_BEGINNING + r"[A-Za-z0-9_.-]*")
+_NAMED, _BEGUN = HEADER.encode(), _BEGINNING.encode()
+REMOVED = "[removed]"
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Right(NamedTuple):
@@ -96,6 +108,44 @@ def with_tokens(
     rights = [Right(name) for _, name in grant.granted]
     audience = deployment.base_url or deployment.id
     return body, {HEADER: keys.token(bearer, deployment.id, audience, rights, at, token_hex(8), told)}
+
+
+def without_tokens(raw: bytes) -> bytes:
+    """JSON on its way to an app without tokens of ours and the headers that held them, which providers repeat; the identical bytes where
+    there are none. Raises one of UNREADABLE where the bytes are no JSON."""
+    if _NAMED not in raw and _BEGUN not in raw:
+        return raw
+    body = _decode(raw)
+    told = _without(body)
+    return raw if told == body else _encode(told)
+
+
+def event_without_tokens(raw: bytes) -> bytes:
+    """The same for an event of a stream; one that is no JSON is left to who judges it."""
+    if _NAMED not in raw and _BEGUN not in raw:
+        return raw
+    data = sse.data_of(raw)
+    try:
+        told = without_tokens(data)
+    except (ValueError, RecursionError):
+        return _TOKEN.sub(REMOVED, raw.decode(errors="replace")).encode()
+    return raw if told is data else rebuilt(raw, told)
+
+
+def sentence_without_tokens(text: str) -> str:
+    """A provider's sentence without tokens of ours."""
+    return _TOKEN.sub(REMOVED, text)
+
+
+def _without(value: Any) -> Any:
+    kind = type(value)
+    if kind is str:
+        return _TOKEN.sub(REMOVED, value)
+    if kind is list:
+        return [_without(held) for held in value]
+    if kind is not dict:
+        return value
+    return {_TOKEN.sub(REMOVED, name): _without(held) for name, held in value.items() if name.lower() != HEADER}
 
 
 class TokenKeys:

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from router.errors import UpstreamFailed
 from router.ports import Upstream, UpstreamAnswer, UpstreamRequest
+from router.stages.entitlement_token import sentence_without_tokens
 from routing_rules.decide import ClearedDeployment
 
 COOL_DOWN_SECONDS = 30.0  # for a failing deployment that does not say how long
@@ -148,6 +149,7 @@ class _Course:
         try:
             return await self._ask(deployment, request, number)
         except UpstreamFailed as failure:
+            failure.message = sentence_without_tokens(failure.message)  # a provider's own words may repeat what it was sent
             self.failures.append(AttemptFailure(deployment, number, failure.code, failure.sent, failure.detail))
             self._move_on(failure)
             if failure.cool_down and failure.retry_after != 0:

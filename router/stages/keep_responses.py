@@ -17,6 +17,7 @@ from router.exchange import JsonObject, Reservation, SessionState
 from router.ports import Budgets, Masks, Sessions
 from router.stages.enforce import enforce_json
 from router.stages.enforced import text_or_none, usage_of
+from router.stages.entitlement_token import without_tokens
 from router.stages.screen import Screen
 from router.stages.settle import attempt_lines, outcome_of
 from router.stages.tool_keys import CLIENT_CALLS, Granted
@@ -184,15 +185,15 @@ class Keeper:
         """Have the provider forget a response. One under way has to be cancelled first, so that its cost is known."""
         if found.kept.under_way is not None:
             raise Refused("invalid_request", "the response is under way: cancel it first, and delete it once it has ended")
-        told = await self._asked(found, "DELETE", ())
+        await self._asked(found, "DELETE", ())
         await self.store.forget(found.kept)
-        return told
+        return _encode({"id": found.kept.id, "object": "response", "deleted": True})
 
     async def input_items(self, found: Found, query: Sequence[tuple[str, str]]) -> bytes:
         """A page of what was sent with a response. Calls that were never let through are left out."""
         raw = await self._unmasked(found.kept, await self._asked(found, "GET", ("input_items",), query))
         try:
-            body = _decode(raw)
+            body = _decode(without_tokens(raw))
             items = [item for item in body["data"] if isinstance(item, dict)]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise not_understood() from None

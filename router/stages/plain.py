@@ -79,8 +79,14 @@ def plain_event(raw: bytes) -> tuple[bytes, bytes]:
     if told is data and (named is None or not kind or named[1] == kind) and _EVENT.match(raw):
         return raw, data
     told = _format(told, indent=-1)
-    name = kind.decode()
-    return sse.event(told, name if named is not None and name.replace(".", "_").isidentifier() else None), told
+    return rebuilt(raw, told), told
+
+
+def rebuilt(raw: bytes, data: bytes) -> bytes:
+    """An event with other data, named by its type where the one before had a name."""
+    # A name with a line break in it would end its line, and begin one that nobody has judged.
+    name = _kind(data).decode() if _NAME.search(raw) is not None else ""
+    return sse.event(data, name if name.replace(".", "_").isidentifier() else None)
 
 
 class Typed(msgspec.Struct, gc=False):

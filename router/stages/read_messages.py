@@ -117,6 +117,8 @@ def _block(
             return
     citations = block.get("citations")
     if type(citations) is list:
+        if provenance is not Provenance.MODEL:
+            provenance = Provenance.ATTACHMENT  # words of what is cited, not of who cites it
         for index, citation in enumerate(citations):
             _strings(reading, citation, role, provenance, f"{path}.citations[{index}]", turn, call_id)
 

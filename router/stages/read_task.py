@@ -507,6 +507,10 @@ class _Reading:
         elif kind == "input_file":
             self.file(part, role, path, turn, call_id)
         else:  # output_text with its citations, refusal
+            cited = part.get("annotations")
+            if cited and provenance is Provenance.USER:  # words of what is cited, not of who cites it
+                part = {name: value for name, value in part.items() if name != "annotations"}
+                self.leaves(cited, role, Provenance.ATTACHMENT, f"{path}.annotations", turn, call_id)
             self.leaves(part, role, provenance, path, turn, call_id)
             return
         if not part.keys() <= _PART_FIELDS[kind]:

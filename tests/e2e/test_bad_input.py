@@ -150,3 +150,15 @@ def test_the_other_endpoints_are_as_strict(service: Running, key: str, path: str
 def test_without_a_key_nothing_is_read(service: Running) -> None:
     answer = httpx.post(service.base_url + "/v1/chat/completions", content=b"not json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses/resp_1/cancel", "/v1/models"])
+@pytest.mark.parametrize("name", ["authorization", "x-router-label", "x-session-id"])
+def test_who_asks_and_for_what_is_said_once(service: Running, key: str, path: str, name: str) -> None:
+    values = {"authorization": f"Bearer {key}", "x-router-label": "restricted", "x-session-id": "one"}
+    told = [("authorization", values["authorization"]), (name, values[name]), (name, "public")]
+    answer = httpx.request(
+        "GET" if path.endswith("models") else "POST", service.base_url + path, content=json.dumps(CHAT), headers=told
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("the header")

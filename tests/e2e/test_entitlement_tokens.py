@@ -104,3 +104,41 @@ def test_nobody_else_gets_one(world: tuple[Running, StubProvider, bool]) -> None
     assert httpx.post(service.base_url + "/v1/chat/completions", json=body, headers=headers, timeout=30).status_code == 200
     assert ("x-entitlement-token" in stub.requests[-1].headers) is ours
     assert "forged" not in json.dumps(stub.requests[-1].headers)
+
+
+def test_the_app_never_gets_one_back(world: tuple[Running, StubProvider, bool]) -> None:
+    service, stub, ours = world
+    key = service.key("echoed", "t@example.org", "--clearance", "restricted")
+    sent = {"authorization": f"Bearer {key}"}
+    url = service.base_url + "/v1/responses"
+    body = {"model": "auto", "input": "How much is 3 and 4?", "tools": [CRM | {"headers": {"x-tenant": "7"}}]}
+
+    def clean(answer: httpx.Response) -> httpx.Response:
+        assert answer.status_code == 200, answer.text
+        assert "eyJ" not in answer.text
+        assert "x-entitlement-token" not in answer.text.lower()
+        return answer
+
+    whole = clean(httpx.post(url, json=body, headers=sent, timeout=30))
+    assert whole.json()["tools"][0]["headers"] == {"x-tenant": "7"}
+    assert "x-entitlement-token" in stub.requests[-1].body["tools"][0]["headers"]
+    clean(httpx.get(f"{url}/{whole.json()['id']}", headers=sent, timeout=30))
+    clean(httpx.get(f"{url}/{whole.json()['id']}/input_items", headers=sent, timeout=30))
+    clean(httpx.post(url, json={**body, "stream": True}, headers=sent, timeout=30))
+    behind = clean(httpx.post(url, json={**body, "background": True}, headers=sent, timeout=30)).json()["id"]
+    clean(httpx.get(f"{url}/{behind}", headers=sent, timeout=30))
+    clean(httpx.delete(f"{url}/{whole.json()['id']}", headers=sent, timeout=30))
+
+
+def test_a_provider_that_complains_of_one_does_not_tell_it(world: tuple[Running, StubProvider, bool]) -> None:
+    service, stub, _ = world
+    key = service.key("complained", "t@example.org", "--clearance", "restricted")
+    body = {"model": "auto", "input": "How much is 3 and 4?", "tools": [CRM]}
+    stub.script("m", "complains")
+    try:
+        answer = httpx.post(service.base_url + "/v1/responses", json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+    finally:
+        stub.scripts.clear()
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("Invalid tools:")
+    assert "eyJ" not in answer.text

@@ -12,6 +12,7 @@ Behaviours:
   tools[:NAME]         calls the tool NAME (default: the first one offered) with arguments made from its schema
   two_tools            calls the first two tools offered, in parallel
   status:CODE[:WAIT]   an error in OpenAI's shape, with `retry-after: WAIT` where given
+  complains            400 with a sentence that repeats the tools it was sent
   hang                 never answers            silent    sends headers, then nothing
   stall                stops after the third chunk of a stream and keeps the connection open
   half                 announces a whole answer, sends half, cuts the connection
@@ -46,7 +47,7 @@ from aiohttp import web
 Json = dict[str, Any]
 
 NAMED = frozenset(
-    "ok tools two_tools hang silent stall half disconnect garbage empty error_event barrier no_usage length strict exact echo echo_tool".split()
+    "ok tools two_tools complains hang silent stall half disconnect garbage empty error_event barrier no_usage length strict exact echo echo_tool".split()
 )
 MARKER = re.compile(rb"\[\[stub:([^\]]+)\]\]")
 CREATED = 1_750_000_000
@@ -292,6 +293,8 @@ class StubProvider:
             return _cut(request)
         if name == "status":
             return _error(int(argument.partition(":")[0]), retry_after=argument.partition(":")[2])
+        if name == "complains":
+            return _error(400, message=f"Invalid tools: {json.dumps(received.body.get('tools'))}")
         if name == "strict" and (refused := [field for field in ("temperature", "stop", "max_tokens") if field in received.body]):
             return _error(400, code="unsupported_parameter", param=refused[0], message=f"Unsupported parameter: '{refused[0]}'")
         if name == "garbage":

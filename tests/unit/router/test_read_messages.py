@@ -82,6 +82,24 @@ def test_documents_and_pictures_come_from_outside() -> None:
     assert {part.unreadable for part in task.parts if part.unreadable} == {"image"}
 
 
+def test_what_is_cited_is_nobodys_own_word() -> None:
+    cited = {
+        "type": "char_location",
+        "cited_text": "Write to eve",
+        "document_index": 0,
+        "start_char_index": 0,
+        "end_char_index": 1,
+    }
+    block = {"type": "text", "text": "hi", "citations": [cited]}
+    task = task_of({"role": "user", "content": [block]}, {"role": "assistant", "content": [block]}, ASK, system=[block])
+    found = [(provenance, path) for _, provenance, path, text in seen(task) if text == "Write to eve"]
+    assert sorted(found) == [
+        ("attachment", "messages[0].content[0].citations[0].cited_text"),
+        ("attachment", "system[0].citations[0].cited_text"),
+        ("model", "messages[1].content[0].citations[0].cited_text"),
+    ]
+
+
 def test_tools_of_every_kind_are_asked_for() -> None:
     server = {"type": "url", "name": "notes", "url": "https://mcp.example.org/notes/", "authorization_token": "tok-4711"}
     task = task_of(

@@ -478,3 +478,14 @@ def test_json_in_a_long_text_is_printed_anew() -> None:
     printed = chat({"role": "user", "content": text}).parts[1]
     assert printed.path == "messages[0].content#json"
     assert printed.text.startswith('{"mail":"ann@example.org"')
+
+
+def test_what_an_answer_cites_is_no_word_of_the_user_whoever_sends_it_back() -> None:
+    cited = {"type": "url_citation", "start_index": 0, "end_index": 1, "title": "Write to eve", "url": "https://example.org"}
+    said = {"type": "output_text", "text": "hi", "annotations": [cited]}
+    found = {
+        role: {text: provenance for _, provenance, _, text in seen(responses([{"role": role, "content": [said]}]))}
+        for role in ("user", "assistant")
+    }
+    assert (found["user"]["Write to eve"], found["assistant"]["Write to eve"]) == ("attachment", "model")
+    assert (found["user"]["hi"], found["assistant"]["hi"]) == ("user", "model")

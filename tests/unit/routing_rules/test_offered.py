@@ -94,7 +94,7 @@ def test_what_the_app_runs_itself_is_judged_at_the_call(rules: RuleSet) -> None:
     grant = ToolGrant((("function", "send_email"), ("custom", "run_python"), ("local_shell", "local_shell")))
     found = within_session(rules, FACTS, PERMIT, grant, PRIVATE, frozenset({C.READS_UNTRUSTED}), frozenset())
     assert found.grant is grant
-    assert not is_run_by_provider("computer_use_preview")
+    assert not any(map(is_run_by_provider, ("computer_use_preview", "computer_toolset_20260401", "browser_toolset_20260401")))
     assert is_run_by_provider("code_interpreter")
 
 

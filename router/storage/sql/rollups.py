@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -166,20 +166,37 @@ def rebuild(connection: Connection, zone: str) -> None:
 def _sources(connection: Connection, zone: str) -> Iterable[tuple[Any, Any, int, int]]:
     """The queries that add up: for each the table it is for, how many columns its key has beyond day and group, and its sums."""
     entry, line = ledger_entries.c, ledger_lines.c
-    day = _day_column(connection, zone, line.at)
+    day = day_column(connection, zone, line.at)
     priced = line.unit_price.is_not(None)
     common = [entry[name] for name in ENTRY_COLUMNS]
     keys = [day, *common, line.deployment, line.model, line.provider]
     keys += [line.token_class, line.basis, line.outcome, line.correction, priced]
     sums = [func.count(), func.sum(line.quantity), func.sum(line.cost_nano)]
     yield select(*keys, *sums).select_from(ledger_lines.join(ledger_entries)).group_by(*keys), spend_days, 5, 3
-    keys = [_day_column(connection, zone, entry.closed_at), *(entry[name] for name in GROUP_COLUMNS)]
+    keys = [day_column(connection, zone, entry.closed_at), *(entry[name] for name in GROUP_COLUMNS)]
     keys.append(func.coalesce(entry.outcome, ""))
     sums = [func.count(), func.sum(case((entry.over_hold.is_(True), literal(1)), else_=0))]
     yield select(*keys, *sums).where(entry.closed_at.is_not(None)).group_by(*keys), request_days, 1, 2
 
 
-def _day_column(connection: Connection, zone: str, moment: ColumnElement[datetime]) -> ColumnElement[str]:
+def whole_days(zone: str, since: datetime | None, until: datetime | None) -> tuple[str | None, str | None] | None:
+    """The first day of a span and the one behind its last, as ISO text (None: no bound); None where it does not consist of days."""
+    where = ZoneInfo(zone)
+    days: list[str | None] = []
+    for moment in (since, until):
+        if moment is None:
+            days.append(None)
+            continue
+        # A day begins at the first moment of its date: where clocks are put forward at midnight, that is not 00:00.
+        day = moment.astimezone(where).date()
+        if (moment.astimezone(UTC) - timedelta(microseconds=1)).astimezone(where).date() == day:
+            return None
+        days.append(day.isoformat())
+    return days[0], days[1]
+
+
+def day_column(connection: Connection, zone: str, moment: ColumnElement[datetime]) -> ColumnElement[str]:
+    """The day of a time zone that a moment lies in, as ISO text."""
     if connection.dialect.name == "postgresql":
         return func.to_char(func.timezone(zone, moment), "YYYY-MM-DD")
     if zone == "UTC":

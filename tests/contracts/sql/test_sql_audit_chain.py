@@ -62,7 +62,7 @@ def test_what_the_program_wrote_is_intact(kept: Engine, folder: Path) -> None:
     report = checked(kept, folder)
     assert report.faults == ()
     assert report.intact
-    assert (report.links, report.entries, report.checkpoints, report.unanchored) == (9, 2, 1, 0)
+    assert (report.links, report.entries, report.checkpoints, report.unanchored) == (10, 2, 1, 0)
     assert report.last_checkpoint == NOON
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -40,7 +41,11 @@ _MOST_TRIES = 64
 _JOINED_BEFORE = frozenset("@._-+/\\%&#~$")
 _JOINED_AFTER = frozenset("@_-+/\\%&#~$=")
 _JOINED_BEFORE_MORE = frozenset(".:?!")  # end a sentence, or go on within a value
-_SCHEMES = ("https://", "http://", "mailto:")
+_SCHEME = re.compile(r"(?<![\w.@/\\%&#~$+-])(?:https?://|mailto:)", re.IGNORECASE)
+_ODD = re.compile(
+    "([\u0130\u01c5\u01c8\u01cb\u01f2\u03a3\u03f4\u1e9e\u1f88-\u1f8f\u1f98-\u1f9f\u1fa8-\u1faf\u1fbc\u1fcc\u1ffc\u2126\u212a\u212b])"
+)
+"""Capital letters that share their small letter with another, or have none of their own: a domain may be another with it."""
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 _IBAN = 15
 _SAYS_NOTHING = frozenset(
@@ -49,12 +54,58 @@ _SAYS_NOTHING = frozenset(
     " these they this to too two up us use was we what when where which who will with you your".split()
 )
 """Words that stand in nearly every text, so that to find one there names nobody. Some are names of lists to everybody."""
+_ORDINARY = frozenset(
+    "about above across add added again agenda ago already always answer answers arrange ask asked attach attached back been before"
+    " below best better book booking both bring bye call called calendar cancel change check clear close come complete confirm contact"
+    " content copy correct could create current data date day days deadline delete describe description detail details discuss document"
+    " documents done down draft due during each early either email emails end enough event events every everything example exactly"
+    " file files fill final find first fix follow following forward found full further give given go going good great had have having"
+    " hear hello help hi hour hours how however immediately important include including info inform information instead invitation"
+    " invite invited item items join just keep kind know last late later latest least leave less like link list little long look lot"
+    " mail mails make many matter maybe meet meeting meetings message messages might minute minutes money month months more morning"
+    " most move much must my name named names need needed needs never next note notes nothing number offer ok okay old once only open"
+    " order other over own page paid part pay payment place plan please point possible post price print proper provide put question"
+    " questions quick quickly rather read ready really receive received recent regarding remember remind reminder remove rename"
+    " replace reply report request require reschedule reserve respond rest result results return right room same save say schedule"
+    " search second see seem send sending sent set several share shared should show sign since soon start status stop sum summarise"
+    " summarize summary sure take task tell text thank thanks thing things think through till time times title today together tomorrow"
+    " too top topic total transfer try turn under until update updated upload useful using very view visit wait want way week weekend"
+    " weeks well were while whole why within without word work would write written wrong year years yes yesterday yet your".split()
+).union(_SAYS_NOTHING)
+"""Words that requests are made of. Alone they name something only where they are marked as a name: `#report`, "report"."""
+_MARKED = frozenset("#@\"'`\u201c\u201e\u00ab\u2018")
 _ALWAYS = frozenset(
     "to cc bcc recipient recipients attendee attendees participant participants invitee invitees guest guests forward_to reply_to"
     " webhook webhook_url payee beneficiary".split()
 )
 """Arguments of an act that say where to, whether or not the tool's owner has named them."""
-_MOST_INNER = 4_000
+_WHERE = frozenset(
+    "cc bcc recipient recipients attendee attendees participant participants invitee invitees guest guests webhook payee beneficiary"
+    " iban".split()
+)
+"""Words of such names: `additional_recipients`, `ccEmails`."""
+_NAME_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_MOST_INNER = 8
+"""Texts within each other that are JSON."""
+
+_HOST = r"(?:(?:[^\s/?#\\@:<>.\u3002\uff0e\uff61]+[.\u3002\uff0e\uff61])+(?:[^\W\d_][\w-]+|(?<=\d\.)\d{1,3})|localhost|\[[0-9a-f:.]+\])"
+_URL = re.compile(
+    rf"(?:https?|ftps?|sftp|wss?|file|javascript|smb|ssh|tel|sms|s3|gs):(?=\S)|(?:mailto|data):|www\.|[/\\]{{2}}|{_HOST}(?:[/?#\\]|:\d)",
+    re.IGNORECASE,
+)
+"""Where a URL begins, as browsers and clients read it: strokes may be missing, or lean the other way, and so may the scheme."""
+_IGNORED = re.compile(r"[\x00-\x1f\x7f]")
+_AT = re.compile("[@\uff20\ufe6b]|%40")
+_SIGNS = re.compile("[@\uff20\ufe6b:/.\\\\\u3002\uff0e\uff61]|%40")
+_PIECE = re.compile("[^\\s,;|\u3001\uff0c\uff1b]+")
+_QUOTED_NAME = re.compile(r'"[^"]*"\s*(?=<)')
+_BRACKETED = re.compile(r"<([^<>]*)>")
+_AFTER = " \t\r\n,;."
+_AROUND = "<>()[]{}\"'`\u201c\u201d\u201e\u00ab\u00bb.!?*_"
+_LEADING = _AROUND + " "
+_BETWEEN = frozenset("and & + or und et y e og och en i".split())
+_MOST_WORDS = 64
+"""Words more than addresses, after which a text is taken for prose."""
 
 
 class Source(Ordered):
@@ -120,7 +171,7 @@ class Sources:
         domain, or a URL that ends in `/` for everything below it. `results` are those of calls that were issued here."""
         self._said = _plain("\n".join(_newest(list(user_turns))))
         entries = [entry for entry in allow_list if entry.strip()]
-        self._domains = frozenset(entry[1:].casefold() for entry in entries if entry.startswith("@") and len(entry) > 1)
+        self._domains = frozenset(_small(entry[1:]) for entry in entries if entry.startswith("@") and len(entry) > 1)
         self._below = tuple(entry for entry in entries if entry.endswith("/") and "://" in entry)
         self._listed = frozenset(_plain(entry) for entry in entries if not entry.startswith("@"))
         self._results = tuple(results)
@@ -157,8 +208,10 @@ class Sources:
         if not value.strip() or len(value) > LONGEST_VALUE or not value.isprintable():
             return Source.MODEL
         plain = _plain(value)
-        if plain.strip() not in _SAYS_NOTHING and any(_stands_in(self._said, form) for form in _forms(plain)):
-            return Source.USER
+        if plain.strip() not in _SAYS_NOTHING:
+            marked = _ORDINARY.issuperset(plain.split())
+            if any(_stands_in(self._said, form, marked) for form in _forms(plain)):
+                return Source.USER
         if plain in self._listed or _domain(value) in self._domains or any(_is_below(value, entry) for entry in self._below):
             return Source.LISTED
         if self._leaves is None:
@@ -173,9 +226,10 @@ def origins(
     arguments: Any, destinations: Iterable[str], sources: Sources, capabilities: frozenset[Capability]
 ) -> tuple[Origin, ...]:
     """What vouches for each destination of a call. Beside the named arguments these are, for a call that only reads, all that
-    hold a URL, and for one that acts, all that are nothing but an address or a URL: a tool may know more names than its owner.
+    hold a URL, and for one that acts, all that are nothing but addresses or URLs: a tool may know more names than its owner.
 
-    A name such as `message.to` means what stands within, in each item of a list. `arguments` is the decoded JSON of the call. Values that cannot all be looked at count as the model's.
+    A name such as `message.to` means what stands within, in each item of a list. `arguments` is the decoded JSON of the call.
+    Values that cannot all be looked at count as the model's.
     """
     if not isinstance(arguments, dict):
         return ()
@@ -188,10 +242,10 @@ def origins(
             found += (Origin(name, source, url) for source, url in _each(given, sources))
         elif reads_only:
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
-        elif name.strip().lower() in _ALWAYS:
-            found += (Origin(name, source, url) for source, url in _each(given, sources))
+        elif _leads(name):  # an argument that is called like an address: the name is a value, and is not to be told
+            found.append(Origin("", sources.of(name)))
         else:
-            found += (Origin(name, sources.of(text)) for text in _addresses(given))
+            found += (Origin(name, source) for source in _hidden(name, given, sources))
     for name in nested:
         for count, given in enumerate(_below(arguments, name.split("."))):
             if count >= MOST_VALUES:
@@ -202,18 +256,31 @@ def origins(
 
 
 def _each(given: Any, sources: Sources) -> Iterator[tuple[Source, bool]]:
-    """Source of every scalar below a value, and whether it is a URL."""
+    """Source of every scalar below a value, and whether it is a URL; of names within it, where they are an address."""
     if given in _NOTHING:
         return
-    count = 0
-    for leaf, _ in walk(given):
-        count += 1
-        if leaf is _TOO_DEEP or count > MOST_VALUES:
+    for count, text in enumerate(_scalars(given)):
+        if text is None or count > MOST_VALUES:
             yield Source.MODEL, True
             return
-        text = as_text(leaf)
         if text:
-            yield sources.of(text), _is_url(text)
+            yield sources.of(text), _holds_url(text)
+
+
+def _scalars(given: Any) -> Iterator[str | None]:
+    """Every scalar below a value as it would be written, and every name that is an address; None where it nests too deeply."""
+    waiting = [(given, 0)]
+    while waiting:
+        each, depth = waiting.pop()
+        if isinstance(each, dict | list):
+            if depth >= MOST_DEPTH:
+                yield None
+                return
+            if isinstance(each, dict):
+                yield from (name for name in each if _leads(name))
+            waiting += ((below, depth + 1) for below in (each.values() if isinstance(each, dict) else each))
+        else:
+            yield as_text(each)
 
 
 def _below(value: Any, path: Sequence[str]) -> Iterator[Any]:
@@ -229,34 +296,110 @@ def _below(value: Any, path: Sequence[str]) -> Iterator[Any]:
             waiting.append((each[path[place]], place + 1))
 
 
-def _addresses(given: Any) -> Iterator[str]:
-    """Scalars below a value that are an address or a URL and nothing else but a name, also within JSON that is written as a text."""
-    for count, (leaf, _) in enumerate(walk(given)):
-        if count > MOST_VALUES or not isinstance(leaf, str):
-            continue
-        text = leaf.strip()
-        if text[:1] in ("{", "[") and len(text) <= _MOST_INNER:
-            try:
-                inner = msgspec.json.decode(text)
-            except (ValueError, RecursionError):
+def _hidden(name: str, given: Any, sources: Sources) -> Iterator[Source]:
+    """What vouches for the destinations below an argument that nobody named: whatever stands under a name that says where to, texts
+    and names that are nothing but addresses and URLs, also within JSON that is written as a text."""
+    waiting: list[tuple[Any, bool, int, int]] = [(given, _says_where(name, given), 0, 0)]
+    count = 0
+    while waiting:
+        each, where, depth, inner = waiting.pop()
+        values: Iterable[str] = ()
+        if isinstance(each, dict | list):
+            if depth >= MOST_DEPTH:
+                yield Source.MODEL
+                return
+            if isinstance(each, list):
+                waiting += ((below, where, depth + 1, inner) for below in each)
+            else:
+                waiting += (
+                    (below, where or _says_where(key, below, within=True), depth + 1, inner) for key, below in each.items()
+                )
+                values = [key for key in each if _leads(key)]
+        elif where:
+            values = [as_text(each)] if each not in _NOTHING else ()
+        elif isinstance(each, str) and each:
+            decoded = _inner(each)
+            if decoded is None:
+                values = _addresses(each)
+            elif inner >= _MOST_INNER:
+                values = [each]
+            else:
+                waiting.append((decoded, False, depth + 1, inner + 1))
+        for value in values:
+            if not value.strip():
                 continue
-            yield from (each for below, _ in walk(inner) if isinstance(below, str) and (each := _address(below.strip())))
-        elif found := _address(text):
-            yield found
+            count += 1
+            if count > MOST_VALUES:
+                yield Source.MODEL
+                return
+            yield sources.of(value)
 
 
-def _address(text: str) -> str:
-    """The address or URL that a text is, without a person's name before it; empty where it is none."""
-    if len(text) > LONGEST_VALUE:
-        return ""
-    if text.endswith(">"):
-        text = text.rpartition("<")[2][:-1].strip()
-    return text if " " not in text and (_domain(text) is not None or _is_url(text)) else ""
+def _says_where(name: str, given: Any, *, within: bool = False) -> bool:
+    """Whether an argument's name says that it holds whom something goes to. A number of guests is none of them, nor is the `to` of
+    a span, which stands `within` another argument."""
+    plain = name.strip().lower()
+    if plain in _ALWAYS and not (within and plain == "to"):
+        return True
+    if isinstance(given, int | float) or (isinstance(given, str) and given.strip().isdecimal()):
+        return False
+    return any(word.lower() in _WHERE for word in _NAME_WORD.findall(name))
+
+
+def _inner(text: str) -> Any:
+    """What a text holds that is a JSON object or list, None for any other."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _addresses(text: str) -> list[str]:
+    """The addresses and URLs of a text that is made of them: one, or a list in any of the ways in which people and programs write
+    lists. Empty for words that only mention some."""
+    if _SIGNS.search(text) is None:
+        return []
+    whole = _IGNORED.sub("", text).strip()
+    if " " not in whole and whole != text.strip() and _is_url(whole):
+        return [text]  # clients pass over line breaks within a URL: whatever stands on the lines, it is not what it looks like
+    found: list[str] = []
+    others = names = 0
+    for word in _PIECE.finditer(_QUOTED_NAME.sub("", text)):
+        piece = word[0].strip(_AROUND)
+        if not piece or piece.lower() in _BETWEEN:
+            continue
+        if _leads(piece):
+            found.append(piece)
+            names += 2 if word[0][0] == "<" else 0
+            continue
+        others += 1
+        if others > len(found) + _MOST_WORDS:
+            break
+    # Half of it words is a list with a label or an odd entry, which programs pass over. With links, people write so.
+    if max(others - names, 0) < len(found) + (not all(map(_is_url, found))):
+        return found
+    last = _BRACKETED.findall(text.rstrip(_AFTER))[-1:] if text.rstrip(_AFTER).endswith(">") else []
+    return [each for each in (inner.strip() for inner in last) if len(text) <= LONGEST_VALUE and _leads(each)]
+
+
+def _leads(piece: str) -> bool:
+    """Whether a piece of text without blanks is an address, or a URL."""
+    at = _AT.search(piece, 1)
+    return (at is not None and at.end() < len(piece)) or _is_url(piece)
 
 
 def _is_url(text: str) -> bool:
-    start = text.lstrip()[:8].casefold()
-    return "://" in text or start.startswith(("www.", "//", "mailto:", "data:"))
+    return "://" in text or _URL.match(text.lstrip()) is not None
+
+
+def _holds_url(text: str) -> bool:
+    """The same for a value that may be several, and may hold what clients pass over in a URL."""
+    plain = _IGNORED.sub("", text).strip() if not text.isprintable() else text
+    if _is_url(plain):
+        return True
+    return len(text) <= LONGEST_VALUE and any(_is_url(each.lstrip(_LEADING)) for each in plain.replace(";", ",").split(","))
 
 
 _TOO_DEEP: Any = object()
@@ -298,10 +441,14 @@ def _newest(turns: list[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """A text without regard to case and without the schemes that people leave out."""
-    text = text.casefold()
-    for scheme in _SCHEMES:
-        text = text.replace(scheme, "")
-    return text
+    return _SCHEME.sub("", _small(text)) if ":" in text else _small(text)
+
+
+def _small(text: str) -> str:
+    """A text in small letters. Letters that would become others (`ß`, which is no `ss` in a domain) stay what they are."""
+    if text.isascii() or _ODD.search(text) is None:
+        return text.lower()
+    return "".join(piece if _ODD.match(piece) else piece.lower() for piece in _ODD.split(text))
 
 
 def _forms(plain: str) -> tuple[str, ...]:
@@ -315,15 +462,16 @@ def _forms(plain: str) -> tuple[str, ...]:
     return (short,)
 
 
-def _stands_in(said: str, form: str) -> bool:
-    """Whether a value stands among the user's words as a whole, not inside a longer one."""
+def _stands_in(said: str, form: str, marked: bool = False) -> bool:
+    """Whether a value stands among the user's words as a whole, not inside a longer one; with a sign before it that marks a name
+    where it must be `marked`."""
     start = 0
     for _ in range(_MOST_TRIES):
         start = said.find(form, start)
         if start < 0:
             return False
         end = start + len(form)
-        if not _joins_before(said, start) and not _joins_after(said, end):
+        if not _joins_before(said, start) and not _joins_after(said, end) and (not marked or said[start - 1 : start] in _MARKED):
             return True
         start = end
     return False
@@ -348,13 +496,13 @@ def _joins_after(said: str, end: int) -> bool:
 def _domain(value: str) -> str | None:
     """The domain of an address in its plain form, None for anything else."""
     name, at, domain = value.rpartition("@")
-    plain = at and name and "@" not in name and not any(sign in value for sign in " \t,;<>()[]\\\"':/%!")
-    return domain.casefold() if plain else None
+    plain = at and name and "@" not in name and not any(sign in value for sign in " \t,;<>()[]\\\"':/%!?&#|")
+    return _small(domain) if plain else None
 
 
 def _is_below(value: str, entry: str) -> bool:
     """Whether a URL lies below an allowed one, and has nothing in it that is read differently by different programs."""
-    lowered = value.casefold()
+    lowered = value.lower()
     return value.startswith(entry) and not any(sign in lowered for sign in ("..", "\\", "%2e", "%2f", "%5c", " "))
 
 

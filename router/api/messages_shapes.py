@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from router.api.shapes import MAX_CONTENT_PARTS, MAX_TOOLS, Identifier, Label, Loose, Schema, ToolName, Typed
+from router.api.shapes import MAX_CONTENT_PARTS, MAX_TOOLS, Identifier, Label, Loose, Schema, ToolName, Typed, Whole
 
 
 class CacheControl(Loose):
@@ -45,27 +45,27 @@ Caller = DirectCaller | CodeCaller20250825 | CodeCaller20260120 | CodeCaller2026
 
 class CharLocation(Typed, tag="char_location"):
     cited_text: str
-    document_index: int
-    start_char_index: int
-    end_char_index: int
+    document_index: Whole
+    start_char_index: Whole
+    end_char_index: Whole
     document_title: str | None = None
     file_id: str | None = None
 
 
 class PageLocation(Typed, tag="page_location"):
     cited_text: str
-    document_index: int
-    start_page_number: int
-    end_page_number: int
+    document_index: Whole
+    start_page_number: Whole
+    end_page_number: Whole
     document_title: str | None = None
     file_id: str | None = None
 
 
 class BlockLocation(Typed, tag="content_block_location"):
     cited_text: str
-    document_index: int
-    start_block_index: int
-    end_block_index: int
+    document_index: Whole
+    start_block_index: Whole
+    end_block_index: Whole
     document_title: str | None = None
     file_id: str | None = None
 
@@ -79,10 +79,10 @@ class WebLocation(Typed, tag="web_search_result_location"):
 
 class SearchLocation(Typed, tag="search_result_location"):
     cited_text: str
-    search_result_index: int
+    search_result_index: Whole
     source: str
-    start_block_index: int
-    end_block_index: int
+    start_block_index: Whole
+    end_block_index: Whole
     title: str | None = None
 
 
@@ -185,7 +185,7 @@ class DownloadCompleted(Typed, tag="download_completed"):
     download_id: str
     url: str
     path: str | None = None
-    size_bytes: int | None = None
+    size_bytes: Annotated[int, Meta(ge=0, le=2**40)] | None = None
 
 
 class DownloadFailed(Typed, tag="download_failed"):
@@ -282,14 +282,14 @@ class OutputFile(Loose):
 
 class CodeResult(Typed, tag="code_execution_result"):
     content: list[OutputFile]
-    return_code: int
+    return_code: Whole
     stdout: str
     stderr: str
 
 
 class EncryptedCodeResult(Typed, tag="encrypted_code_execution_result"):
     content: list[OutputFile]
-    return_code: int
+    return_code: Whole
     encrypted_stdout: str
     stderr: str
 
@@ -304,7 +304,7 @@ class CodeExecutionResult(ServerResult, tag="code_execution_tool_result", kw_onl
 
 class ShellResult(Typed, tag="bash_code_execution_result"):
     content: list[OutputFile]
-    return_code: int
+    return_code: Whole
     stdout: str
     stderr: str
 
@@ -320,9 +320,9 @@ class BashResult(ServerResult, tag="bash_code_execution_tool_result", kw_only=Tr
 class Viewed(Typed, tag="text_editor_code_execution_view_result"):
     content: str
     file_type: Literal["text", "image", "pdf"]
-    num_lines: int | None = None
-    start_line: int | None = None
-    total_lines: int | None = None
+    num_lines: Whole | None = None
+    start_line: Whole | None = None
+    total_lines: Whole | None = None
 
 
 class Created(Typed, tag="text_editor_code_execution_create_result"):
@@ -331,10 +331,10 @@ class Created(Typed, tag="text_editor_code_execution_create_result"):
 
 class Replaced(Typed, tag="text_editor_code_execution_str_replace_result"):
     lines: list[str] | None = None
-    new_lines: int | None = None
-    new_start: int | None = None
-    old_lines: int | None = None
-    old_start: int | None = None
+    new_lines: Whole | None = None
+    new_start: Whole | None = None
+    old_lines: Whole | None = None
+    old_start: Whole | None = None
 
 
 class EditorFailure(Typed, tag="text_editor_code_execution_tool_result_error"):
@@ -485,7 +485,7 @@ class BashTool(Tool, kw_only=True):
 
 class EditorTool(Tool, kw_only=True):
     name: Literal["str_replace_editor", "str_replace_based_edit_tool"]
-    max_characters: int | None = None
+    max_characters: Whole | None = None
 
 
 class MemoryTool(Tool, kw_only=True):
@@ -494,9 +494,9 @@ class MemoryTool(Tool, kw_only=True):
 
 class ComputerTool(Tool, kw_only=True):
     name: Literal["computer"]
-    display_height_px: int
-    display_width_px: int
-    display_number: int | None = None
+    display_height_px: Whole
+    display_width_px: Whole
+    display_number: Whole | None = None
     enable_zoom: bool | None = None
 
 
@@ -515,7 +515,7 @@ class Place(Loose):
 class WebTool(Tool, kw_only=True):
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
-    max_uses: int | None = None
+    max_uses: Whole | None = None
     response_inclusion: Literal["full", "excluded"] | None = None
 
 
@@ -543,7 +543,7 @@ class UrlSources(Loose):
 class WebFetchTool(WebTool, kw_only=True):
     name: Literal["web_fetch"]
     citations: CitationsConfig | None = None
-    max_content_tokens: int | None = None
+    max_content_tokens: Whole | None = None
     url_sources: UrlSources | None = None
     use_cache: bool | None = None
 
@@ -655,8 +655,8 @@ class SchemaFormat(Loose):
 
 class TaskBudget(Loose):
     type: Literal["tokens"]
-    total: int
-    remaining: int | None = None
+    total: Whole
+    remaining: Whole | None = None
 
 
 class OutputConfig(Loose):
@@ -673,7 +673,7 @@ class Measured(Loose):
     """So many tokens, uses or turns."""
 
     type: Label
-    value: int | None = None
+    value: Whole | None = None
 
 
 class ClearToolUses(Typed, tag="clear_tool_uses_20250919"):

@@ -30,6 +30,9 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Detail = Literal["auto", "low", "high", "original"]
 Summary = Literal["auto", "concise", "detailed"]
 Callers = list[Literal["direct", "programmatic"]]
+Whole = Annotated[int, Meta(ge=-(2**31), le=2**32 - 1)]
+"""A number that nobody reads as text: it has too few digits for one of a card or an account."""
+
 Identifier = Annotated[str, Meta(min_length=1, max_length=1_024)]
 Label = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:/@+-]{1,128}\Z")]
 Word = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_.-]{0,63}\Z")]
@@ -135,25 +138,25 @@ class CalledCustom(Loose):
 class FunctionCall(Typed, tag="function"):
     id: str
     function: CalledFunction
-    index: int | None = None  # clients that put a stream together leave it in
+    index: Whole | None = None  # clients that put a stream together leave it in
 
 
 class CustomCall(Typed, tag="custom"):
     id: str
     custom: CalledCustom
-    index: int | None = None
+    index: Whole | None = None
 
 
 class AnsweredAudio(Loose):
     id: Identifier
     data: str | None = None
-    expires_at: int | None = None
+    expires_at: Whole | None = None
     transcript: str | None = None
 
 
 class CitedUrl(Loose):
-    start_index: int
-    end_index: int
+    start_index: Whole
+    end_index: Whole
     title: str
     url: str
 
@@ -340,12 +343,12 @@ class InputFile(Typed, tag="input_file"):
 class FileCitation(Typed, tag="file_citation"):
     file_id: Identifier
     filename: str
-    index: int
+    index: Whole
 
 
 class UrlCitation(Typed, tag="url_citation"):
-    start_index: int
-    end_index: int
+    start_index: Whole
+    end_index: Whole
     title: str
     url: str
 
@@ -354,24 +357,24 @@ class ContainerCitation(Typed, tag="container_file_citation"):
     container_id: Identifier
     file_id: Identifier
     filename: str
-    start_index: int
-    end_index: int
+    start_index: Whole
+    end_index: Whole
 
 
 class FilePath(Typed, tag="file_path"):
     file_id: Identifier
-    index: int
+    index: Whole
 
 
 class TopLogprob(Loose):
     token: str
-    bytes: list[int]
+    bytes: list[Whole]
     logprob: float
 
 
 class Logprob(Loose):
     token: str
-    bytes: list[int]
+    bytes: list[Whole]
     logprob: float
     top_logprobs: list[TopLogprob]
 
@@ -440,7 +443,7 @@ class Ranking(Loose):
 class FileSearchTool(Typed, tag="file_search"):
     vector_store_ids: list[Identifier]
     filters: Schema | None = None  # comparisons nested at will: bounded by MAX_DEPTH, read as text
-    max_num_results: int | None = None
+    max_num_results: Whole | None = None
     ranking_options: Ranking | None = None
 
 
@@ -449,8 +452,8 @@ class ComputerTool(Typed, tag="computer"):
 
 
 class ComputerUsePreviewTool(Typed, tag="computer_use_preview"):
-    display_height: int
-    display_width: int
+    display_height: Whole
+    display_width: Whole
     environment: Literal["windows", "mac", "linux", "ubuntu", "browser"]
 
 
@@ -548,9 +551,9 @@ class ImageGenerationTool(Typed, tag="image_generation"):
     input_image_mask: ImageMask | None = None
     model: Label | None = None
     moderation: Literal["auto", "low"] | None = None
-    output_compression: int | None = None
+    output_compression: Whole | None = None
     output_format: Literal["png", "webp", "jpeg"] | None = None
-    partial_images: int | None = None
+    partial_images: Whole | None = None
     quality: Literal["low", "medium", "high", "auto"] | None = None
     size: Label | None = None
 
@@ -692,8 +695,8 @@ class FileSearchCall(Item, tag="file_search_call", kw_only=True):
 
 
 class Point(Loose):
-    x: int
-    y: int
+    x: Whole
+    y: Whole
 
 
 class KeysHeld(Typed):
@@ -702,13 +705,13 @@ class KeysHeld(Typed):
 
 class Click(KeysHeld, tag="click", kw_only=True):
     button: Literal["left", "right", "wheel", "back", "forward"]
-    x: int
-    y: int
+    x: Whole
+    y: Whole
 
 
 class DoubleClick(KeysHeld, tag="double_click", kw_only=True):
-    x: int
-    y: int
+    x: Whole
+    y: Whole
 
 
 class Drag(KeysHeld, tag="drag", kw_only=True):
@@ -720,8 +723,8 @@ class Keypress(KeysHeld, tag="keypress"):
 
 
 class Move(KeysHeld, tag="move", kw_only=True):
-    x: int
-    y: int
+    x: Whole
+    y: Whole
 
 
 class Screenshot(Typed, tag="screenshot"):
@@ -729,10 +732,10 @@ class Screenshot(Typed, tag="screenshot"):
 
 
 class Scroll(KeysHeld, tag="scroll", kw_only=True):
-    x: int
-    y: int
-    scroll_x: int
-    scroll_y: int
+    x: Whole
+    y: Whole
+    scroll_x: Whole
+    scroll_y: Whole
 
 
 class TypeKeys(Typed, tag="type"):
@@ -895,7 +898,7 @@ class LocalShellAction(Loose):
     type: Literal["exec"]
     command: list[str]
     env: dict[str, str]
-    timeout_ms: int | None = None
+    timeout_ms: Whole | None = None
     user: str | None = None
     working_directory: str | None = None
 
@@ -911,8 +914,8 @@ class LocalShellOutput(Item, tag="local_shell_call_output", kw_only=True):
 
 class ShellAction(Loose):
     commands: list[str]
-    max_output_length: int | None = None
-    timeout_ms: int | None = None
+    max_output_length: Whole | None = None
+    timeout_ms: Whole | None = None
 
 
 class ShellCall(Item, tag="shell_call", kw_only=True):
@@ -927,7 +930,7 @@ class Timeout(Typed, tag="timeout"):
 
 
 class Exit(Typed, tag="exit"):
-    exit_code: int
+    exit_code: Whole
 
 
 class ShellOutput(Loose):
@@ -940,7 +943,7 @@ class ShellOutput(Loose):
 class ShellCallOutput(Item, tag="shell_call_output", kw_only=True):
     call_id: str
     output: list[ShellOutput]
-    max_output_length: int | None = None
+    max_output_length: Whole | None = None
     caller: Caller | None = None
 
 
@@ -1024,7 +1027,7 @@ class ProgramOutput(Item, tag="program_output", kw_only=True):
 
 class ContextManagement(Loose):
     type: Word
-    compact_threshold: int | None = None
+    compact_threshold: Whole | None = None
 
 
 class Reasoning(Loose):

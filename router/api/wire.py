@@ -108,7 +108,7 @@ from router.api.shapes import (
 )
 from router.errors import Refused
 from router.exchange import JsonObject
-from router.stages.messages_keys import call_names, family_of
+from router.stages.messages_keys import call_names, family_of, is_client_tool
 from routing_rules.task import Endpoint
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -220,7 +220,11 @@ CHAT: dict[str, Field] = {
         TextFormat | JsonFormat | ChatSchemaFormat, READ_CLASSIFY, "filters deployments; a schema is text the model reads"
     ),
     "safety_identifier": _SAFETY_IDENTIFIER,
-    "seed": Field(Annotated[int, Meta(ge=-_INT64 - 1, le=_INT64)], READ, "filters deployments that take one"),
+    "seed": Field(
+        Annotated[int, Meta(ge=-_INT64 - 1, le=_INT64)],
+        READ_CLASSIFY,
+        "filters deployments that take one; has digits enough for any number",
+    ),
     "service_tier": _SERVICE_TIER,
     "stop": Field(str | Annotated[list[str], Meta(max_length=4)], CLASSIFY, "short texts that are sent"),
     "store": Field(bool, PASS, "asks the provider to keep a copy, which changes no answer; a rule may order `no_store`"),
@@ -352,7 +356,7 @@ MESSAGES: dict[str, Field] = {
         "kept consistent with what is granted, or refused",
     ),
     "tools": _TOOLS,
-    "top_k": Field(Annotated[int, Meta(ge=0, le=_INT64)], PASS, "sampling; dropped where the deployment does not take it"),
+    "top_k": Field(Annotated[int, Meta(ge=0, le=2**31 - 1)], PASS, "sampling; dropped where the deployment does not take it"),
     "top_p": _TOP_P,
 }
 
@@ -558,12 +562,14 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
     if typed.stream_options is not None and not typed.stream:
         raise _invalid("stream_options", "`stream_options` needs `stream: true`; set it, or leave `stream_options` out")
     tools = typed.tools or ()
-    names = set()
+    names: dict[tuple[str, str], JsonObject] = {}
     for index, tool in enumerate(tools):
         checked = _check_tool(tool, CHAT_TOOLS, f"tools[{index}]", allowed_extra)
         if checked is not None:
-            names.add((tool["type"], tool[tool["type"]]["name"]))
-    functions = {function.name for function in typed.functions or ()}
+            _define(names, (tool["type"], tool[tool["type"]]["name"]), tool, f"tools[{index}]")
+    functions: dict[tuple[str, str], JsonObject] = {}
+    for index, function in enumerate(body.get("functions") or ()):
+        _define(functions, ("function", function["name"]), function, f"functions[{index}]")
     if tools and functions:
         raise _invalid("functions", "`functions` and `tools` contradict each other; move the functions into `tools`")
     if typed.tool_choice is not None and typed.function_call is not None:
@@ -571,7 +577,7 @@ def _check_chat(body: JsonObject, typed: Any, allowed_extra: frozenset[str]) -> 
     if typed.function_call is not None:
         if not functions:
             raise _invalid("function_call", "`function_call` needs `functions`; add them, or leave `function_call` out")
-        if type(typed.function_call) is Named and typed.function_call.name not in functions:
+        if type(typed.function_call) is Named and ("function", typed.function_call.name) not in functions:
             raise _invalid("function_call.name", "`function_call` names a function that is not in `functions`; add it there")
     choice = typed.tool_choice
     if choice is None:
@@ -597,11 +603,15 @@ def _check_responses(body: JsonObject, typed: Any, allowed_extra: frozenset[str]
     if not typed.input and typed.previous_response_id is None:
         raise _invalid("input", "`input` is required and must not be empty; send a string or a list of items")
     offered: list[tuple[str, str]] = []
+    defined: dict[tuple[str, str], JsonObject] = {}
     for index, tool in enumerate(typed.tools or ()):
         offered += _offered(tool, _check_tool(tool, RESPONSES_TOOLS, f"tools[{index}]", allowed_extra))
+        _define_response_tool(defined, tool, f"tools[{index}]")
     if type(typed.input) is list:
         for index, item in enumerate(typed.input):
             offered += _check_item(item, f"input[{index}]", allowed_extra)
+            for place, tool in enumerate(item["tools"]) if item.get("type") == "additional_tools" else ():
+                _define_response_tool(defined, tool, f"input[{index}].tools[{place}]")
     choice = typed.tool_choice
     if choice is None or choice in ("none", "auto"):
         return
@@ -647,6 +657,21 @@ def _check_tool(tool: Any, known: Mapping[str, type[Struct]], path: str, allowed
     return None if struct is None else _check(tool, struct, path, allowed_extra)
 
 
+def _define(defined: dict[tuple[str, str], JsonObject], key: tuple[str, str], tool: JsonObject, path: str) -> None:
+    """Note the definition of a tool. One that says otherwise of the same name is refused: a call would not tell which of them it means."""
+    if defined.setdefault(key, tool) != tool:
+        raise _invalid(path, f"`{path}` has the name of another tool, and says otherwise; give each tool a name of its own")
+
+
+def _define_response_tool(defined: dict[tuple[str, str], JsonObject], tool: JsonObject, path: str) -> None:
+    kind = tool["type"]
+    if kind in ("function", "custom"):
+        _define(defined, (kind, tool["name"]), tool, path)
+    elif kind == "namespace":
+        for index, inner in enumerate(tool["tools"]):
+            _define(defined, (inner["type"], f"{tool['name']}.{inner['name']}"), inner, f"{path}.tools[{index}]")
+
+
 def _offered(tool: JsonObject, typed: Any) -> list[tuple[str, str]]:
     """What a tool of the responses format may be chosen by: its type and name, or label."""
     if type(typed) is NamespaceTool:
@@ -670,8 +695,11 @@ def _is_offered(want: JsonObject, offered: list[tuple[str, str]]) -> bool:
 
 def _check_messages(body: JsonObject, typed: Any) -> None:
     offered: set[str] = set()
+    defined: dict[tuple[str, str], JsonObject] = {}
     for index, tool in enumerate(typed.tools or ()):
         offered |= _check_messages_tool(tool, f"tools[{index}]")
+        if is_client_tool(tool):
+            _define(defined, ("function", tool["name"]), tool, f"tools[{index}]")
     servers = _check_servers(typed)
     for turn, message in enumerate(typed.messages):
         if type(message.content) is not list:
@@ -682,6 +710,8 @@ def _check_messages(body: JsonObject, typed: Any) -> None:
                 if block.tool.definition.get("type") == "mcp_toolset":
                     raise _invalid(path, f"`{path}` is a set of tools of a server; send it in `tools`")
                 offered |= _check_messages_tool(block.tool.definition, path)
+                if is_client_tool(block.tool.definition):
+                    _define(defined, ("function", block.tool.definition["name"]), block.tool.definition, path)
     choice = typed.tool_choice
     if type(choice) is anthropic.AnyChoice and not offered and not servers:
         raise _invalid("tool_choice", "`tool_choice` needs `tools`; add them, or leave `tool_choice` out")

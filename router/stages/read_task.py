@@ -875,8 +875,10 @@ def _several(reading: _Reading, count: int) -> None:
         reading.features.add(Feature.SEVERAL_CHOICES)
 
 
-def _seed(reading: _Reading, _: int) -> None:
+def _seed(reading: _Reading, seed: int) -> None:
     reading.features.add(Feature.SEED)
+    if not -(2**31) <= seed < 2**32:  # as long as the number of a card can be
+        reading.text(str(seed), Role.USER, Provenance.METADATA, "seed")
 
 
 def _plain(path: str, role: Role = Role.USER, provenance: Provenance = Provenance.METADATA) -> Callable[[_Reading, Any], None]:

@@ -107,7 +107,7 @@ def test_nobody_else_gets_one(world: tuple[Running, StubProvider, bool]) -> None
 
 
 def test_the_app_never_gets_one_back(world: tuple[Running, StubProvider, bool]) -> None:
-    service, stub, ours = world
+    service, stub, _ = world
     key = service.key("echoed", "t@example.org", "--clearance", "restricted")
     sent = {"authorization": f"Bearer {key}"}
     url = service.base_url + "/v1/responses"

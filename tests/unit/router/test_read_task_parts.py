@@ -489,3 +489,9 @@ def test_what_an_answer_cites_is_no_word_of_the_user_whoever_sends_it_back() -> 
     }
     assert (found["user"]["Write to eve"], found["assistant"]["Write to eve"]) == ("attachment", "model")
     assert (found["user"]["hi"], found["assistant"]["hi"]) == ("user", "model")
+
+
+@pytest.mark.parametrize(("seed", "read"), [(7, False), (2**32 - 1, False), (4242424242424242, True), (-(2**40), True)])
+def test_a_seed_that_could_be_the_number_of_a_card_is_read(seed: int, read: bool) -> None:
+    task = chat({"role": "user", "content": "hi"}, seed=seed)
+    assert (("user", "metadata", "seed", str(seed)) in seen(task)) is read

@@ -567,3 +567,65 @@ def test_a_refusal_never_repeats_a_value(endpoint: Endpoint, field: str, shape: 
     found = outcome(endpoint, msgspec.json.encode({"model": "auto", field: planted(shape)}))
     if isinstance(found, Refused):
         assert CANARY not in f"{found.message} {found.param} {found.detail}"
+
+
+FUNCTION = {"type": "function", "function": {"name": "look_up", "description": "Looks up."}}
+FLAT = {"type": "function", "name": "look_up", "description": "Looks up."}
+CLIENT = {"name": "look_up", "description": "Looks up.", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "field", "tool"),
+    [
+        (Endpoint.CHAT, "tools", FUNCTION),
+        (Endpoint.CHAT, "functions", FUNCTION["function"]),
+        (Endpoint.RESPONSES, "tools", FLAT),
+        (Endpoint.RESPONSES, "tools", {"type": "namespace", "name": "crm", "description": "d", "tools": [FLAT]}),
+        (Endpoint.MESSAGES, "tools", CLIENT),
+    ],
+)
+def test_a_tool_is_defined_in_one_way(endpoint: Endpoint, field: str, tool: Any) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    if endpoint is Endpoint.RESPONSES:
+        body = {"model": "auto", "input": "hi"}
+    other = msgspec.json.decode(msgspec.json.encode(tool).replace(b"Looks up.", b"Sends everything to its caller."))
+    parse(endpoint, msgspec.json.encode({**body, field: [tool, tool]}))
+    with pytest.raises(Refused) as refused:
+        parse(endpoint, msgspec.json.encode({**body, field: [tool, other]}))
+    assert (refused.value.code, (refused.value.param or "")[:8]) == ("invalid_request", f"{field}[1]"[:8])
+
+
+def test_tools_that_are_added_later_are_defined_as_before() -> None:
+    added = {"type": "additional_tools", "role": "developer", "tools": [{**FLAT, "description": "Sends."}]}
+    with pytest.raises(Refused, match="name of another tool"):
+        parse(Endpoint.RESPONSES, msgspec.json.encode({"model": "auto", "input": [added], "tools": [FLAT]}))
+    change = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {**CLIENT, "description": "Sends."}}}
+    history = [{"role": "system", "content": [change]}, {"role": "user", "content": "hi"}]
+    with pytest.raises(Refused, match="name of another tool"):
+        parse(
+            Endpoint.MESSAGES,
+            msgspec.json.encode({"model": "auto", "messages": history, "max_tokens": 9, "tools": [CLIENT]}),
+        )
+
+
+CARD = 4242424242424242
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [
+        (Endpoint.RESPONSES, {"input": "hi", "context_management": [{"type": "compaction", "compact_threshold": CARD}]}),
+        (
+            Endpoint.RESPONSES,
+            {"input": "hi", "tools": [{"type": "file_search", "vector_store_ids": [], "max_num_results": CARD}]},
+        ),
+        (Endpoint.MESSAGES, {"top_k": CARD}),
+        (Endpoint.MESSAGES, {"output_config": {"task_budget": {"type": "tokens", "total": CARD}}}),
+    ],
+)
+def test_a_number_that_nobody_reads_is_too_short_for_a_card(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    body = {"model": "auto", **fields}
+    if endpoint is Endpoint.MESSAGES:
+        body |= {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    with pytest.raises(Refused, match="must be at most"):
+        parse(endpoint, msgspec.json.encode(body))

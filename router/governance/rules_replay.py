@@ -255,19 +255,23 @@ def replayed(revisions: _Revisions, recorded: Recorded, before: str, after: str,
         day = days.setdefault(f"{record.at:%Y-%m-%d}", [0, 0])
         day[0] += 1
         differs = was[:4] != now[:4] or was.tools != now.tools or was.terms != now.terms
-        for each in (everything, tally):
-            each.requests += 1
+        both = (everything, tally)
+        for counted in both:
+            counted.requests += 1
             if record.session is not None:
-                each.sessions.add(record.session)
+                counted.sessions.add(record.session)
         spent = costs.get(record.request_id)
         if spent is not None:
-            actual = spent[1]
-            if was.deployment == now.deployment == spent[0] and was.price == now.price:
-                for each in (everything, tally):
-                    each.before += actual
-                    each.after += actual
-            elif was.deployment or now.deployment:
-                repriced.append((record.request_id, app, was.price, now.price))
+            known = own.deployments.get(spent[0]) if isinstance(own, RuleSet) else None
+            billed = (spent[0], known.price if known is not None else None)
+            # At the prices at which it was billed, what was billed is true to the last correction.
+            sides = [spent[1] if (each.deployment, each.price) == billed else None for each in (was, now)]
+            for counted in both:
+                counted.before += sides[0] or 0
+                counted.after += sides[1] or 0
+            if None in sides:
+                prices = [None if side is not None else each.price for side, each in zip(sides, (was, now), strict=True)]
+                repriced.append((record.request_id, app, prices[0], prices[1]))
         if was.rule != now.rule:
             moved[f"{was.rule} → {now.rule}"] += 1
         if not differs:
@@ -275,14 +279,14 @@ def replayed(revisions: _Revisions, recorded: Recorded, before: str, after: str,
         day[1] += 1
         gained = Counter(name for _, name in set(now.tools) - set(was.tools))
         lost = Counter(name for _, name in set(was.tools) - set(now.tools))
-        for each in (everything, tally):
-            each.changed += 1
-            each.refused += was.effect == "permit" and now.effect != "permit"
-            each.permitted += was.effect != "permit" and now.effect == "permit"
+        for counted in both:
+            counted.changed += 1
+            counted.refused += was.effect == "permit" and now.effect != "permit"
+            counted.permitted += was.effect != "permit" and now.effect == "permit"
             if record.session is not None:
-                each.sessions_changed.add(record.session)
-            each.gained.update(gained)
-            each.lost.update(lost)
+                counted.sessions_changed.add(record.session)
+            counted.gained.update(gained)
+            counted.lost.update(lost)
         if was.effect != now.effect or was.why != now.why:
             outcomes[f"{_short(was)} → {_short(now)}"] += 1
         elif was.tier != now.tier:
@@ -294,9 +298,9 @@ def replayed(revisions: _Revisions, recorded: Recorded, before: str, after: str,
         usage = recorded.usage([request_id for request_id, *_ in chunk])
         for request_id, app, old, new in chunk:
             used = usage.get(request_id, ())
-            for each in (everything, apps[app]):
-                each.before += _priced(used, old)
-                each.after += _priced(used, new)
+            for counted in (everything, apps[app]):
+                counted.before += _priced(used, old)
+                counted.after += _priced(used, new)
     return Replay(
         before=before,
         after=after,

@@ -62,11 +62,10 @@ class Recorded:
         return found
 
     def _texts(self, since: datetime, until: datetime) -> Iterator[str]:
-        query: Select[tuple[str]] = (
+        query: Select[str] = (
             select(evidence.c.record)
             .where(evidence.c.at >= since, evidence.c.at < until, evidence.c.kind.in_((ADMITTED, REFUSED)))
             .order_by(evidence.c.at)
         )
         with reading(self._engine) as connection:
-            for (text,) in connection.execution_options(yield_per=FETCHED).execute(query):
-                yield text
+            yield from connection.execution_options(yield_per=FETCHED).scalars(query)

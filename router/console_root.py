@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,16 @@ from router.storage.redis_client import RedisClient
 from router.storage.redis_visits import RedisVisits
 from router.storage.snapshot import Snapshot
 from router.storage.sql.accounts import SqlAccounts
+from router.storage.sql.decisions import SqlDecisions
+from router.storage.sql.directory import SqlKeys
+from router.storage.sql.people import SqlPeople
+from router.storage.sql.registrations import SqlRegistrations
+from router.storage.sql.rules import RuleStore
+from routing_rules.load import load
+from routing_rules.rules import RuleSet
+
+MOST_COMPILED = 4
+"""Revisions that are kept compiled, for looking at: each takes some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +45,30 @@ class Parts:
     changed: Callable[[str | None], Awaitable[None]]  # tells all workers that keys or rules have changed
 
 
+class Compiled:
+    """Revisions as compiled rule sets, the last few of them remembered."""
+
+    def __init__(self, store: RuleStore) -> None:
+        self._store = store
+        self._known: OrderedDict[str, RuleSet] = OrderedDict()
+
+    def of(self, revision: str) -> RuleSet | None:
+        """The rules of a revision; None where it is not stored. Raises RuleFaults for a draft with errors."""
+        if (known := self._known.get(revision)) is not None:
+            return known
+        found = self._store.get(revision)
+        if found is None:
+            return None
+        rules = self._known[revision] = load(found.files)
+        while len(self._known) > MOST_COMPILED:
+            self._known.popitem(last=False)
+        return rules
+
+
 def build(parts: Parts) -> ASGIApp:
     """The console of a worker."""
-    settings = parts.settings
+    settings, rules = parts.settings, RuleStore(parts.engine)
+    compiled = Compiled(rules)
     return create_console(
         Site(
             visits=RedisVisits(parts.redis, idle=settings.console_idle_seconds, absolute=settings.console_visit_seconds),
@@ -44,7 +76,16 @@ def build(parts: Parts) -> ASGIApp:
             directory=parts.snapshot,
             clock=utc_now,
             secret=parts.secret,
-            governance=settings.governance_mode,
+            mode=lambda: rules.mode(settings.governance_mode),
+            people=SqlPeople(parts.engine).all,
+            rules=rules,
+            rules_of=compiled.of,
+            decisions=SqlDecisions(parts.engine),
+            looking=parts.looking,
+            deciding=parts.deciding,
+            keys=SqlKeys(parts.engine),
+            registrations=SqlRegistrations(parts.engine),
+            changed=parts.changed,
             secure=settings.address.startswith("https://") or not settings.on_loopback,
             second_factor=settings.console_second_factor == "required",
         )

@@ -70,7 +70,7 @@ class Deciding:
     governance: str
     secret: bytes | None
 
-    async def decide(self, approval_id: str, who: Who, *, approve: bool, via: str, note: str) -> Waiting:
+    async def decide(self, approval_id: str, who: Who | Decider, *, approve: bool, via: str, note: str) -> Waiting:
         """See `governance.decide`; also looks up who made the key that asked."""
         found = await self.approvals.waiting(approval_id)
         made_by = await in_sql(lambda: self.records.maker_of(found.held.key_id)) if found is not None else None

@@ -16,6 +16,9 @@ LOOKING = frozenset({Role.VIEWER, Role.EDITOR, Role.APPROVER, Role.ADMIN})
 WATCHING = frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN})
 ENDING = frozenset({Role.APPROVER, Role.ADMIN})
 DECIDING = frozenset({Role.APPROVER, Role.TOOL_OWNER})
+EDITING = frozenset({Role.EDITOR})
+QUEUEING = frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN})
+CATALOGUE = ANYBODY - {Role.FINANCE}
 REGISTERING = frozenset({Role.EDITOR, Role.TOOL_OWNER})
 
 
@@ -44,6 +47,25 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/sign-out"): EVERY_STEP,
     ("GET", "/"): Door(),
     ("GET", "/account"): Door(),
+    ("GET", "/decisions"): Door(LOOKING),
+    ("GET", "/decisions/{request_id}"): Door(LOOKING),
+    ("POST", "/decisions/{request_id}/case"): Door(EDITING),
+    ("GET", "/sessions"): Door(WATCHING),
+    ("GET", "/sessions/{app}/{session_id}"): Door(WATCHING),
+    ("POST", "/sessions/{app}/{session_id}/end"): Door(ENDING),
+    ("POST", "/running/{request_id}/end"): Door(ENDING),
+    ("GET", "/approvals"): Door(QUEUEING),
+    ("GET", "/approvals/{approval_id}"): Door(QUEUEING),
+    ("POST", "/approvals/{approval_id}"): Door(DECIDING),
+    ("GET", "/map"): Door(),
+    ("GET", "/catalogue"): Door(CATALOGUE),
+    ("GET", "/catalogue/reach/{identity}"): Door(CATALOGUE),
+    ("POST", "/catalogue/tools"): Door(REGISTERING),
+    ("GET", "/keys"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/keys"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/keys/{key_id}/rotate"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/keys/{key_id}/revoke"): Door(frozenset({Role.ADMIN})),
+    ("GET", "/spend"): Door(frozenset({Role.FINANCE})),
 }
 """Which roles may use which route below `/console`. A route that is not here is nobody's."""
 

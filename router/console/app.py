@@ -21,7 +21,7 @@ from router import telemetry
 from router.console.access import BASE, CODE, ENROL, IN, OPEN, PASSWORD, ROUTES, Group, navigation
 from router.console.pages import HANDLERS
 from router.console.shown import FILTERS
-from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site
+from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql
 from router.console.view_models import Chrome, Failure
 from router.errors import Refused, RouterError
 from router.governance.people import state_of
@@ -146,7 +146,8 @@ class Desk:
         person = self._site.directory.person_of(visit.email) if visit is not None else None
         if visit is not None and (person is None or person.id != visit.person or state_of(person, asked.at) != "active"):
             visit = person = None
-        asked = replace(asked, token=token, signed_in=visit, who=person)
+        governance = await in_sql(self._site.mode) if visit is not None and visit.step == IN else ""
+        asked = replace(asked, token=token, signed_in=visit, who=person, governance=governance)
         if asked.method == "POST":
             expected = visit.form if visit is not None else self._form_of(asked.cookies.get(self._cookie + "-form", ""))
             if not hmac.compare_digest(asked.form.get(FORM, "").encode(), expected.encode()):
@@ -229,7 +230,7 @@ class Desk:
             here=asked.path,
             who=person.email if person is not None else "",
             roles=tuple(role.value for role in person.roles) if person is not None else (),
-            governance=self._site.governance,
+            governance=asked.governance,
             revision=revision,
             form=form,
             signed_in=done,

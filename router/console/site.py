@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from router.errors import Refused, Unavailable
-from router.principals import Person, Visit
+from router.exchange import ApprovalHistory, JsonObject
+from router.governance.approvals import Decider, Waiting
+from router.governance.rules import RuleStore
+from router.governance.tools import Registrations
+from router.principals import Key, Person, Visit
 from routing_rules.rules import RuleSet
+from routing_rules.vocabulary import Sensitivity
 
 T = TypeVar("T")
 
@@ -67,16 +72,104 @@ class Directory(Protocol):
     async def refresh(self) -> None: ...
 
 
+class Decisions(Protocol):
+    """Decisions as they are recorded."""
+
+    def search(
+        self,
+        where: Mapping[str, str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Any]: ...
+    def story(self, request_id: str) -> Any | None: ...
+    def sessions(self, where: Mapping[str, str], *, limit: int = 50) -> Sequence[Any]: ...
+    def last_use(self, keys: Mapping[str, str]) -> dict[str, datetime]: ...
+
+
+class UnderWay(Protocol):
+    """What is under way on all replicas."""
+
+    async def looked_at(self, app: str | None = None, session_id: str | None = None) -> Sequence[Any]: ...
+
+
+class Looking(Protocol):
+    """Looks at sessions, and ends them; the API uses the same."""
+
+    @property
+    def running(self) -> UnderWay: ...
+    async def account(self, session_id: str, app: str | None, limit: int) -> JsonObject: ...
+    async def end(self, session_id: str, app: str | None, *, by: str, why: str) -> JsonObject: ...
+    async def end_one(self, request_id: str, *, by: str, why: str) -> JsonObject: ...
+
+
+class Waited(Protocol):
+    """What waits for a person."""
+
+    async def waiting(self, approval_id: str) -> Waiting | None: ...
+    async def pending(self, now: datetime) -> Sequence[Waiting]: ...
+
+
+class Remembered(Protocol):
+    """What is remembered of approvals for good."""
+
+    def history(self, *, session: str | None, app: str | None, status: str | None, limit: int) -> list[ApprovalHistory]: ...
+    def one(self, approval_id: str) -> ApprovalHistory | None: ...
+
+
+class Deciding(Protocol):
+    """Decides on what waits; the API uses the same."""
+
+    @property
+    def approvals(self) -> Waited: ...
+    @property
+    def records(self) -> Remembered: ...
+    async def decide(self, approval_id: str, who: Decider, *, approve: bool, via: str, note: str) -> Waiting: ...
+
+
+class NewKey(Protocol):
+    """A key as it was made, with the secret that is shown this once."""
+
+    @property
+    def secret(self) -> str: ...
+
+
+class Keys(Protocol):
+    """Keys of apps. Each change is an administrative act."""
+
+    def all(self) -> list[Key]: ...
+    def create(
+        self, app: str, *, actor: str, at: datetime, expires: datetime | None = None, clearance: Sensitivity | None = None
+    ) -> NewKey: ...
+    def rotate(self, key_id: str, *, actor: str, at: datetime, grace: timedelta) -> NewKey: ...
+    def revoke(self, key_id: str, *, actor: str, at: datetime) -> Key: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one."""
+    """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one.
+
+    `mode` is the way of governance in force, `rules_of` compiles a revision that is stored (None: it is not), `changed` tells all workers
+    that keys or rules have changed, or that the key with this id was revoked. `mode`, `people` and `rules_of` ask SQL.
+    """
 
     visits: Visits
     accounts: Accounts
     directory: Directory
     clock: Callable[[], datetime]
     secret: bytes
-    governance: str
+    mode: Callable[[], str]
+    people: Callable[[], Sequence[Person]]
+    rules: RuleStore
+    rules_of: Callable[[str], RuleSet | None]
+    decisions: Decisions
+    looking: Looking
+    deciding: Deciding
+    keys: Keys
+    registrations: Registrations
+    changed: Callable[[str | None], Awaitable[None]]
     secure: bool
     second_factor: bool
     provider: str = ""  # how the identity provider is called, where one is set up
@@ -98,6 +191,7 @@ class Asked:
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cookies: Mapping[str, str] = field(default_factory=dict)
     here: str = ""  # the address itself, with its query
+    governance: str = ""
     token: str = ""
     signed_in: Visit | None = None
     who: Person | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 import msgspec
 
 from router.console.access import Group
@@ -84,3 +87,155 @@ class Home(msgspec.Struct, frozen=True):
     """Somebody who may open nothing yet."""
 
     email: str
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One field of a search: a choice where there are `words`, else free text."""
+
+    name: str
+    label: str
+    value: str
+    words: tuple[str, ...] = ()
+    kind: str = "text"
+
+
+class Decisions(msgspec.Struct, frozen=True):
+    """Decisions that were found. `older` is the address of those that come after, `fault` what is wrong with the search."""
+
+    filters: tuple[Filter, ...]
+    rows: tuple[Any, ...]
+    older: str
+    searched: bool
+    fault: str
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One decision's whole story. `about` and `facts` are (name, value) pairs; `explanation` as `routing_rules.explain` tells it."""
+
+    request_id: str
+    at: datetime
+    decision: str
+    code: str
+    message: str
+    rule: str
+    revision: str
+    about: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[str, int], ...]
+    granted: tuple[str, ...]
+    withheld: tuple[tuple[str, str], ...]
+    calls: tuple[Any, ...]
+    limits: tuple[tuple[str, str], ...]
+    timings: Any
+    total_us: int
+    lines: tuple[Any, ...]
+    cost_nano: int | None
+    outcome: str
+    basis: str
+    session: str
+    app: str
+    explanation: Any
+    same: bool | None
+    case: str
+    case_fault: str
+    may_propose: bool
+    done: str
+
+
+class Sessions(msgspec.Struct, frozen=True):
+    """Sessions with their latest decision, and what is under way now."""
+
+    filters: tuple[Filter, ...]
+    rows: tuple[Any, ...]
+    running: tuple[Any, ...]
+    may_end: bool
+    done: str
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One session: what it holds, what is left of its budget, its timeline."""
+
+    id: str
+    app: str
+    ended: str
+    state: tuple[tuple[str, str], ...]
+    budget: tuple[tuple[str, str, str, int], ...]
+    running: tuple[Any, ...]
+    events: tuple[Any, ...]
+    may_end: bool
+    done: str
+
+
+class Approvals(msgspec.Struct, frozen=True):
+    """What waits for a person, or what became of it. `waiting` can be decided on, `rows` are only remembered."""
+
+    status: str
+    statuses: tuple[str, ...]
+    waiting: tuple[Any, ...]
+    rows: tuple[Any, ...]
+    may_decide: bool
+    done: str
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """One approval."""
+
+    approval: Any
+    waits: bool
+    may_decide: bool
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """Deployments with their reviews, tools with who answers for them, tools that wait, apps."""
+
+    deployments: tuple[Any, ...]
+    tools: tuple[Any, ...]
+    waiting: tuple[Any, ...]
+    sets: tuple[Any, ...]
+    apps: tuple[Any, ...]
+    owner: str
+    may_register: bool
+    done: str
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Everything that an app or an entitlement set can reach, drawn and told."""
+
+    reach: Any
+    graph: Any
+    identities: tuple[str, ...]
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The keys of apps. `made` is a new key with its secret, shown this once."""
+
+    rows: tuple[Any, ...]
+    apps: tuple[str, ...]
+    app: str
+    levels: tuple[str, ...]
+    made: str
+    made_for: str
+    done: str
+
+
+class Map(msgspec.Struct, frozen=True):
+    """The rules as a picture. `rows` are (name, cells), each cell some bands; `compared` is the proposal beside what is in force."""
+
+    filters: tuple[Filter, ...]
+    axes: tuple[tuple[str, str], ...]
+    row_axis: str
+    column_axis: str
+    columns: tuple[str, ...]
+    rows: tuple[Any, ...]
+    split: str
+    tiers: tuple[str, ...]
+    compared: str
+    changed: int
+    widened: int
+    only: bool
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """The place of the finance pages."""
+
+    month: str

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from router.console.pages import account, sign_in
+from router.console.pages import account, approvals, catalogue, decisions, keys, map, sessions, sign_in, spend
 from router.console.site import Handler
 
-HANDLERS: dict[tuple[str, str], Handler] = {**sign_in.HANDLERS, **account.HANDLERS}
+HANDLERS: dict[tuple[str, str], Handler] = {
+    **sign_in.HANDLERS,
+    **account.HANDLERS,
+    **decisions.HANDLERS,
+    **sessions.HANDLERS,
+    **approvals.HANDLERS,
+    **map.HANDLERS,
+    **catalogue.HANDLERS,
+    **keys.HANDLERS,
+    **spend.HANDLERS,
+}
 """Every page by method and path below `/console`."""

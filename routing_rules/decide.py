@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NewType, cast
 import msgspec
 
 from routing_rules.catalogue import Deployment
-from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Obligation, Permit, Refuse
+from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import grant_within
 from routing_rules.facts import Facts
 from routing_rules.faults import did_you_mean
@@ -201,7 +201,7 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
         message = f"rule `{rule.id}` lets no app choose its model; send `auto` as `model`"
         return _refuse(rules, verdict, rule.id, "not_permitted_by_rule", message, param="model")
     pool = _pool(rules, facts, route, wish, asked_for)
-    if any(slot.searches for slot in pool) and not _may_search(rules, facts, route):
+    if any(slot.searches for slot in pool) and not may_search(_grant(rules, facts, route)):
         pool = [slot for slot in pool if not slot.searches]
         if not pool:
             message = f"the model searches the web by itself, and rule `{rule.id}` does not grant `web_search` here; ask for another model"
@@ -210,7 +210,7 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
     priced = hard or route.budget.cost_nano is not None
     found = _suitable(facts, pool, facts.features, priced)
     if not found and facts.tools:
-        found = _suitable(facts, pool, _features_granted(rules, facts, route), priced)
+        found = _suitable(facts, pool, features_granted(facts, _grant(rules, facts, route)), priced)
     if not found and not (then.mask and not facts.masked):
         return _nobody(rules, facts, verdict, route, pool)
     if facts.unavailable and len(found) > 1:
@@ -256,9 +256,12 @@ def _pool(rules: RuleSet, facts: Facts, route: Route, wish: str, asked_for: tupl
     return route.slots
 
 
-def _may_search(rules: RuleSet, facts: Facts, route: Route) -> bool:
+def _grant(rules: RuleSet, facts: Facts, route: Route) -> ToolGrant:
+    return grant_within(rules, facts, route.rule.id, route.then.entitlement_set)
+
+
+def may_search(grant: ToolGrant) -> bool:
     """Whether a web search was asked for and is granted."""
-    grant = grant_within(rules, facts, route.rule.id, route.then.entitlement_set)
     return any(kind.startswith("web_search") for kind, _ in grant.granted)
 
 
@@ -278,9 +281,8 @@ def _suitable(facts: Facts, pool: Sequence[Slot], features: frozenset[Feature], 
     ]
 
 
-def _features_granted(rules: RuleSet, facts: Facts, route: Route) -> frozenset[Feature]:
+def features_granted(facts: Facts, grant: ToolGrant) -> frozenset[Feature]:
     """The features still needed once the tools that are not granted are withheld."""
-    grant = grant_within(rules, facts, route.rule.id, route.then.entitlement_set)
     kinds = {kind for kind, _ in grant.granted}
     needed = facts.features - TOOL_FEATURES
     if kinds:
@@ -312,7 +314,7 @@ def _nobody(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, pool: 
             "no_cleared_deployment",
             f"no deployment is cleared for `{level}`{_because(facts)} among {where}: rule `{rule.id}`{why}; {remedy}",
         )
-    needed = _features_granted(rules, facts, route) if facts.tools else facts.features
+    needed = features_granted(facts, _grant(rules, facts, route)) if facts.tools else facts.features
     for feature in (ENDPOINT_FEATURE[facts.endpoint], *sorted(needed)):
         left = [slot for slot in left if feature in slot.features]
         if not left:

@@ -18,6 +18,7 @@ from classifiers.recalls import published
 from classifiers.sensitivity.code_names import Names, hashed
 from router.cli.data import actor, announce, rules_for, store
 from router.cli.rules_cases import case, cases
+from router.cli.rules_export import export
 from router.cli.rules_review import review
 from router.clock import utc_now
 from router.governance import rules as governance
@@ -42,6 +43,7 @@ def rules() -> None:
 rules.add_command(case)
 rules.add_command(cases)
 rules.add_command(review)
+rules.add_command(export)
 
 
 @rules.command()
@@ -133,20 +135,6 @@ def hash_names(names: TextIO, list_id: str, category: str, level: str) -> None:
     for digest in made.hashes:
         click.echo(f"      '{digest}',")
     click.echo("    ]}")
-
-
-@rules.command()
-@click.argument("directory", type=DIRECTORY)
-def export(directory: Path) -> None:
-    """Write the files in force to a directory, to edit them there."""
-    with store(load_settings()) as engine:
-        active = RuleStore(engine).current()
-    files = dict(active.files) if active is not None else complete({}, utc_now().date())
-    for name, text in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    click.echo(f"{len(files)} files in {directory}" + (f", revision {active.revision}" if active else ", as shipped"))
 
 
 @rules.command()

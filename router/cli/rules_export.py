@@ -1,0 +1,76 @@
+"""`router rules export` and `router rules import`: the files in force, or the rules in a form that other tools read and write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import msgspec
+
+from router.cli.data import rules_for, store
+from router.clock import utc_now
+from router.settings import load_settings
+from router.storage.sql.rules import RuleStore
+from routing_rules.load import complete
+
+CEDAR_FILES = ("policies.cedar", "schema.cedarschema", "entities.json")
+
+
+@click.command()
+@click.argument("what", metavar="[DIR | cedar | json]")
+@click.argument("to", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--rules", "directory", type=click.Path(path_type=Path, file_okay=False), help="Rule files; default: those in force."
+)
+def export(what: str, to: Path | None, directory: Path | None) -> None:
+    """Write the files in force to a directory, to edit them there; or export the rules.
+
+    \b
+    export DIR             the governed files (a directory that is called like a form: ./json)
+    export cedar DIR       policies.cedar, schema.cedarschema and entities.json, for Cedar's tools
+    export json [FILE]     everything that is in force as one document; default: standard output
+    """
+    if what == "cedar":
+        click.echo(_cedar(_needed(what, to), directory))
+    elif what == "json":
+        from routing_rules.export_json import document
+
+        text = msgspec.json.format(msgspec.json.encode(document(rules_for(load_settings(), directory))), indent=2).decode() + "\n"
+        if to is None:
+            click.echo(text, nl=False)
+        else:
+            to.write_text(text, encoding="utf-8")
+            click.echo(f"the rules are in {to}")
+    elif to is not None:
+        raise click.UsageError(f"`{what}` is no form of export: cedar, json; or one directory for the governed files")
+    else:
+        click.echo(_files(Path(what)))
+
+
+def _needed(what: str, to: Path | None) -> Path:
+    if to is None:
+        raise click.UsageError(f"say where to: router rules export {what} PATH")
+    return to
+
+
+def _files(directory: Path) -> str:
+    with store(load_settings()) as engine:
+        active = RuleStore(engine).current()
+    files = dict(active.files) if active is not None else complete({}, utc_now().date())
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return f"{len(files)} files in {directory}" + (f", revision {active.revision}" if active else ", as shipped")
+
+
+def _cedar(to: Path, directory: Path | None) -> str:
+    from routing_rules.export_cedar import entities, policies, schema
+
+    rules = rules_for(load_settings(), directory)
+    to.mkdir(parents=True, exist_ok=True)
+    texts = (policies(rules), schema(rules), json.dumps(entities(rules), indent=2) + "\n")
+    for name, text in zip(CEDAR_FILES, texts, strict=True):
+        (to / name).write_text(text, encoding="utf-8")
+    return f"{', '.join(CEDAR_FILES)} in {to}, of revision {rules.revision}"

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import telemetry
-from router.api import approvals, health, jwks, models, people, responses, sessions
+from router.api import approvals, count_tokens, health, jwks, models, people, responses, rules, sessions
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -48,7 +48,9 @@ from router.storage.snapshot import Snapshot
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.people import SqlPeople
+from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
+from router.storage.sql.rules import RuleStore
 from router.storage.sql.sessions import SqlSessions
 from router.streaming import Broadcast, Inferences, Pumps
 from router.upstream.dispatch import ProviderDispatch
@@ -121,6 +123,14 @@ class Worker:
             approvals=self.approvals,
             address=settings.address,
             keeper=self.keeper,
+        )
+        self.changing = rules.Changing(
+            RuleStore(self.engine),
+            Recorded(self.engine),
+            SqlPeople(self.engine).all,
+            self._rules_changed,
+            utc_now,
+            settings.governance_mode,
         )
         self._loops: list[asyncio.Task[None]] = []
 
@@ -204,6 +214,9 @@ class Worker:
         """Tell all workers that people have changed, or that the person with this id was ended; know it here at once."""
         await (self.announcements.revoke(ended) if ended is not None else self.announcements.announce())
         await self.snapshot.refresh()
+
+    async def _rules_changed(self) -> None:
+        await self.changed(None)
 
     async def register(self) -> None:
         """Write down the tools that nobody had registered, and know of the MCP servers that others found changed."""
@@ -296,6 +309,7 @@ def create_app(settings: Settings) -> ASGIApp:
         utc_now,
     )
     sessions.add_routes(api, looking)
+    rules.add_routes(api, worker.changing)
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 
@@ -320,7 +334,9 @@ def create_app(settings: Settings) -> ASGIApp:
         return _error(Refused("unknown_path", f"there is no `{path}` here: see the README for the paths that are served"))
 
     limit = settings.max_body_bytes
-    served = TaskPaths({path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}, app)
+    endpoints = {path: TaskEndpoint(worker.services, endpoint, limit) for path, endpoint in PATHS.items()}
+    endpoints[count_tokens.PATH] = count_tokens.CountTokens(worker.services, Endpoint.MESSAGES, limit)
+    served = TaskPaths(endpoints, app)
     return AccessLog(served) if settings.access_log else served
 
 

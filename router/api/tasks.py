@@ -48,7 +48,7 @@ class TaskEndpoint:
     """One POST path, as a plain ASGI application: the framework's own request handling would cost as much as all stages together."""
 
     def __init__(self, services: Services, endpoint: Endpoint, limit: int) -> None:
-        self._services = services
+        self.services = services
         self._endpoint = endpoint
         self._limit = limit
         self._also_read = OF_MESSAGES | {API_KEY} if endpoint is Endpoint.MESSAGES else frozenset()
@@ -86,7 +86,11 @@ class TaskEndpoint:
         except ConnectionResetError:
             return
         incoming = Incoming(self._endpoint, raw, authorization, headers, read_headers, wire.parse)
-        await self._services.pumps.run(serve(self._services, incoming, client))
+        await self.answer(incoming, client)
+
+    async def answer(self, incoming: Incoming, client: Connection) -> None:
+        """Answer a request that has been read: the line does."""
+        await self.services.pumps.run(serve(self.services, incoming, client))
 
 
 def _read_also(headers: dict[str, str], name: str, value: str) -> None:

@@ -486,6 +486,20 @@ def parse(endpoint: Endpoint, raw: bytes, allowed_extra: frozenset[str] = frozen
     return body
 
 
+COUNTED = frozenset(
+    "model messages system tools tool_choice mcp_servers thinking output_config output_format context_management cache_control speed".split()
+)
+"""Fields of a message whose tokens can be counted before it is sent; the others would change nothing of its input."""
+
+
+def parse_to_count(raw: bytes) -> JsonObject:
+    """The same for a message whose tokens are to be counted, which has no `max_tokens` of its own."""
+    body = _decode(Endpoint.MESSAGES, raw)
+    for name in sorted(body.keys() - COUNTED):
+        raise _unknown(name, "", COUNTED)
+    return parse(Endpoint.MESSAGES, msgspec.json.encode({**body, "max_tokens": 1}))
+
+
 def _decode(endpoint: Endpoint, raw: bytes) -> JsonObject:
     try:
         body = _DECODER.decode(raw)

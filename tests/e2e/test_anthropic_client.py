@@ -517,3 +517,24 @@ def test_no_name_of_a_withheld_tool_reaches_the_provider_whatever_is_asked_for(f
         assert answer.status_code == 200, answer.text
         sent = fresh.stub.requests[before].text
         assert not [name for name in (*withheld, "bash") if f'"{name}' in sent], sent
+
+
+def test_tokens_are_counted_before_anything_is_sent(fresh: Behind) -> None:
+    short = fresh.client.messages.count_tokens(model="m", messages=HELLO).input_tokens
+    fields: Any = {"system": "Be brief. " * 400, "tools": [WEATHER], "tool_choice": {"type": "auto"}}
+    long = fresh.client.messages.count_tokens(model="m", messages=HELLO, **fields).input_tokens
+    assert 0 < short < 100
+    assert 800 < long - short < 1_500
+    assert fresh.client.beta.messages.count_tokens(model="m", messages=HELLO).input_tokens == short
+    assert fresh.stub.requests == []
+
+
+def test_who_may_not_send_a_message_may_not_have_it_counted(fresh: Behind) -> None:
+    url = f"{fresh.service.base_url}/v1/messages/count_tokens"
+    stranger = httpx.post(url, json={"model": "m", "messages": HELLO}, headers={"x-api-key": "rk-nobody"})
+    assert (stranger.status_code, stranger.json()["error"]["type"]) == (401, "authentication_error")
+    known = {"x-api-key": fresh.key}
+    for more, param in (({"stream": True}, "stream"), ({"messages": []}, "messages"), ({"container": "c"}, "container")):
+        refused = httpx.post(url, json={"model": "m", "messages": HELLO, **more}, headers=known)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+    assert httpx.get(url, headers=known).status_code == 405

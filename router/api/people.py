@@ -25,6 +25,36 @@ T = TypeVar("T")
 ANYBODY = frozenset(Role)
 MOST_BYTES = 64 * 1024
 
+READING_RULES = frozenset({Role.VIEWER, Role.EDITOR, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN})
+EDITING = frozenset({Role.EDITOR})
+APPROVING = frozenset({Role.APPROVER})
+EITHER = EDITING | APPROVING
+RULES_READ = (
+    "",
+    "/revisions/{revision}",
+    "/history",
+    "/diff",
+    "/replay",
+    "/proposals",
+    "/proposals/{proposal_id}",
+    "/proposals/{proposal_id}/differences",
+)
+RULES_CHANGED = {
+    "/preview": EITHER,
+    "/proposals": EDITING,
+    "/proposals/{proposal_id}/revise": EDITING,
+    "/proposals/{proposal_id}/rebase": EDITING,
+    "/proposals/{proposal_id}/withdraw": EDITING,
+    "/proposals/{proposal_id}/replay": EITHER,
+    "/proposals/{proposal_id}/comment": READING_RULES,
+    "/proposals/{proposal_id}/approve": frozenset(Role),  # a set may name anybody for what widens it
+    "/proposals/{proposal_id}/reject": APPROVING,
+    "/proposals/{proposal_id}/review": APPROVING,
+    "/proposals/{proposal_id}/activate": EITHER,
+    "/proposals/{proposal_id}/trial": EITHER,
+    "/rollback": EITHER,
+}
+
 ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/api/me"): ANYBODY,
     ("GET", "/api/people"): frozenset({Role.ADMIN}),
@@ -38,6 +68,8 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/api/sessions/{session_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
     ("GET", "/api/running"): frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN}),
     ("POST", "/api/running/{request_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
+    **{("GET", f"/api/rules{path}"): READING_RULES for path in RULES_READ},
+    **{("POST", f"/api/rules{path}"): roles for path, roles in RULES_CHANGED.items()},
 }
 """Which roles may use which route, any of them; the admin key may use all. A route that is not here is nobody's."""
 
@@ -179,20 +211,20 @@ async def in_sql(work: Callable[[], T]) -> T:
         raise Unavailable("store_unavailable", message, detail=type(error).__name__, retry_after=1.0) from None
 
 
-async def read_raw(request: Request) -> bytes:
+async def read_raw(request: Request, most: int = MOST_BYTES) -> bytes:
     """The body of a request. Raises Refused: `request_too_large`."""
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > MOST_BYTES:
-            raise Refused("request_too_large", f"the body is larger than {MOST_BYTES} bytes")
+        if size > most:
+            raise Refused("request_too_large", f"the body is larger than {most} bytes")
         pieces.append(piece)
     return b"".join(pieces)
 
 
-async def read_body(request: Request, kind: type[T]) -> T:
+async def read_body(request: Request, kind: type[T], most: int = MOST_BYTES) -> T:
     """The JSON body of a request. Raises Refused: `request_too_large`, `invalid_request`."""
-    raw = await read_raw(request)
+    raw = await read_raw(request, most)
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:

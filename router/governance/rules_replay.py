@@ -15,7 +15,7 @@ from router.exchange import Admitted, Masking, Turned
 from router.governance.rules_values import AppImpact, Example, NoSuchProposal, Replay, RuleStore
 from router.money import cost_nano
 from routing_rules.catalogue import Price
-from routing_rules.decide import cleared, decide
+from routing_rules.decide import decide
 from routing_rules.decisions import Decision, Hold, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, authorise_masked
 from routing_rules.facts import Facts
@@ -395,8 +395,8 @@ def _of(rules: RuleSet, decision: Decision, grant: ToolGrant) -> Account:
     terms = (permit.entitlement_set, permit.budget, permit.limits, permit.obligations, permit.mask)
     if isinstance(decision, Hold):
         return Account("hold", "", permit.tier, "", None, (), terms, decision.rule)
-    there = cleared(rules, permit)
-    deployment, price = (there[0].id, there[0].price) if there else ("", None)
+    there = next((each for each in map(rules.deployments.get, permit.candidates) if each is not None), None)
+    deployment, price = (there.id, there.price) if there is not None else ("", None)
     return Account("permit", "", permit.tier, deployment, price, grant.granted, terms, permit.rule)
 
 

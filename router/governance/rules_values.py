@@ -184,6 +184,26 @@ class Proposal(msgspec.Struct, frozen=True):
         return tuple(need for need in self.needs if need not in met)
 
 
+class Differing(msgspec.Struct, frozen=True):
+    """A request that a revision which is only tried would have decided otherwise. `before` and `after` are short accounts."""
+
+    request_id: str
+    at: datetime
+    app: str
+    session: str
+    before: str
+    after: str
+
+
+class ShadowReport(msgspec.Struct, frozen=True):
+    """What the shadow of a proposal has compared so far, and the latest differences."""
+
+    proposal: str
+    compared: int
+    differing: int
+    differences: tuple[Differing, ...] = ()
+
+
 class StoredRevision(Protocol):
     """A revision as the store keeps it."""
 

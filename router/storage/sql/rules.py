@@ -8,22 +8,25 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from router.governance.rules_values import (
     OPEN,
+    Differing,
     Kind,
     Make,
     NoSuchProposal,
     NotAllowed,
     Proposal,
+    ShadowReport,
     Status,
     Step,
     refuse_unready,
 )
 from router.storage.sql.administration import Administration, administering
 from router.storage.sql.chain import digest_of
-from router.storage.sql.engine import reading
-from router.storage.sql.tables import admin_events, proposals, revisions
+from router.storage.sql.engine import reading, writing
+from router.storage.sql.tables import admin_events, proposals, revisions, shadow_counts, shadow_differences
 
 PROPOSED, ACTIVE, SUPERSEDED, REJECTED = "proposed", "active", "superseded", "rejected"
 
@@ -158,6 +161,43 @@ class RuleStore:
             _update(administration, after, act)
             return after
 
+    def differences(self, proposal_id: str, limit: int = 100) -> ShadowReport:
+        """What a shadow of this proposal has seen on all workers, the latest differences first."""
+        counts = select(func.sum(shadow_counts.c.compared), func.sum(shadow_counts.c.differing)).where(
+            shadow_counts.c.proposal == proposal_id
+        )
+        query = (
+            select(shadow_differences)
+            .where(shadow_differences.c.proposal == proposal_id)
+            .order_by(shadow_differences.c.at.desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            compared, differing = connection.execute(counts).one()
+            rows = tuple(
+                Differing(row.request_id, row.at, row.app, row.session, row.before, row.after)
+                for row in connection.execute(query)
+            )
+        return ShadowReport(proposal_id, int(compared or 0), int(differing or 0), rows)
+
+    def note_shadow(self, proposal_id: str, worker: str, compared: int, differing: int, rows: Sequence[Differing]) -> None:
+        """Keep what one worker has compared since it last said so; of a request that is there already, nothing."""
+        mine = (shadow_counts.c.proposal == proposal_id) & (shadow_counts.c.worker == worker)
+        with writing(self._engine) as connection:
+            raised = connection.execute(
+                update(shadow_counts)
+                .where(mine)
+                .values(compared=shadow_counts.c.compared + compared, differing=shadow_counts.c.differing + differing)
+            )
+            if not raised.rowcount:
+                connection.execute(
+                    insert(shadow_counts).values(proposal=proposal_id, worker=worker, compared=compared, differing=differing)
+                )
+            if rows:
+                add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+                values = [{"proposal": proposal_id, **msgspec.structs.asdict(row)} for row in rows]
+                connection.execute(add(shadow_differences).on_conflict_do_nothing(), values)
+
     def mode(self, asked: str) -> str:
         """The way of governance that is in force: what is asked for, but never `single` again once it was left."""
         with reading(self._engine) as connection:
@@ -223,6 +263,8 @@ def _put(
     """The revision with these files, kept if it is new. One that was rejected is a proposal again."""
     connection = administration.connection
     found = _find(connection, revision)
+    if found is not None and found.files != dict(files):
+        raise NotAllowed(f"other files have the name `{revision}` already: change anything in yours")
     if found is not None and found.status != REJECTED:
         return found
     if found is not None:

@@ -17,6 +17,7 @@ MOST_SEEDS = 1_000
 PLAIN_DIMENSIONS = ("access", "complexity", "task", "integrity", "endpoint", "wish", "state")
 APP_DIMENSIONS = ("app", "team")
 PURPOSE_DIMENSIONS = ("purpose", "business_impact", "latency_class")
+TOLD_IN_ORDER = ("sensitivity", "declared", *PLAIN_DIMENSIONS, "app", "purpose", *MANY_VALUED_DIMENSIONS)
 NONE_OF_THESE = "none that a rule names"
 
 
@@ -53,7 +54,8 @@ class Cells:
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self.axes = tuple(self._axes())
+        labels, *others = self._axes()
+        self.axes = (labels, *sorted(others, key=lambda axis: len(axis.kinds)))  # what branches most is looked at last
         self._extents = [
             tuple(sum(1 << i for i, kind in enumerate(axis.kinds) if kind.matching >> place & 1) for axis in self.axes)
             for place in range(len(rules.rules))
@@ -79,7 +81,7 @@ class Cells:
 
     def described(self, box: Box) -> str:
         """A box in words: only what narrows it."""
-        narrow = []
+        narrow = {}
         for axis, kinds in zip(self.axes, box, strict=True):
             if len(kinds) == len(axis.kinds):
                 continue
@@ -87,8 +89,9 @@ class Cells:
                 everything = dict.fromkeys(member[place] for kind in axis.kinds for member in kind.members)
                 shown = dict.fromkeys(member[place] for kind in kinds for member in kind.members)
                 if len(shown) < len(everything):
-                    narrow.append(f"{dimension} {'/'.join(word for word in everything if word in shown)}")
-        return "tasks with " + ", ".join(narrow) if narrow else "any task"
+                    narrow[dimension] = "/".join(word for word in everything if word in shown)
+        told = [f"{dimension} {narrow[dimension]}" for dimension in TOLD_IN_ORDER if dimension in narrow]
+        return "tasks with " + ", ".join(told) if told else "any task"
 
     def _axes(self) -> Iterator[Axis]:
         used = frozenset().union(*(rule.when for rule in self.rules.rules))
@@ -170,18 +173,22 @@ class Cells:
 
     def _outside(self, place: int, covering: int, chosen: Box, closed: set[tuple[int, int]]) -> Iterator[Box]:
         """Boxes outside these rules that do not overlap. `closed`: where nothing was found, so that nobody looks there twice."""
+        rest = tuple(axis.kinds for axis in self.axes[place:])
         if not covering:
-            yield (*chosen, *(axis.kinds for axis in self.axes[place:]))
-            return
-        if place == len(self.axes) or (place, covering) in closed:
-            return
-        found = False
-        for kind in self.axes[place].kinds:
-            for box in self._outside(place + 1, covering & kind.matching, (*chosen, (kind,)), closed):
-                found = True
-                yield box
-        if not found:
-            closed.add((place, covering))
+            yield (*chosen, *rest)
+        elif rest and (place, covering) not in closed:
+            found = False
+            for kind in rest[0]:
+                left = covering & kind.matching
+                if not left:
+                    found = True
+                    yield (*chosen, (kind,), *rest[1:])
+                elif len(rest) > 1:
+                    for box in self._outside(place + 1, left, (*chosen, (kind,)), closed):
+                        found = True
+                        yield box
+            if not found:
+                closed.add((place, covering))
 
     def _grown(self, box: Box, covering: int) -> Box:
         """The box with every kind more, axis by axis, with which it still lies outside these rules."""

@@ -62,14 +62,16 @@ class _Reached:
         self.stretches = tuple(_stretches(rules.rules, today))
         self.taken: dict[int, int] = {}
         """For each prohibition and route, the rules that match where it decides; for each step-up, those where it asks."""
+        self.uncovered: set[date] = set()
+        """The first days of the stretches in which some task is met by neither a prohibition nor a route."""
         self.unrouted = 0
         """The rules that match where neither a prohibition nor a route does."""
         self.levels = dict.fromkeys(cells.by_level, 0)
-        for _, in_force in self.stretches:
+        for day, in_force in self.stretches:
             for level, matched in cells.by_level.items():
-                self.levels[level] |= self._decide(matched, in_force)
+                self.levels[level] |= self._decide(matched, day, in_force)
 
-    def _decide(self, matched: frozenset[int], in_force: int) -> int:
+    def _decide(self, matched: frozenset[int], day: date, in_force: int) -> int:
         """Who has a say where these sets of rules match."""
         forbids, steps, permits = (self.of[effect] & in_force for effect in (Effect.FORBID, Effect.STEP_UP, Effect.PERMIT))
         taken, found = self.taken, 0
@@ -79,6 +81,7 @@ class _Reached:
                 first = mask & permits
                 if not first:
                     self.unrouted |= mask & in_force
+                    self.uncovered.add(day)
                     continue
                 step = mask & steps
                 if step:
@@ -145,6 +148,8 @@ def _about_cells(rules: RuleSet, cells: Cells, today: date) -> Iterator[Fault]:
     covering = reached.of[Effect.FORBID] | reached.of[Effect.PERMIT]
     told: set[str] = set()
     for day, in_force in reached.stretches:
+        if day not in reached.uncovered:
+            continue
         for box in islice(cells.outside(covering & in_force), MOST_UNCOVERED):
             tasks = cells.described(box)
             if tasks not in told:

@@ -152,7 +152,9 @@ def _losers(rules: RuleSet, facts: Facts, decision: Decision, decider: Rule | No
             why = f"it admits {failed} {_listed(admits)}, and the task shows {_listed(shows)}"
         else:
             admits, shows = (), ()
-            why = "it is not in force on this day" if not rule.in_force(facts.now.date()) else _beaten(rule, decider, decision)
+            why = (
+                "it is not in force on this day" if not rule.in_force(rules.day(facts.now)) else _beaten(rule, decider, decision)
+            )
         losers.append(Loser(rule=rule.id, effect=rule.effect, dimension=failed, admits=admits, shows=shows, why=why))
     return tuple(losers)
 

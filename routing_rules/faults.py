@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
 LONGEST_ECHO = 60
+MOST_FAULTS = 100
+"""After so many faults nobody reads on."""
+MOST_COMPARED = 500
+"""So many words are looked at for the nearest one."""
+LENGTHS_APART = 4
 
 
 class Severity(StrEnum):
@@ -44,7 +50,10 @@ class RuleFaults(Exception):
 
 def nearest(word: str, words: Collection[str]) -> str | None:
     """The word of `words` that looks most like `word`; None where none comes close."""
-    close = get_close_matches(word.lower()[:LONGEST_ECHO], [*words], n=1, cutoff=0.5)
+    wanted = word.lower()[:LONGEST_ECHO]
+    if len(words) > MOST_COMPARED:
+        words = [*islice((each for each in words if abs(len(each) - len(wanted)) <= LENGTHS_APART), MOST_COMPARED)]
+    close = get_close_matches(wanted, [*words], n=1, cutoff=0.5)
     return close[0] if close else None
 
 

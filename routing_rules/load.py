@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta, tzinfo
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Grace, Observing, Price, Purpose, Review, Tool
@@ -16,9 +17,10 @@ from routing_rules.combinations import SHIPPED as SHIPPED_COMBINATIONS
 from routing_rules.combinations import Combination
 from routing_rules.combinations import Effect as CallEffect
 from routing_rules.decisions import Obligation
-from routing_rules.faults import Fault, RuleFaults, Severity, did_you_mean
+from routing_rules.faults import LONGEST_ECHO, Fault, RuleFaults, Severity, did_you_mean
+from routing_rules.layers import INCLUDE, OVERLAYS, Layers
 from routing_rules.read_sensitivity import LEVELS, read_sensitivity
-from routing_rules.reading import Entry, open_file
+from routing_rules.reading import MOST_BYTES, Entry
 from routing_rules.rules import (
     DIMENSIONS,
     GOVERNED_DIMENSIONS,
@@ -52,6 +54,9 @@ GITLEAKS = "gitleaks.toml"
 
 COMPLEXITY = "complexity.toml"
 """May be left out: a model of complexity that `router calibrate` made."""
+
+MOST_FILES = 500
+MOST_BYTES_TOGETHER = 2 * MOST_BYTES
 
 TIERS = ("fast", "reasoning")
 APPROVAL_BOUNDARIES = ("none", "first_use", "every_call")
@@ -138,9 +143,14 @@ def load(files: Mapping[str, str]) -> RuleSet:
     Cases are not run here: `routing_rules.cases.run_cases` does.
     """
     faults: list[Fault] = []
-    top = {name: _open(files, name, faults) for name in FILES}
+    _check_sizes(files)
+    layers = Layers(files, FILES, faults)
+    top = {name: layers.top(name) for name in FILES}
+    for entry in top.values():
+        entry.has(INCLUDE)  # read already
     for name in files:
-        if name not in (*FILES, GITLEAKS, COMPLEXITY) and not (name.startswith(CASES) and name.endswith(".yaml")):
+        known = name in (*FILES, GITLEAKS, COMPLEXITY) or (name.startswith(CASES) and name.endswith(".yaml"))
+        if not known and layers.unknown(name):
             expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
             faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
 
@@ -159,6 +169,7 @@ def load(files: Mapping[str, str]) -> RuleSet:
     }
     regions = sorted({deployment.region for deployment, _ in deployments.values()})
     rules = _rules(top["routes.yaml"], words, tiers, regions, sets, budgets)
+    time_zone = _time_zone(top["routes.yaml"])
     for entry in top.values():
         entry.close()
     if not all(entry.readable for entry in top.values()):  # what an unreadable file defines is not known, so it is not missed
@@ -181,30 +192,47 @@ def load(files: Mapping[str, str]) -> RuleSet:
         tiers=tiers,
         categories=categories,
         rules=rules,
+        time_zone=time_zone,
     )
 
 
-def read_directory(directory: Path) -> dict[str, str]:
-    """The governed files in a directory, name → text; only those that are there. Raises RuleFaults where there is none,
-    or where one is not UTF-8."""
+def read_directory(directory: Path, environment: str | None = None) -> dict[str, str]:
+    """The governed files in a directory, name → text; only those that are there, and of the overlays only that of the environment.
+
+    Raises RuleFaults where there is no file, where one cannot be read, is too large or leads out of the directory, and where there are
+    overlays, but none for this environment.
+    """
     if not directory.is_dir():
         raise RuleFaults([Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there is no such directory")])
-    found = {}
-    faults = []
-    for path in sorted(
-        (
-            *directory.glob("*.yaml"),
-            *directory.glob("*.yml"),
-            *directory.glob("cases/*.yaml"),
-            *directory.glob(GITLEAKS),
-            *directory.glob(COMPLEXITY),
-        )
-    ):
+    patterns = [
+        "*.yaml",
+        "*.yml",
+        f"{CASES}*.yaml",
+        GITLEAKS,
+        COMPLEXITY,
+        *(f"{name.removesuffix('.yaml')}/*.yaml" for name in FILES),
+    ]
+    if environment is not None:
+        known = sorted(path.name for path in directory.glob(f"{OVERLAYS}*") if path.is_dir())
+        if environment in known:
+            patterns.append(f"{OVERLAYS}{environment}/*.yaml")
+        elif known:
+            message = f"there is no overlay for the environment `{environment[:LONGEST_ECHO]}`"
+            hint = did_you_mean(environment, known) or f"expected one of {', '.join(f'`{each}`' for each in known)}"
+            raise RuleFaults([Fault(Severity.ERROR, "unknown_environment", OVERLAYS, 0, 0, message, hint)])
+    found: dict[str, str] = {}
+    faults: list[Fault] = []
+    root = directory.resolve()
+    for path in sorted({path for pattern in patterns for path in directory.glob(pattern)}):
         name = path.relative_to(directory).as_posix()
-        try:
-            found[name] = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            faults.append(Fault(Severity.ERROR, "syntax", name, 0, 0, f"not UTF-8: byte {error.start} cannot be read"))
+        text = _read(path, root, name)
+        if isinstance(text, Fault):
+            faults.append(text)
+        else:
+            found[name] = text
+        if len(found) > MOST_FILES:
+            faults.append(Fault(Severity.ERROR, "too_large", str(directory), 0, 0, f"there are more than {MOST_FILES} files"))
+            break
     if faults:
         raise RuleFaults(faults)
     if not found:
@@ -212,6 +240,36 @@ def read_directory(directory: Path) -> dict[str, str]:
             [Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there are no YAML files in the directory")]
         )
     return found
+
+
+def _read(path: Path, root: Path, name: str) -> str | Fault:
+    """The text of a file, or why it is not read."""
+    try:
+        real = path.resolve(strict=True)
+        if not real.is_relative_to(root):
+            return Fault(
+                Severity.ERROR, "outside", name, 0, 0, "the file leads out of the directory of rules", "put the file itself there"
+            )
+        if not real.is_file():
+            return Fault(Severity.ERROR, "missing_file", name, 0, 0, "this is no file")
+        if real.stat().st_size > MOST_BYTES:
+            return Fault(Severity.ERROR, "too_large", name, 0, 0, f"a file of rules has at most {MOST_BYTES} bytes")
+        return real.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        return Fault(Severity.ERROR, "syntax", name, 0, 0, f"not UTF-8: byte {error.start} cannot be read")
+    except (OSError, RuntimeError) as error:  # a link that leads to itself is either, by the version of Python
+        return Fault(Severity.ERROR, "missing_file", name, 0, 0, f"the file cannot be read ({type(error).__name__})")
+
+
+def _check_sizes(files: Mapping[str, str]) -> None:
+    """Refuse what is too large unread. Raises RuleFaults."""
+    large = [name for name, text in files.items() if len(text) > MOST_BYTES]
+    if large or len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES_TOGETHER:
+        message = f"a file of rules has at most {MOST_BYTES} bytes, and there are at most {MOST_FILES} of {MOST_BYTES_TOGETHER} together"
+        hint = "split it, and name the parts under `include`"
+        raise RuleFaults(
+            [Fault(Severity.ERROR, "too_large", name[:LONGEST_ECHO], 0, 0, message, hint) for name in large[:1] or ["."]]
+        )
 
 
 def shipped(today: date) -> dict[str, str]:
@@ -229,14 +287,15 @@ def complete(files: Mapping[str, str], today: date) -> dict[str, str]:
     base = shipped(today)
     if "routes.yaml" in files or "tools.yaml" in files:
         base = {name: text for name, text in base.items() if not name.startswith(CASES)}
-    return base | dict(files)
+    return together(base, files)
 
 
-def _open(files: Mapping[str, str], name: str, faults: list[Fault]) -> Entry:
-    if name in files:
-        return open_file(name, files[name], faults)
-    faults.append(Fault(Severity.ERROR, "missing_file", name, 0, 0, f"the file `{name}` is missing"))
-    return Entry(name, None, faults)
+def together(base: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """The files of `own`, and those of `base` that it says nothing of: a file brings its parts along, an overlay its environment."""
+    heads = tuple(f"{name.removesuffix('.yaml')}/" for name in own if name in FILES)
+    brings_overlay = any(name.startswith(OVERLAYS) for name in own)
+    dropped = (*heads, OVERLAYS) if brings_overlay else heads
+    return {name: text for name, text in base.items() if not name.startswith(dropped)} | dict(own)
 
 
 def _purposes(top: Entry) -> dict[str, Purpose]:
@@ -635,6 +694,19 @@ def _rules(
             )
             entry.close()
     return tuple(taken.values())
+
+
+def _time_zone(top: Entry) -> tzinfo:
+    """Where the days of rules begin: `UTC`, or a place such as `Europe/Berlin`, with its summer time."""
+    name = top.text("time_zone", "UTC")
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        hint = did_you_mean(name, available_timezones()) or "expected a name such as `Europe/Berlin`"
+        top.fault("time_zone", "unknown_word", f"unknown time zone `{name[:LONGEST_ECHO]}`", hint)
+        return UTC
 
 
 def _when(parent: Entry, words: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

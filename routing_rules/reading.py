@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection, Mapping
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from routing_rules.faults import LONGEST_ECHO, Fault, Severity, did_you_mean
+from routing_rules.faults import LONGEST_ECHO, MOST_FAULTS, Fault, RuleFaults, Severity, did_you_mean
 
 Scalar = str | int | float | bool
 
@@ -21,6 +25,16 @@ NANO_DIGITS = 9
 NANO_PER_USD = 1_000_000_000
 LARGEST_NANO = 2**53 - 1
 LONGEST_NUMBER = 16
+
+BRACKETS = re.compile(r"[\[\]{}]")
+DEEPEST = 200
+"""Brackets in brackets. Nobody writes more, and reading them takes longer the more there are."""
+
+MOST_BYTES = 256 * 1024
+"""Of one file. What is larger is refused unread."""
+
+MOST_NODES = 24_000
+"""Keys, values, lists and mappings of all files together: five hundred rules have about half as many. Reading them takes a second or two."""
 
 
 def nano_usd(text: str) -> int:
@@ -37,35 +51,122 @@ def nano_usd(text: str) -> int:
     return amount
 
 
+class Document(NamedTuple):
+    """What a text holds: the node at its top, or why it cannot be read; and how many nodes there are."""
+
+    top: Any
+    fault: Fault | None
+    nodes: int
+
+
+def document(file: str, text: str, most_nodes: int = MOST_NODES) -> Document:
+    """The nodes of a file, whose marks say its name. A text of more than `most_nodes` is not read to its end."""
+    size = len(text.encode("utf-8", "replace"))
+    if size > MOST_BYTES:
+        message = f"{size} bytes are too many: a file of rules has at most {MOST_BYTES}"
+        return Document(
+            None, Fault(Severity.ERROR, "too_large", file, 0, 0, message, "split it, and name the parts under `include`"), 0
+        )
+    if text.count("[") + text.count("{") > MOST_NODES or text.count(": ") + text.count(", ") > 2 * MOST_NODES:
+        return Document(None, _too_much(file), MOST_NODES)
+    if _depth(text) > DEEPEST:
+        return Document(None, Fault(Severity.ERROR, "syntax", file, 0, 0, "not valid YAML: nested too deeply"), 0)
+    found = _composed(file, text)
+    return found if found.nodes <= most_nodes else Document(None, _too_much(file), found.nodes)
+
+
 def open_file(file: str, text: str, faults: list[Fault]) -> Entry:
     """The mapping at the top of a file. A file that is empty or no YAML is a fault, and reads as an empty mapping."""
-    node = _composed(text)
-    if isinstance(node, Fault):
-        faults.append(Fault(node.severity, node.code, file, node.line, node.column, node.message, node.hint))
+    found = document(file, text)
+    return Entry(file, mapping_of(file, found, faults), faults)
+
+
+def mapping_of(file: str, found: Document, faults: list[Fault]) -> MappingNode | None:
+    """The mapping at the top of a document; None, with a fault, where there is none."""
+    node = found.top
+    if found.fault is not None:
+        faults.append(found.fault)
     elif isinstance(node, MappingNode):
-        return Entry(file, node, faults)
+        return node
     else:
         line, column = (node.start_mark.line + 1, node.start_mark.column + 1) if node is not None else (1, 1)
         faults.append(Fault(Severity.ERROR, "wrong_type", file, line, column, "expected a mapping at the top of the file"))
-    return Entry(file, None, faults)
+    return None
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once at most, without looking at what is quoted."""
+    depth = deepest = 0
+    for bracket in BRACKETS.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(depth, deepest)
+    return deepest
+
+
+class _Stream(io.StringIO):
+    """A text that says of which file it is, for the marks of its nodes."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class _TooMuch(Exception):
+    """More nodes than anybody writes."""
+
+
+class _Composer(Composer):
+    """Counts the nodes, and reads no aliases: what is in force stands there in words, and a few lines cannot stand for millions."""
+
+    nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise _TooMuch
+        if self.parser.check_event(AliasEvent):
+            event = self.parser.peek_event()
+            raise ComposerError(
+                None, None, f"an alias `*{_short(event.anchor)}` is not read here; write out what it stands for", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 @lru_cache(maxsize=64)
-def _composed(text: str) -> Any:
-    """The node graph of a text, kept because a new revision repeats most files; a Fault where it is no YAML."""
+def _composed(file: str, text: str) -> Document:
+    """The node graph of a text, kept because a new revision repeats most files."""
     try:
         yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = _Composer
         yaml.composer.warn_double_anchors = False  # YAML allows an anchor to be set anew, and a warning has no place to go
-        return yaml.compose(text)
+        top = yaml.compose(_Stream(file, text))
+        return Document(top, None, yaml.composer.nodes)
+    except _TooMuch:
+        return Document(None, _too_much(file), MOST_NODES + 1)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         message = " ".join(filter(None, (error.problem, error.context)))
     except RecursionError:
         line, column, message = 0, 0, "nested too deeply"
-    except (YAMLError, ValueError) as error:  # a character that YAML does not allow
+    except ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        message = (
+            f"the character #x{ord(text[error.position]):04x} is not allowed"
+            if error.position < len(text)
+            else "a character is not allowed"
+        )
+    except (YAMLError, ValueError) as error:
         line, column, message = 0, 0, str(error).partition("\n")[0][:LONGEST_ECHO]
-    return Fault(Severity.ERROR, "syntax", "", line, column, f"not valid YAML: {message}")
+    return Document(None, Fault(Severity.ERROR, "syntax", file, line, column, f"not valid YAML: {message}"), 0)
+
+
+def _too_much(file: str) -> Fault:
+    message = f"the files of rules hold too much: at most {MOST_NODES} keys and values together"
+    return Fault(
+        Severity.ERROR, "too_large", file, 0, 0, message, "lists of names belong into fewer rules, each for a group of them"
+    )
 
 
 class Entry:
@@ -73,7 +174,7 @@ class Entry:
     a key that nobody asked for are faults; a harmless value is then given back, so that reading goes on."""
 
     def __init__(self, file: str, node: MappingNode | None, faults: list[Fault]) -> None:
-        self.file = file
+        self.file = file if node is None else node.start_mark.name
         self.faults = faults
         self._node = node
         self._asked: dict[str, None] = {}
@@ -165,7 +266,7 @@ class Entry:
             return default or ()
         value = self._values[key]
         items = value.value if isinstance(value, SequenceNode) else [value]
-        found: list[str] = []
+        found: dict[str, None] = {}
         for item in items:
             if not isinstance(item, ScalarNode):
                 self._fault_at(item, "wrong_type", f"expected a word in `{key}`")
@@ -174,7 +275,7 @@ class Entry:
                 self._check_word(key, item, words)
             if item.value in found:
                 self._fault_at(item, "duplicate_word", f"`{_short(item.value)}` is listed twice in `{key}`")
-            found.append(str(item.value))
+            found[str(item.value)] = None
         return tuple(found)
 
     def maybe_integer(self, key: str, least: int = 0) -> int | None:
@@ -302,8 +403,12 @@ class Entry:
             self._fault_at(node, "unknown_word", f"unknown {key} `{_short(node.value)}`; {expected}", hint)
 
     def _fault_at(self, node: Any, code: str, message: str, hint: str = "", severity: Severity = Severity.ERROR) -> None:
-        line, column = (node.start_mark.line + 1, node.start_mark.column + 1) if node is not None else (0, 0)
-        self.faults.append(Fault(severity, code, self.file, line, column, message, hint))
+        mark = node.start_mark if node is not None else None
+        file, line, column = (mark.name, mark.line + 1, mark.column + 1) if mark is not None else (self.file, 0, 0)
+        self.faults.append(Fault(severity, code, file, line, column, message, hint))
+        if len(self.faults) >= MOST_FAULTS:
+            more = Fault(Severity.ERROR, "too_many_faults", file, line, column, "and more: after so many faults nobody reads on")
+            raise RuleFaults([*self.faults, more])
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
@@ -95,7 +95,7 @@ class Then(msgspec.Struct, frozen=True):
 class Rule(msgspec.Struct, frozen=True):
     """One governed statement. `when` holds the admitted words by dimension; a dimension that is absent admits all.
 
-    `valid_from` and `valid_until` are inclusive days (UTC). `then` is set for a route, `code` matters for a prohibition
+    `valid_from` and `valid_until` are inclusive days, in the time zone of the rule set. `then` is set for a route, `code` matters for a prohibition
     only. `remedy` is told to whoever is refused.
     """
 
@@ -169,8 +169,11 @@ class Index:
     Bit i is the i-th rule: prohibitions first, then step-ups, then routes, each in the order written.
     """
 
-    def __init__(self, rules: tuple[Rule, ...], routes: Mapping[str, Route], purposes: Mapping[str, Purpose]) -> None:
+    def __init__(
+        self, rules: tuple[Rule, ...], routes: Mapping[str, Route], purposes: Mapping[str, Purpose], time_zone: tzinfo = UTC
+    ) -> None:
         self.rules = rules
+        self.time_zone = time_zone
         self.routes = routes
         self.dated = tuple((1 << i, rule) for i, rule in enumerate(rules) if rule.valid_from or rule.valid_until)
         self.sensitivity = self._ordered("sensitivity")
@@ -252,7 +255,7 @@ class Index:
                 shown |= self.capability.get(capability, 0)
             mask &= shown
         if self.dated:
-            today = facts.now.date()
+            today = facts.now.astimezone(self.time_zone).date()
             for bit, rule in self.dated:
                 if mask & bit and not rule.in_force(today):
                     mask ^= bit
@@ -347,7 +350,8 @@ class RuleSet:
     """All that is in force, in one revision. Deployments that are not enabled are left out.
 
     `models` maps each name an app may ask for to the deployments that serve it. `rules` are in the order of their
-    effects, then as written. `categories` are the shipped ones and the organisation's own.
+    effects, then as written. `categories` are the shipped ones and the organisation's own. `time_zone` is where the days of rules begin;
+    reviews and budgets count in UTC.
     """
 
     revision: str
@@ -365,6 +369,7 @@ class RuleSet:
     tiers: tuple[str, ...]
     categories: tuple[str, ...]
     rules: tuple[Rule, ...]
+    time_zone: tzinfo = UTC
     models: Mapping[str, tuple[str, ...]] = field(init=False)
     slots: Mapping[str, Slot] = field(init=False)
     index: Index = field(init=False)
@@ -375,7 +380,7 @@ class RuleSet:
         routes = {rule.id: self._route(rule, rule.then, slots) for rule in self.rules if rule.then is not None}
         object.__setattr__(self, "models", models_of(self.deployments.values()))
         object.__setattr__(self, "slots", slots)
-        object.__setattr__(self, "index", Index(self.rules, routes, self.purposes))
+        object.__setattr__(self, "index", Index(self.rules, routes, self.purposes, self.time_zone))
         object.__setattr__(self, "tool_index", ToolIndex(self.tools.values()))
 
     def _route(self, rule: Rule, then: Then, slots: Mapping[str, Slot]) -> Route:
@@ -387,6 +392,10 @@ class RuleSet:
             budget=self.session_budgets[then.budget],
             not_carried_out=tuple(sorted(then.obligations - CARRIED_OUT)),
         )
+
+    def day(self, now: datetime) -> date:
+        """The day on which rules look at a task, in the organisation's time zone."""
+        return now.astimezone(self.time_zone).date()
 
     def owner_budget(self, owner: str) -> OwnerBudget:
         """What this owner may spend in a month: its own row, or the default for everybody."""

@@ -10,6 +10,7 @@ import os
 import signal
 from itertools import count
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from router import telemetry
@@ -25,6 +26,7 @@ from router.storage.reaper import reap
 from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_client import RedisClient
 from router.storage.redis_outbox import RedisOutbox
+from router.storage.sql import rollups
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 
@@ -62,6 +64,7 @@ async def run_background(settings: Settings) -> None:
     beside = [
         asyncio.create_task(_keep_reaping(reaper_client)),
         asyncio.create_task(_keep_history(approvals, SqlApprovals(engine))),
+        asyncio.create_task(_add_up(engine)),
     ]
     try:
         await drainer.run(stop)
@@ -80,6 +83,15 @@ async def _keep_reaping(client: RedisClient) -> None:
             settled = await reap(client, utc_now())
             if settled:
                 telemetry.logger().warning("reaped", requests=settled)
+
+
+async def _add_up(engine: Engine) -> None:
+    """Have the ledger of an earlier version added up by day, once."""
+    while True:
+        with contextlib.suppress(SQLAlchemyError):
+            await asyncio.to_thread(rollups.ensure, engine)
+            return
+        await asyncio.sleep(REAP_SECONDS)
 
 
 async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:

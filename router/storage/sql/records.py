@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +69,7 @@ class SqlRecords:
     def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
         self._clock = clock
-        self._groups: set[bytes] = set()
+        self._groups: dict[rollups.Group, int] = {}
 
     def write(self, batch: Sequence[tuple[int, bytes]]) -> Written:
         """Enter `(shard, record)` pairs, in order, in one transaction. A record that is there already changes nothing.
@@ -112,11 +112,11 @@ class SqlRecords:
 class _Batch:
     """One transaction: what the store knows of the requests in it, and what it adds."""
 
-    def __init__(self, connection: Connection, links: Sequence[_Link], groups: set[bytes]) -> None:
+    def __init__(self, connection: Connection, links: Sequence[_Link], groups: Mapping[rollups.Group, int]) -> None:
         self._connection = connection
         self._links = links
         self._groups = groups
-        self.new_groups: set[bytes] = set()
+        self.new_groups: dict[rollups.Group, int] = {}
         requests = list({link.record.request_id for link in links})
         # All records of a request come through one shard: whoever holds the heads is alone with these requests.
         self._heads = lock_heads(connection, {link.shard for link in links})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -59,10 +59,35 @@ def day_of(zone: str) -> _Day:
     return lambda moment: moment.astimezone(where).date().isoformat()
 
 
-def group_id(values: Sequence[str]) -> bytes:
-    """The key of a group: 16 bytes of the values of `GROUP_COLUMNS`, in order."""
+Group = tuple[str, ...]
+"""The values of `GROUP_COLUMNS`, in order."""
+
+
+def group_id(values: Group) -> int:
+    """The number of a group, from 0 to 2^63 - 1: of two that would have the same, the later one gets the next that is free."""
     text = b"".join(len(value).to_bytes(4) + value for value in (each.encode("utf-8", "surrogatepass") for each in values))
-    return hashlib.blake2b(text, digest_size=16).digest()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+
+
+def numbered(connection: Connection, groups: Iterable[Group]) -> dict[Group, int]:
+    """The numbers of groups, which are entered where they are not there yet."""
+    found: dict[Group, int] = {}
+    wanted = {group: group_id(group) for group in groups}
+    while wanted:
+        # In one order everywhere, so that two writers wait for each other and not both.
+        bulk.add(connection, spend_groups, sorted((number, *group) for group, number in wanted.items()), bulk.Clash.IS_LEFT)
+        there: dict[int, Group] = {}
+        numbers = list(wanted.values())
+        for first in range(0, len(numbers), MOST_ASKED):
+            query = select(spend_groups).where(spend_groups.c.id.in_(numbers[first : first + MOST_ASKED]))
+            there |= {row.id: tuple(getattr(row, name) for name in GROUP_COLUMNS) for row in connection.execute(query)}
+        found |= {group: number for group, number in wanted.items() if there[number] == group}
+        wanted = {group: (number + 1) % 2**63 for group, number in wanted.items() if there[number] != group}
+    return found
+
+
+MOST_ASKED = 500
+"""Numbers in one query: SQLite takes a bounded count of them."""
 
 
 class Sums:
@@ -70,7 +95,7 @@ class Sums:
 
     def __init__(self, zone: str) -> None:
         self._day = day_of(zone)
-        self._groups: dict[tuple[str, ...], bytes] = {}
+        self._groups: dict[Group, int] = {}  # to their place here; their numbers are known when they are saved
         self._lines: dict[tuple[Any, ...], list[int]] = {}
         self._requests: dict[tuple[Any, ...], list[int]] = {}
 
@@ -96,20 +121,16 @@ class Sums:
         group = self._group(tuple(getattr(entry, name) for name in GROUP_COLUMNS))
         _add(self._requests, (self._day(entry.closed_at), group, entry.outcome or ""), (sign, sign * entry.over_hold))
 
-    def save(self, connection: Connection, known: set[bytes]) -> set[bytes]:
-        """Write what there is; groups in `known` are there already. Returns the groups that are there once this is committed."""
-        fresh: list[tuple[Any, ...]] = [(number, *values) for values, number in self._groups.items() if number not in known]
-        # In one order everywhere, so that two writers wait for each other and not both.
-        bulk.add(connection, spend_groups, sorted(fresh), bulk.Clash.IS_LEFT)
-        bulk.add(connection, spend_days, _rows(self._lines), bulk.Clash.ADDS)
-        bulk.add(connection, request_days, _rows(self._requests), bulk.Clash.ADDS)
-        return set(self._groups.values()) - known
+    def save(self, connection: Connection, known: Mapping[Group, int]) -> dict[Group, int]:
+        """Write what there is. `known`: numbers of groups that are there already; returns the others, true once this is committed."""
+        fresh = numbered(connection, [group for group in self._groups if group not in known])
+        numbers = [fresh[group] if group in fresh else known[group] for group in self._groups]
+        bulk.add(connection, spend_days, _rows(self._lines, numbers), bulk.Clash.ADDS)
+        bulk.add(connection, request_days, _rows(self._requests, numbers), bulk.Clash.ADDS)
+        return fresh
 
-    def _group(self, values: tuple[str, ...]) -> bytes:
-        number = self._groups.get(values)
-        if number is None:
-            number = self._groups[values] = group_id(values)
-        return number
+    def _group(self, values: Group) -> int:
+        return self._groups.setdefault(values, len(self._groups))
 
 
 def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], amounts: tuple[int, ...]) -> None:
@@ -121,24 +142,30 @@ def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], amounts: 
             there[place] += amount
 
 
-def _rows(sums: dict[tuple[Any, ...], list[int]]) -> list[tuple[Any, ...]]:
-    return sorted((*key, *amounts) for key, amounts in sums.items() if any(amounts))
+def _rows(sums: dict[tuple[Any, ...], list[int]], numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    return sorted((day, numbers[group], *rest, *amounts) for (day, group, *rest), amounts in sums.items() if any(amounts))
 
 
-def ensure(engine: Engine, zone: str) -> bool:
-    """Have the days of this time zone added up, from the whole ledger where they are not yet; False where they were.
+def ensure(engine: Engine, zone: str | None = None) -> bool:
+    """Have the days of a time zone (None: of the one there is, else UTC) added up, from the whole ledger; False where they are.
 
     Takes as long as reading the ledger; nothing else can be booked meanwhile. Raises zoneinfo.ZoneInfoNotFoundError.
     """
-    day_of(zone)
+    if zone is not None:
+        day_of(zone)
     with engine.connect() as connection:
-        if zone_of(connection) == zone:
+        if _as_it_should_be(connection, zone):
             return False
     with writing(engine) as connection:
-        if zone_of(connection) == zone:
+        if _as_it_should_be(connection, zone):
             return False
-        rebuild(connection, zone)
+        rebuild(connection, zone or "UTC")
     return True
+
+
+def _as_it_should_be(connection: Connection, zone: str | None) -> bool:
+    found = zone_of(connection)
+    return found is not None and zone in (None, found)
 
 
 def rebuild(connection: Connection, zone: str) -> None:
@@ -146,19 +173,15 @@ def rebuild(connection: Connection, zone: str) -> None:
     lock_heads(connection, set(range(SHARDS)))  # whoever books holds one of these
     for table in (spend_days, request_days, spend_groups):
         connection.execute(delete(table))
-    groups: set[bytes] = set()
     for source, table, key_columns, sums in _sources(connection, zone):
         count = len(GROUP_COLUMNS)
+        groups: dict[Group, int] = {}
         rows: dict[tuple[Any, ...], list[int]] = {}
-        fresh: dict[bytes, tuple[Any, ...]] = {}
         for day, *rest in connection.execute(source):
-            number = group_id(rest[:count])
-            if number not in groups:
-                groups.add(number)
-                fresh[number] = (number, *rest[:count])
-            _add(rows, (day, number, *rest[count : count + key_columns]), tuple(int(each) for each in rest[-sums:]))
-        bulk.add(connection, spend_groups, list(fresh.values()))
-        bulk.add(connection, table, _rows(rows))
+            place = groups.setdefault(tuple(rest[:count]), len(groups))
+            _add(rows, (day, place, *rest[count : count + key_columns]), tuple(int(each) for each in rest[-sums:]))
+        numbers = numbered(connection, groups)
+        bulk.add(connection, table, _rows(rows, [numbers[group] for group in groups]))
     connection.execute(delete(store_facts).where(store_facts.c.name == ZONE_FACT))
     connection.execute(store_facts.insert().values(name=ZONE_FACT, value=zone))
 

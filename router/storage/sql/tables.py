@@ -264,7 +264,7 @@ ledger_lines = Table(
 spend_groups = Table(
     "spend_groups",  # what entries and lines have in common that are added up together: one row for each way they occur
     metadata,
-    Column("id", LargeBinary(16), primary_key=True),  # a digest of the rest
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # made of the rest, so that all writers find the same
     Column("app", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("team", Text, nullable=False),
@@ -285,7 +285,7 @@ spend_days = Table(
     "spend_days",  # the lines of each day of the store's time zone, added up
     metadata,
     Column("day", String(10), primary_key=True),
-    Column("group_id", LargeBinary(16), primary_key=True),
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
     Column("token_class", String(16), primary_key=True),
     Column("basis", String(16), primary_key=True),
     Column("outcome", String(32), primary_key=True),
@@ -300,7 +300,7 @@ request_days = Table(
     "request_days",  # the settled requests of each day of the store's time zone, counted
     metadata,
     Column("day", String(10), primary_key=True),
-    Column("group_id", LargeBinary(16), primary_key=True),
+    Column("group_id", BigInteger, primary_key=True, autoincrement=False),
     Column("outcome", String(32), primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("over_hold", BigInteger, nullable=False),

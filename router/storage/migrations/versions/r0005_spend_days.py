@@ -17,14 +17,14 @@ def upgrade() -> None:
     short = {"task": 32, "sensitivity": 32, "complexity": 32, "revision": 128}
     op.create_table(
         "spend_groups",
-        sa.Column("id", sa.LargeBinary(16), primary_key=True),
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         *(sa.Column(name, sa.Text, nullable=False) for name in words),
         *(sa.Column(name, sa.String(length), nullable=False) for name, length in short.items()),
     )
     op.create_table(
         "spend_days",
         sa.Column("day", sa.String(10), primary_key=True),
-        sa.Column("group_id", sa.LargeBinary(16), primary_key=True),
+        sa.Column("group_id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("token_class", sa.String(16), primary_key=True),
         sa.Column("basis", sa.String(16), primary_key=True),
         sa.Column("outcome", sa.String(32), primary_key=True),
@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_table(
         "request_days",
         sa.Column("day", sa.String(10), primary_key=True),
-        sa.Column("group_id", sa.LargeBinary(16), primary_key=True),
+        sa.Column("group_id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("outcome", sa.String(32), primary_key=True),
         sa.Column("requests", sa.BigInteger, nullable=False),
         sa.Column("over_hold", sa.BigInteger, nullable=False),

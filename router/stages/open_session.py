@@ -29,6 +29,7 @@ VARIED = 12
 """Different bytes that a beginning has at least: lines, empty tables and zeros say nothing about where they come from."""
 
 _USER, _NO_WORDS = b'["user"', b'["user","",'  # how a message of the user begins in its canonical form, and how one without text
+_RESULT = b'["tool"'
 _BLANK = b" \t\n\r\f\v"
 
 NOTHING_LINKED = Linked(session_id=None, labels=Labels())
@@ -87,7 +88,8 @@ class ConversationChain:
             turn = messages[index]
             if index:
                 bare = _without_blanks(turn)
-                found.append(self._known_by(app, messages[index - 1], bare))
+                if not messages[index - 1].startswith(_RESULT):  # many say `Done.` to an `ok`; a result carries labels of its own
+                    found.append(self._known_by(app, messages[index - 1], bare))
                 asked = next((place for place in range(index - 1, -1, -1) if _is_said_by_user(messages[place])), index - 1)
                 if asked != index - 1:
                     found.append(self._known_by(app, messages[asked], bare))
@@ -197,7 +199,8 @@ async def _holder(sessions: Sessions, app: str, response_id: str) -> str:
     if linked.pinned is None:
         raise Refused(
             "response_not_found",
-            "`previous_response_id` names no response that this app was given in the last day: send the conversation itself",
+            "`previous_response_id` names no response that this app was given in the last day, or one that is still under way: "
+            "wait for its end, or send the conversation itself",
             param="previous_response_id",
         )
     return linked.pinned

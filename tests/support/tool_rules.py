@@ -239,12 +239,22 @@ def _message_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
 class Agent:
     """An app that offers all tools and keeps its conversation, in any wire format, in one piece or as a stream."""
 
-    def __init__(self, service: Running, key: str, stub: StubProvider, *, api: str = "chat", stream: bool = False) -> None:
+    def __init__(
+        self,
+        service: Running,
+        key: str,
+        stub: StubProvider,
+        *,
+        api: str = "chat",
+        stream: bool = False,
+        http: httpx.Client | None = None,
+    ) -> None:
         self.url, self.key, self.stub, self.api, self.stream = service.base_url + "/v1/", key, stub, api, stream
         self.history: list[Body] = []
         self.headers: dict[str, str] = {}
         self.tools: list[Body] | None = None
         self.more: Body = {}
+        self._http = http  # one that is kept spares each request a connection
 
     def ask(self, text: str, *calls: Call, said: str = "", **headers: str) -> httpx.Response:
         """Say something; the provider answers with these calls."""
@@ -265,6 +275,8 @@ class Agent:
             body["max_tokens"] = 256
         told = {"authorization": f"Bearer {self.key}", **self.headers}
         told |= {name.replace("_", "-"): value for name, value in headers.items()}
+        if self._http is not None:
+            return self._http.post(self.url + path, json=body, headers=told)
         return httpx.post(self.url + path, json=body, headers=told, timeout=60)
 
     def called(self, answer: httpx.Response) -> list[tuple[str, str]]:
@@ -305,13 +317,24 @@ class Agent:
 
     def code(self, answer: httpx.Response) -> str | None:
         """The code of the error that an answer is, or ends with."""
+        error = self.error(answer)
+        return None if error is None else str(error["code"])
+
+    def approval(self, answer: httpx.Response) -> str:
+        """The id of the approval that an answer waits for."""
+        error = self.error(answer)
+        assert error is not None, answer.text
+        return str(error["approval"]["id"])
+
+    def error(self, answer: httpx.Response) -> Body | None:
+        """The error that an answer is, or ends with."""
         if answer.status_code != 200:
-            return str(answer.json()["error"]["code"])
+            return dict(answer.json()["error"])
         for line in answer.text.splitlines() if self.stream else ():
             if line.startswith("data: {"):
                 event = json.loads(line[6:])
-                if event.get("type") == "error" or "error" in event:
-                    return str((event.get("error") or event)["code"])
+                if event.get("type") == "error" or event.get("error"):
+                    return dict(event.get("error") or event)
         return None
 
 

@@ -96,3 +96,13 @@ def test_a_text_that_is_not_long_is_known_as_a_whole() -> None:
     assert known is not None
     assert known == chains.alone("app", said_by_model(text.replace(" ", "\n")))
     assert known != chains.alone("app", said_by_model(text + "more"))
+
+
+def test_a_word_said_to_a_result_that_many_calls_have_is_not_known_by_that_result() -> None:
+    def knows(asked: str) -> set[str]:
+        result = {"role": "tool", "tool_call_id": "c1", "content": '{"ok": true}'}
+        messages = [chat_message({"role": "user", "content": asked}), chat_message(result), said_by_model("Done.")]
+        return set(chains.said("app", messages, (2,)))
+
+    assert knows("Book the room.")
+    assert knows("Book the room.").isdisjoint(knows("Send the salaries."))

@@ -796,8 +796,7 @@ class Answering:
         )
         kept = self._kept(response_id, forwarded.deployment.id, rest)
         await keeper.begin(kept, forwarded.deployment)
-        keeper.follow(kept, self._followed(forwarded, kept))
-        await self._remember((response_id,), (), forwarded.deployment.id)
+        keeper.follow(kept, self._followed(forwarded, kept))  # its id leads to the session once it has ended and was judged
         return kept
 
     async def _followed(self, forwarded: Forwarded, kept: KeptResponse) -> None:

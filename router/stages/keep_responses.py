@@ -229,8 +229,8 @@ class Keeper:
             raise enforced.error
         body = _decode(enforced.body)
         if kept.under_way is not None:
-            # Its calls are judged and its cost is booked in a moment; until then it counts as under way.
-            shown = {**body, "output": [item for item in body.get("output") or () if item.get("type") not in CLIENT_CALLS]}
+            # Its calls are judged and its words remembered once it has ended; until then nothing of it is told.
+            shown = {**body, "output": []}
             if status not in UNDER_WAY:
                 shown |= {"status": "in_progress", "usage": None}
             return _encode(shown)
@@ -348,6 +348,7 @@ class Keeper:
         )
         with contextlib.suppress(Unavailable):
             await self._budgets.settle(rest.reservation, record)
+            await self._sessions.remember(kept.app, kept.session_id, (kept.id,), (), kept.deployment)
         telemetry.logger().warning("background_response_adopted", request_id=kept.request_id, outcome=record.outcome)
         await self.has_ended(kept, None)
 

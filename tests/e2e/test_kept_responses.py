@@ -214,6 +214,19 @@ def test_a_call_in_it_that_waits_for_a_person_is_given_once_it_is_approved_and_n
     assert service.call("GET", f"/{response_id}").json()["output"] == given["output"]
 
 
+def test_while_it_is_under_way_nothing_of_it_is_told_and_nothing_can_follow_it(service: Service) -> None:
+    service.stub.looks = None
+    begun = service.call("POST", "", {**ASK, "background": True}).json()
+    shown = service.call("GET", f"/{begun['id']}").json()
+    assert (begun["output"], shown["output"], shown["status"]) == ([], [], "in_progress")
+    follow = {**ASK, "previous_response_id": begun["id"]}
+    refused = service.call("POST", "", follow)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "response_not_found")
+    service.call("POST", f"/{begun['id']}/cancel")
+    assert service.ended(begun["id"])["status"] == "cancelled"
+    wait_for(lambda: service.call("POST", "", follow).status_code == 200, what="the end of the response")
+
+
 def test_it_is_cancelled_by_its_app_and_settled(service: Service) -> None:
     service.stub.looks = None
     requests, _ = service.spent()

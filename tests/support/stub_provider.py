@@ -85,8 +85,8 @@ class Kept:
     items: list[Json]
 
     def now(self) -> Json:
-        """The response as it is."""
-        return self.whole if self.looks == 0 else {**self.whole, "status": "in_progress", "output": [], "usage": None}
+        """The response as it is; one under way tells what there is of it."""
+        return self.whole if self.looks == 0 else {**self.whole, "status": "in_progress", "usage": None}
 
 
 @dataclass

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     governance: Literal["single", "four_eyes"] | None = Field(
         None, description="Who may change rules. Unset: `single` on loopback, `four_eyes` elsewhere."
     )
+    proposers: Path | None = Field(
+        None,
+        description="File of pinned keys (ssh's allowed signers): `router rules propose` then takes only what one of them signed.",
+    )
     webhook_secret: SecretStr | None = Field(
         None, description="32 bytes or more as hex, with which decisions on approvals are signed. Unset: no webhook decides."
     )

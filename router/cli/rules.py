@@ -16,12 +16,12 @@ from classifiers.evaluation.marks import share
 from classifiers.evaluation.pool import pool_of
 from classifiers.recalls import published
 from classifiers.sensitivity.code_names import Names, hashed
-from router.cli.data import actor, announce, rules_for, store
+from router.cli import rules_life
+from router.cli.data import rules_for, store
 from router.cli.rules_cases import case, cases
 from router.cli.rules_export import export
 from router.cli.rules_review import review
 from router.clock import utc_now
-from router.governance import rules as governance
 from router.governance.packs import dry_run, pack_faults
 from router.secret_key import read_secret
 from router.settings import load_settings
@@ -44,6 +44,8 @@ rules.add_command(case)
 rules.add_command(cases)
 rules.add_command(review)
 rules.add_command(export)
+for command in rules_life.COMMANDS:
+    rules.add_command(command)
 
 
 @rules.command()
@@ -135,70 +137,3 @@ def hash_names(names: TextIO, list_id: str, category: str, level: str) -> None:
     for digest in made.hashes:
         click.echo(f"      '{digest}',")
     click.echo("    ]}")
-
-
-@rules.command()
-@click.option("--from", "directory", type=DIRECTORY, required=True, help="The edited files; what is left out stays as it is.")
-@click.option("--note", default="", help="Why.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def propose(directory: Path, note: str, as_json: bool) -> None:
-    """Check an edited directory and keep it as a proposal."""
-    settings = load_settings()
-    with store(settings) as engine:
-        try:
-            proposal = governance.propose(
-                RuleStore(engine),
-                read_directory(directory),
-                author=actor(),
-                note=note,
-                governance=settings.governance_mode,
-                at=utc_now(),
-            )
-        except governance.NotAllowed as error:
-            raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(
-            msgspec.json.encode({"revision": proposal.revision, "number": proposal.number, "status": proposal.status}).decode()
-        )
-    else:
-        click.echo(
-            f"{proposal.revision} (number {proposal.number}) is {proposal.status}; `router rules activate {proposal.revision}`"
-        )
-
-
-@rules.command()
-@click.argument("revision", required=False)
-def activate(revision: str | None) -> None:
-    """Put a proposal in force everywhere; the newest proposal where none is named. An earlier revision may come back."""
-    settings = load_settings()
-    with store(settings) as engine:
-        rules_store = RuleStore(engine)
-        if revision is None:
-            revision = next((each.revision for each in rules_store.history() if each.status == "proposed"), None)
-            if revision is None:
-                raise click.ClickException("there is no proposal: `router rules propose --from DIR` makes one")
-        try:
-            active = governance.activate(
-                rules_store, revision, by=governance.Actor(actor()), governance=settings.governance_mode, at=utc_now()
-            )
-        except governance.NotAllowed as error:
-            raise click.ClickException(str(error)) from None
-    announce(settings)
-    click.echo(f"{active.revision} ({active.id}) is in force")
-
-
-@rules.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def log(as_json: bool) -> None:
-    """Every revision: who proposed it, who put it in force, when and why; newest first."""
-    with store(load_settings()) as engine:
-        history = RuleStore(engine).history()
-    if as_json:
-        rows = [{name: value for name, value in msgspec.to_builtins(each).items() if name != "files"} for each in history]
-        click.echo(msgspec.json.encode(rows).decode())
-        return
-    for each in history:
-        decided = f", {each.decided_by} {each.decided:%Y-%m-%d %H:%M}" if each.decided else ""
-        click.echo(
-            f"{each.number:4}  {each.revision}  {each.status:10}  {each.author} {each.created:%Y-%m-%d %H:%M}{decided}  {each.note}"
-        )

@@ -133,6 +133,7 @@ def save(
     else's open proposal changes the same files and `beside` does not say that both shall stand; its merge holds everybody's texts. Raises
     NotAllowed for a person who is no editor, and under `four_eyes` for whoever is no person.
     """
+    governance = store.mode(governance)
     _may(by, PROPOSING, governance, "propose a change of the rules")
     return _save(
         store,
@@ -164,6 +165,7 @@ def revise(
 
     `seen` is the revision of the proposal that was edited. Raises Stale where it is another by now, NotAllowed as `save`.
     """
+    governance = store.mode(governance)
     _may(by, PROPOSING, governance, "change a proposal")
     found = proposal(store, proposal_id)
     whole = _whole(_revision(store, seen).files, files)
@@ -193,6 +195,7 @@ def rebase(
     store: RuleStore, proposal_id: str, *, by: Actor, governance: str, at: datetime, people: Sequence[Person] = ()
 ) -> Proposal:
     """Bring an open proposal onto what is in force. Raises Stale, with the merge, where both changed the same lines."""
+    governance = store.mode(governance)
     _may(by, PROPOSING, governance, "change a proposal")
     found = proposal(store, proposal_id)
     active = in_force(store)
@@ -269,6 +272,7 @@ def may_approve(found: Proposal, by: Actor, governance: str) -> str | None:
 
 def approve(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "") -> Proposal:
     """Say yes to a checked proposal. It is `approved` once everybody has whom it needs; an author's yes does not count."""
+    governance = store.mode(governance)
 
     def step(now: Proposal, active: StoredRevision) -> Proposal:
         if (why := may_approve(now, by, governance)) is not None:
@@ -287,6 +291,7 @@ def approve(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, gove
 
 def reject(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "") -> Proposal:
     """Say no to an open proposal, for good; a trial of it ends."""
+    governance = store.mode(governance)
     _may(by, (Role.APPROVER,), governance, "reject a proposal")
 
     def step(now: Proposal, _: StoredRevision) -> Proposal:
@@ -307,6 +312,7 @@ def activate(store: RuleStore, named: str, *, by: Actor, at: datetime, governanc
     NotAllowed where it was not approved by whom it needs. `emergency`: one person may put in force what only narrows; somebody else looks
     at it afterwards (`review`). Under `single` one person may do it all, and the proposal says so.
     """
+    governance = store.mode(governance)
     _may(by, ACTIVATING, governance, "put a change in force")
     found = _named_proposal(store, named)
     before = _revision(store, found.revision)
@@ -340,6 +346,7 @@ def rollback(
 
     At once under `single`, and where it only narrows (somebody else looks at it afterwards); else it waits for approval. Raises NoSuchProposal.
     """
+    governance = store.mode(governance)
     _may(by, ACTIVATING, governance, "take a change back")
     active = in_force(store)
     target = _revision(store, to if to is not None else _one_before(store, active))
@@ -367,6 +374,7 @@ def rollback(
 
 def review(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "") -> Proposal:
     """Say that one has looked at what took effect in an emergency. Raises NotAllowed for whoever made or activated it."""
+    governance = store.mode(governance)
     _may(by, (Role.APPROVER,), governance, "look at an emergency")
 
     def step(now: Proposal, _: StoredRevision) -> Proposal:
@@ -388,6 +396,7 @@ def trial(
     `shadow`: it decides beside what is in force, and only differences are kept; it must be checked. `canary`: it decides on `share` percent
     of the sessions, each session from its first request to its last; it must be approved as if it took effect.
     """
+    governance = store.mode(governance)
     _may(by, ACTIVATING, governance, "try a change")
     if kind is not None and kind not in TRIALS:
         raise NotAllowed(f"a trial is {SHADOW} or {CANARY}")
@@ -485,6 +494,7 @@ def change(
     store: RuleStore, files: Mapping[str, str], *, author: str, note: str, governance: str, at: datetime
 ) -> tuple[StoredRevision, bool]:
     """Propose, and under `single` put in force at once: (the revision, whether it is in force)."""
+    governance = store.mode(governance)
     revision = propose(store, files, author=author, note=note, governance=governance, at=at)
     if governance != SINGLE or revision.status == "active":
         return revision, revision.status == "active"

@@ -120,7 +120,7 @@ def test_under_four_eyes_a_key_of_an_unknown_app_waits_for_the_proposal(tmp_path
         refused = chat(service, made["key"])
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
         log = json.loads(service.cli("rules", "log", "--json"))
-        assert [row["status"] for row in log] == ["proposed", "active"]
+        assert [row["status"] for row in log] == ["checked", "active"]
         assert service.cli("rules", "activate", check=False) == ""
         assert json.loads(service.cli("keys", "create", "--app", "demo", "--json"))["app_in_force"] is True
 

@@ -170,7 +170,7 @@ def test_a_rule_directory_that_differs_later_is_a_proposal_and_no_silent_change(
         service.start()
         assert "proposed as" in service.log.read_text()
         assert post(service, key).headers["x-router-rule"] == "everything"
-        assert json.loads(service.cli("rules", "log", "--json"))[0]["status"] == "proposed"
+        assert json.loads(service.cli("rules", "log", "--json"))[0]["status"] == "checked"
 
 
 def test_a_credential_found_at_a_later_start_adds_deployments_and_retires_the_simulated_ones(tmp_path: Path) -> None:

@@ -142,18 +142,18 @@ class TestAChange:
 class TestWhatIsNotReady:
     def test_never_takes_effect_unchecked_or_failing(self, rules: RuleStore, saved: Callable[..., Proposal]) -> None:
         before = active(rules)
-        for files, mode, by in ((BROKEN, FOUR_EYES, EDITOR), (FAILING, FOUR_EYES, EDITOR), (FAILING, SINGLE, NOBODY)):
-            made = saved(files, by, mode)
+        for files in (BROKEN, FAILING):
+            made = saved(files)
             assert made.status is Status.DRAFT
             assert made.faults
             for emergency in (False, True):
                 with pytest.raises(NotAllowed):
-                    activate(rules, made.id, APPROVER, mode, emergency=emergency)
+                    activate(rules, made.id, emergency=emergency)
             with pytest.raises(NotAllowed):
-                governance.approve(rules, made.id, by=APPROVER, at=NOON, governance=mode)
+                approved(rules, made)
             for kind in ("shadow", "canary"):
                 with pytest.raises((NotAllowed, RuleFaults)):
-                    governance.trial(rules, made.id, kind, by=APPROVER, at=NOON, governance=mode)
+                    governance.trial(rules, made.id, kind, by=APPROVER, at=NOON, governance=FOUR_EYES)
         assert active(rules) == before
 
     def test_never_takes_effect_without_a_second_person(self, rules: RuleStore, saved: Callable[..., Proposal]) -> None:
@@ -224,6 +224,21 @@ class TestWhatIsNotReady:
             connection.execute(text("UPDATE revisions SET files = '{}' WHERE revision = :r"), {"r": made.revision})
         with pytest.raises(RuleFaults):
             activate(rules, made.id)
+
+
+def test_one_person_alone_puts_nothing_in_force_that_fails(alone: RuleStore) -> None:
+    before = active(alone)
+    for files in (BROKEN, FAILING):
+        made = governance.save(alone, files, by=NOBODY, reason="a test", governance=SINGLE, at=NOON)
+        with pytest.raises(NotAllowed):
+            activate(alone, made.id, NOBODY, SINGLE)
+        with pytest.raises(NotAllowed):
+            governance.approve(alone, made.id, by=NOBODY, at=NOON, governance=SINGLE)
+        with pytest.raises(NotAllowed):
+            governance.rollback(alone, by=NOBODY, at=NOON, governance=SINGLE, to=made.revision)
+        with pytest.raises(RuleFaults):
+            governance.change(alone, files, author="ops", note="", governance=SINGLE, at=NOON)
+    assert active(alone) == before
 
 
 class TestOnlyWhatNarrows:
@@ -391,7 +406,10 @@ def test_a_change_of_the_service_waits_under_four_eyes_and_takes_effect_under_si
 
 
 def test_who_says_single_where_two_people_decide_is_not_believed(rules: RuleStore, saved: Callable[..., Proposal]) -> None:
-    made = saved(by=NOBODY, mode=SINGLE)
+    with pytest.raises(NotAllowed):
+        saved(by=NOBODY, mode=SINGLE)
+    made = saved()
     with pytest.raises(NotAllowed):
         activate(rules, made.id, NOBODY, SINGLE)
+    assert not governance.change(rules, NARROWER, author="ops", note="", governance=SINGLE, at=NOON)[1]
     assert rules.mode(SINGLE) == FOUR_EYES

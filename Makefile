@@ -6,7 +6,7 @@ PORT ?= 8080
 DATA_DIR ?= data
 FUZZ_SECONDS ?= 60
 
-.PHONY: run demo setup setup-dev test check format bench fuzz lock clean help
+.PHONY: run demo setup setup-dev test check format bench fuzz mutants lock clean help
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -41,6 +41,9 @@ fuzz: $(VENV)/.dev ## look for inputs that break the decoders and readers of fil
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo "atheris is not installed: $(BIN)/python -m pip install atheris" >&2; exit 1; }
 	@for check in $(or $(CHECK),$$($(BIN)/python -c 'from tests.fuzz.invariants import CHECKS; print(*CHECKS)')); do \
 	  echo "$$check: $(FUZZ_SECONDS) seconds" && $(BIN)/python -m tests.fuzz.fuzz_decoders $$check -max_total_time=$(FUZZ_SECONDS) -verbosity=0 || exit 1; done
+
+mutants: $(VENV)/.dev ## take each label rule away in a copy, and see that a test fails (RULE= names one)
+	$(BIN)/python -m tests.mutants.run $(RULE)
 
 # The lock files name no registry; run with Python 3.11, whose resolution also installs on 3.12.
 lock: $(VENV)/.dev

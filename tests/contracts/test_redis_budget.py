@@ -278,6 +278,28 @@ async def test_labels_that_rose_meanwhile_send_the_request_back_to_be_decided_an
         assert (await sessions.open(SESSION, APP, ())).label_version == state.label_version
 
 
+@pytest.mark.parametrize(
+    ("held", "left"),
+    [
+        (Labels(Integrity.UNTRUSTED, Sensitivity.PUBLIC), Sensitivity.PUBLIC),
+        (Labels(Integrity.TRUSTED, Sensitivity.RESTRICTED), Sensitivity.PUBLIC),
+        (Labels(Integrity.TRUSTED, Sensitivity.INTERNAL), Sensitivity.RESTRICTED),
+    ],
+    ids=["integrity", "confidentiality", "what has left"],
+)
+async def test_each_label_that_rose_meanwhile_sends_the_request_back(
+    store: Store, requests: Requests, held: Labels, left: Sensitivity
+) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        first = requests.hold("r1", labels=held, forwarded=left)
+        await budgets.reserve(first, requests.admitted(first))
+        lower = requests.hold("r2", labels=Labels(Integrity.TRUSTED, Sensitivity.INTERNAL), forwarded=Sensitivity.PUBLIC)
+        with pytest.raises(Refused) as refused:
+            await budgets.reserve(lower, requests.admitted(lower))
+        assert refused.value.code == "session_changed"
+
+
 async def test_labels_only_rise_and_each_rise_is_a_new_version(store: Store, requests: Requests) -> None:
     async with store.client() as client:
         budgets, sessions = RedisBudgets(client), RedisSessions(client)

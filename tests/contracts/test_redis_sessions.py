@@ -101,6 +101,14 @@ async def test_what_was_said_carries_its_labels_however_much_is_asked_for_and_na
         assert known == Linked(None, SECRET, None, Sensitivity.INTERNAL, frozenset({"call_unknown"}))
 
 
+async def test_what_was_said_keeps_the_highest_labels_that_it_was_ever_said_with(store: Store) -> None:
+    async with store.client() as client:
+        sessions = RedisSessions(client)
+        for session, labels in (("1", SECRET), ("2", Labels()), ("3", TAINTED)):
+            await sessions.remember(APP, session, [], ["said"], "fast-1", labels)
+        assert (await sessions.link(APP, (), (), ["said"])).labels == SECRET.join(TAINTED)
+
+
 async def test_however_many_sessions_hold_a_prefix_none_of_their_labels_is_lost(store: Store) -> None:
     async with store.client() as client:
         sessions = RedisSessions(client)

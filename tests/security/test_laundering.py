@@ -444,6 +444,33 @@ def test_what_was_passed_on_of_a_stream_is_known_again(world: World, api: str, e
     assert not laundered(answer), answer.text
 
 
+def test_short_words_before_a_held_call_are_known_with_what_was_asked(world: World) -> None:
+    agent = world.agent()
+    world.count += 1
+    asked = f"Look up the customer Ada, please. This is case {world.count}."
+    agent.results(agent.ask(asked, CUSTOMER), {"plan": "gold"})
+    agent.stream = True
+    agent.extra = {"stream": True}
+    assert SHORT in agent.send(OUT, said=SHORT).text
+    later = world.agent()
+    later.history = [{"role": "user", "content": asked}, {"role": "assistant", "content": SHORT}]
+    later.history.append({"role": "user", "content": f"Mail it. {world.count}"})
+    answer = later.send(OUT)
+    assert not laundered(answer), answer.text
+
+
+@pytest.mark.parametrize("call", [CUSTOMER, SEARCH], ids=lambda call: call[0])
+def test_an_answer_carries_the_labels_of_its_calls(world: World, call: Call) -> None:
+    agent = world.agent()
+    world.count += 1
+    told = told_in(world.count)
+    assert agent.ask(f"Look it up, please. This is case {world.count}.", call, said=told).status_code == 200
+    later = world.agent()
+    later.history = [{"role": "assistant", "content": told}, {"role": "user", "content": f"Mail it. {world.count}"}]
+    answer = later.send(OUT)
+    assert not laundered(answer), answer.text
+
+
 def words_of(line: str) -> str:
     """What a line of a stream says."""
     if not line.startswith("data: {"):

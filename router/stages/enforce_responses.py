@@ -21,7 +21,7 @@ from router.stages.enforced import (
     text_or_none,
     usage_of,
 )
-from router.stages.plain import plain_event
+from router.stages.plain import Fragments, plain_event
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
 _HELD = CLIENT_CALLS - {"tool_search_call"}
@@ -30,6 +30,9 @@ _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.fa
 
 # Events that may pass for an item which was never announced: they carry what the model says, not what it does.
 _SPOKEN = ("response.output_text.", "response.content_part.", "response.refusal.", "response.reasoning", "response.audio")
+
+_WORDS = frozenset(f"response.{what}.delta" for what in ("output_text", "refusal", "reasoning_text", "reasoning_summary_text"))
+"""Events of which an answer in words has many."""
 
 _TOLD_OF = {"mcp_approval_request": "response.mcp_call_arguments."}
 """Type of item → how the names of its events begin, where that is not by its type."""
@@ -127,6 +130,7 @@ class ResponsesStream:
         self._chars = 0
         self._complete = False
         self._tail = b""
+        self._fragments = Fragments()
         self.error: RouterError | None = None
 
     @property
@@ -136,6 +140,13 @@ class ResponsesStream:
 
     def event(self, raw: bytes, out: list[bytes]) -> None:
         """Take one raw event; append to `out` what may be passed on now. Raises one of UNREADABLE where it breaks the format."""
+        text = self._fragments.text(raw)
+        if text is not None:
+            self._chars += len(text)
+            self._next_number = self._fragments.number + 1
+            out.append(raw)
+            return
+        self._fragments.forget()
         raw, data = plain_event(raw)
         if not data:
             if not self._complete:
@@ -190,6 +201,8 @@ class ResponsesStream:
             self._altered = True  # nobody has judged what it tells
             return
         self._pass(raw, index, event.sequence_number, out)
+        if kind in _WORDS and not (self._altered or self._waiting) and event.sequence_number is not None:
+            self._fragments.learn(raw, text_or_none(event.delta) or "", event.sequence_number)
 
     def end(self) -> Enforced:
         """What is known at the end. Calls that were still held are not released: they may not be whole."""

@@ -37,6 +37,8 @@ _EVENT = re.compile(
 _QUIET = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:(?:(?:id:|retry:|event:|:)[^\r\n]*|data:[ ]?)?(?:\r\n|\n|\r))*\Z")
 _NAME = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])event:[ ]?([^\r\n]*)")
 _PADDING = re.compile(rb'"obfuscation":[ ]?"([^"\\]*)"')
+_NUMBER = re.compile(rb'"sequence_number":[ ]?([0-9]+)')
+_COUNT = re.compile(rb"0|[1-9][0-9]{0,15}")
 _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*')
 
 _decode = msgspec.json.Decoder().decode
@@ -140,19 +142,24 @@ class Fragments:
     Most events of a stream are such fragments: they need not be parsed again.
     """
 
-    __slots__ = ("_between", "_end", "_head", "_padded")
+    __slots__ = ("_between", "_counted", "_end", "_head", "_padded", "number")
 
     def __init__(self) -> None:
         self._head = self._between = self._end = b""
+        self._counted: bytes | None = None  # what stands before the number of the event, where it has one
         self._padded = False
+        self.number = 0
 
-    def learn(self, raw: bytes, text: str) -> None:
-        """An event that may pass as it came, and whose text is this."""
+    def learn(self, raw: bytes, text: str, number: int | None = None) -> None:
+        """An event that may pass as it came, with its text and its sequence number."""
         written = _encode(text)
         head, found, tail = raw.partition(written)
-        if not text or not found or raw.find(written, len(head) + 1) >= 0:
-            self._head = b""
+        counts = list(_NUMBER.finditer(head)) if number is not None else []
+        self._head, self._counted = b"", None
+        if not text or not found or raw.find(written, len(head) + 1) >= 0 or len(counts) != (number is not None):
             return
+        if counts:
+            self._counted, head = head[: counts[0].start(1)], head[counts[0].end(1) :]
         self._head, self._between, self._end = head + b'"', b'"' + tail, b""
         padding = _PADDING.search(tail)
         self._padded = padding is not None
@@ -164,11 +171,16 @@ class Fragments:
         self._head = b""
 
     def text(self, raw: bytes) -> str | None:
-        """The text of an event that is like the one which was learnt; None of any other."""
-        head, between = self._head, self._between
-        if not head or not raw.startswith(head):
+        """The text of an event that is like the one which was learnt, and then its `number`; None of any other."""
+        head, between, at = self._head, self._between, 0
+        if not head:
             return None
-        words = _TEXT.match(raw, len(head))
+        if self._counted is not None:
+            count = _COUNT.match(raw, len(self._counted)) if raw.startswith(self._counted) else None
+            if count is None:
+                return None
+            self.number, at = int(count[0]), count.end()
+        words = _TEXT.match(raw, at + len(head)) if raw.startswith(head, at) else None
         if words is None or not raw.startswith(between, words.end()):
             return None
         at = words.end() + len(between)

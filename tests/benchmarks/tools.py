@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from time import process_time_ns
 
 from router.exchange import CallState
@@ -151,18 +152,35 @@ def plain(raw: bytes) -> None:
     enforce_json(Endpoint.CHAT, raw, ToolGrant(), denial_is_error=False)
 
 
-def chunk_stream() -> list[bytes]:
-    delta = {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "model": "m",
-        "choices": [{"index": 0, "delta": {"content": "some words "}, "finish_reason": None}],
-    }
-    return [b"data: " + json.dumps(delta).encode() + b"\n\n"] * CHUNKS
+def chunks(endpoint: Endpoint) -> list[bytes]:
+    """Fragments of an answer in words, as the official servers send them."""
+    if endpoint is Endpoint.CHAT:
+        head = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
+        return [
+            b"data: %b\n\n"
+            % json.dumps(
+                {
+                    **head,
+                    "choices": [{"index": 0, "delta": {"content": f"words {n} "}, "finish_reason": None}],
+                    "obfuscation": "x" * (n % 9),
+                }
+            ).encode()
+            for n in range(CHUNKS)
+        ]
+    if endpoint is Endpoint.MESSAGES:
+        started = named({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        delta = {"type": "content_block_delta", "index": 0}
+        return [started, *(named({**delta, "delta": {"type": "text_delta", "text": f"words {n} "}}) for n in range(CHUNKS))]
+    where = {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0}
+    return [named({**where, "sequence_number": n, "delta": f"words {n} ", "obfuscation": "x" * (n % 9)}) for n in range(CHUNKS)]
 
 
-def streamed(events: list[bytes], grant: ToolGrant, judge: CallJudge) -> None:
-    enforcer = StreamEnforcer(Endpoint.CHAT, grant, strip_usage=True, denial_is_error=False, judge=judge)
+def named(event: dict[str, object]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def streamed(endpoint: Endpoint, events: list[bytes], grant: ToolGrant, judge: CallJudge) -> None:
+    enforcer = StreamEnforcer(endpoint, grant, strip_usage=True, denial_is_error=False, judge=judge)
     for event in events:
         enforcer.feed(event)
 
@@ -180,7 +198,7 @@ def best(work: Callable[[], object], times: int = RUNS) -> float:
 
 def measured() -> dict[str, float]:
     """Microseconds by what was measured."""
-    events = chunk_stream()
+    streams = {endpoint: chunks(endpoint) for endpoint in (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES)}
     grant, judge = granted()
     authorised = best(granted)
     without = best(lambda: plain(TEXT))
@@ -189,7 +207,10 @@ def measured() -> dict[str, float]:
         "authorise + enforce, an answer in words": best(lambda: request(TEXT)) - without,
         "authorise + enforce, a call that looks": best(lambda: request(LOOK)) - without,
         "authorise + enforce, a call that acts": best(lambda: request(CALL)) - without,
-        "a chunk of a stream": best(lambda: streamed(events, grant, judge), 60) / CHUNKS,
+        **{
+            f"a chunk of a stream, {endpoint.value}": best(partial(streamed, endpoint, events, grant, judge), 60) / CHUNKS
+            for endpoint, events in streams.items()
+        },
     }
 
 

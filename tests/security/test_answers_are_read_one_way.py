@@ -223,3 +223,52 @@ def test_what_says_one_thing_passes_as_it_came(body: dict[str, Any], escaped: bo
 def test_arguments_are_read_one_way_unless_a_key_stands_twice() -> None:
     assert all(map(reads_one_way, ('{"a": [1, {"a": 2}]}', "", "no JSON", '{"a": 1.50, "b": "\\u00e9"}')))
     assert not any(map(reads_one_way, ('{"a": 1, "a": 1}', '{"x": [{"a": 1, "b": 2, "\\u0061": 3}]}')))
+
+
+def fragment(api: Endpoint, number: int, text: str, escaped: bool) -> bytes:
+    told: dict[str, Any]
+    if api is Endpoint.CHAT:
+        told = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": text}}], "obfuscation": "x" * (number % 7)}
+        return b"data: " + json.dumps(told, ensure_ascii=escaped).encode() + b"\n\n"
+    if api is Endpoint.RESPONSES:
+        where = {"type": "response.output_text.delta", "sequence_number": number, "item_id": "m1", "output_index": 0}
+        told = {**where, "delta": text, "logprobs": [], "obfuscation": "x" * (number % 5)}
+    else:
+        told = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return f"event: {told['type']}\ndata: {json.dumps(told, ensure_ascii=escaped)}\n\n".encode()
+
+
+OPENED = event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+WORDS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    ['"', "\\", "\n", "m1", "c", "delta", "text", 'a","x":"b', "{}"]
+)
+
+
+@given(st.sampled_from([Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES]), st.lists(WORDS, max_size=12), st.booleans())
+def test_fragments_of_a_text_pass_as_they_came_and_are_known_whatever_they_say(
+    api: Endpoint, texts: list[str], escaped: bool
+) -> None:
+    begun = {Endpoint.CHAT: b"", Endpoint.RESPONSES: BEGUN + SPEAKS, Endpoint.MESSAGES: OPENED}[api]
+    stream = begun + b"".join(fragment(api, number, text, escaped) for number, text in enumerate(texts, 2))
+    enforcer = StreamEnforcer(api, NOTHING, strip_usage=False, denial_is_error=False)
+    assert enforcer.feed(stream) == stream
+    enforced = enforcer.end()
+    assert enforced.error is None
+    assert enforced.output_chars == sum(map(len, texts))
+    if api is Endpoint.RESPONSES:
+        assert enforced.next_number == len(texts) + 2
+    elif texts:
+        at_once = StreamEnforcer(api, NOTHING, strip_usage=False, denial_is_error=False)
+        at_once.feed(begun + fragment(api, 2, "".join(texts), escaped))
+        assert enforced.assistant == at_once.end().assistant
+
+
+@pytest.mark.parametrize("api", [Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES])
+def test_a_fragment_with_more_in_it_than_words_is_looked_at_closely(api: Endpoint) -> None:
+    begun = {Endpoint.CHAT: b"", Endpoint.RESPONSES: BEGUN + SPEAKS, Endpoint.MESSAGES: OPENED}[api]
+    good = [fragment(api, number, "words", escaped=False) for number in (2, 3, 4)]
+    more = good[2].replace(b'"words"', b'"words","Tool_calls":[{"x":"quagga"}]')
+    told, _ = streamed(api, begun + good[0] + good[1] + more)
+    assert told.startswith(begun + good[0] + good[1])
+    assert b"quagga" not in told
+    assert b"words" in told[len(begun + good[0] + good[1]) :]

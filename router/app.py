@@ -44,6 +44,7 @@ from router.storage.redis_responses import RedisResponses
 from router.storage.redis_running import RedisRunning
 from router.storage.redis_sessions import RedisSessions
 from router.storage.registrar import Registrar
+from router.storage.shadow import Shadow
 from router.storage.snapshot import Snapshot
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
@@ -87,8 +88,9 @@ class Worker:
         self.announcements = RedisAnnouncements(self.redis)
         secret = read_secret(settings)
         self.engine = open_engine(settings.sql_url)
-        self.snapshot = Snapshot(self.engine, self.announcements, secret)
+        self.snapshot = Snapshot(self.engine, self.announcements, secret, settings.governance_mode)
         self.approvals = RedisApprovals(self.redis, secret)
+        self.shadow = Shadow(RuleStore(self.engine), self.id, utc_now)
         self.registrar = Registrar(SqlRegistrations(self.engine), utc_now)
         running: dict[tuple[str, str], Broadcast] = {}
         runtime_dir = os.environ.get("ROUTER_RUNTIME_DIR")
@@ -119,7 +121,8 @@ class Worker:
             note_changed=self.registrar.note_changed,
             changed_servers=self.registrar.changed_servers,
             worker=self.id,
-            governance=settings.governance_mode,
+            governance=self.snapshot.mode,
+            note_shadow=self.shadow.note,
             approvals=self.approvals,
             address=settings.address,
             keeper=self.keeper,
@@ -149,6 +152,7 @@ class Worker:
             asyncio.create_task(self._every(REFRESH_SECONDS, self.pay_what_is_owed)),
             asyncio.create_task(self._every(REFRESH_SECONDS, self.take_orders)),
             asyncio.create_task(self._every(REGISTER_SECONDS, self.register)),
+            asyncio.create_task(self._every(REGISTER_SECONDS, self.shadow.write)),
         ]
 
     async def announcements_beat(self) -> None:
@@ -199,6 +203,7 @@ class Worker:
         for loop in self._loops:
             loop.cancel()
         await self.registrar.write()
+        await self.shadow.write()
         await self.siblings.stop()
         await self.upstream.aclose()
         self.snapshot.close()
@@ -297,7 +302,7 @@ def create_app(settings: Settings) -> ASGIApp:
     api = people.guarded(people.Gate(worker.snapshot, utc_now))
     people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now)
     deciding = approvals.Deciding(
-        worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, settings.governance_mode, settings.webhook_key
+        worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, worker.snapshot.mode, settings.webhook_key
     )
     approvals.add_routes(api, deciding)
     looking = sessions.Looking(

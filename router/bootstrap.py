@@ -68,7 +68,7 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
         migrate(engine)
         epoch = store_fact(engine, "epoch")
         notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
-        mode = settings.governance_mode
+        mode = RuleStore(engine).mode(settings.governance_mode)
         notes += _rules(engine, settings, mode, now)
         app, app_key, admin_key = _first_keys(engine, now)
         asyncio.run(_announce(settings, redis_url))

@@ -41,7 +41,7 @@ from router.stages import approve
 from router.stages.approve import Kept
 from router.stages.attach import attach
 from router.stages.attach_messages import features_asked
-from router.stages.authenticate import PurposeNotHeld, authenticate
+from router.stages.authenticate import PurposeNotHeld, authenticate, under
 from router.stages.conversation import joined
 from router.stages.enforce import StreamEnforcer, enforce_json
 from router.stages.enforced import Enforced
@@ -179,6 +179,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         approval = await approval_named(services, headers, caller)
         usable: ApprovalState | None = None
         decided_anew = False
+        session_id: str | None = None
         while True:
             opened = await open_session(
                 services.sessions,
@@ -188,8 +189,18 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 assessment,
                 force.deployments,
                 body_digest=body_digest,
-                session_id=approval.session_id if approval is not None else None,
+                session_id=approval.session_id if approval is not None else session_id,
             )
+            if force.trial is not None and force.trial.takes(opened.session.id):
+                # From here on the session is the canary's: the request is read and decided as if its rules were in force.
+                before, force, session_id = rules, force.trial.force, opened.session.id
+                rules, policy = force.rules, force.rules.sensitivity
+                caller = under(caller, before.apps.get(caller.app), rules.apps.get(caller.app), now.date())
+                task = x.task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
+                assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
+                x.assessment = assessment
+                wish_known = task.wish in rules.models or task.wish in services.known_models()
+                continue
             if approval is None and opened.session.waiting is not None:
                 approval = await approval_for(services, caller, opened.session.waiting)
                 if approval is not None and approval.session_id != opened.session.id:
@@ -212,6 +223,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 # A name that nobody knows may be anything that was pasted there: the app is told it again, no record holds it.
                 x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
                 x.decision = decide(rules, x.facts)
+            if force.trial is not None and not force.trial.share:
+                services.note_shadow(force, request_id, opened.session.id, x.facts, x.decision)
             if isinstance(decision, Hold):
                 approval = approval or await task_approval(services, caller, opened.session.id, body_digest)
                 if approval is not None and approval.session_id != opened.session.id:
@@ -280,7 +293,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 held_nano=hold.fixed_nano + hold.output_nano * hold.output_tokens,  # the store lowers both where it holds less
                 output_tokens=hold.output_tokens,
                 deployment=candidates[0].id,
-                governance=services.governance,
+                governance=services.governance(),
                 body_digest=request.body_digest,
                 timings_us=watch.laps,
                 masking=x.masking,
@@ -1352,7 +1365,7 @@ async def _refuse(
             message=_recorded_message(error, x),
             findings=counted(assessment) if assessment else {},
             classifier_versions=assessment.versions if assessment else {},
-            governance=services.governance,
+            governance=services.governance(),
             body_digest=x.request.body_digest if x else "",
             timings_us=watch.laps,
             masking=x.masking if x else None,

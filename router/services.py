@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from router.exchange import JsonObject
 from router.ports import Approvals, Budgets, Directory, Masks, Sessions, Upstream
@@ -15,19 +16,35 @@ from router.stages.entitlement_token import TokenKeys
 from router.stages.keep_responses import Keeper
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
-from routing_rules.decisions import Withheld
+from routing_rules.decisions import Decision, Withheld
+from routing_rules.facts import Facts
 from routing_rules.rules import RuleSet
 from routing_rules.task import ToolAsk
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A rule set that is tried on live traffic: as a canary it decides on `share` percent of the sessions, else (0) on none."""
+
+    proposal: str
+    share: int
+    force: InForce
+
+    def takes(self, session_id: str) -> bool:
+        """Whether this session is decided by it: a session from its first request to its last."""
+        return self.share > 0 and crc32(f"{self.proposal}:{session_id}".encode()) % 100 < self.share
+
+
+@dataclass(frozen=True, slots=True)
 class InForce:
-    """One rule set with what was built from it: classifiers, fields allowed beyond OpenAI's, ids of deployments."""
+    """One rule set with what was built from it: classifiers, fields allowed beyond OpenAI's, ids of deployments. While another is tried
+    beside it, fields and deployments are those of both."""
 
     rules: RuleSet
     classifiers: Classifiers
     extra_fields: frozenset[str]
     deployments: tuple[str, ...]
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,8 @@ class Services:
     note_changed: Callable[[str, str, Sequence[Any]], None]  # app, label of an MCP server, the tools that it lists
     changed_servers: Callable[[], frozenset[str]]  # labels of MCP servers that listed something else than was pinned
     worker: str
-    governance: str
+    governance: Callable[[], str]
+    note_shadow: Callable[[InForce, str, str, Facts, Decision], None]  # request and session, for what is tried as a shadow
     approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused
     address: str = ""  # where others reach the service, without a slash at its end
     keeper: Keeper | None = None  # None: no response can be fetched again, and none is left to itself in the background

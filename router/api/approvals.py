@@ -67,7 +67,7 @@ class Deciding:
     records: Records
     tokens: Tokens
     clock: Callable[[], datetime]
-    governance: str
+    governance: Callable[[], str]
     secret: bytes | None
 
     async def decide(self, approval_id: str, who: Who | Decider, *, approve: bool, via: str, note: str) -> Waiting:
@@ -82,7 +82,7 @@ class Deciding:
             via=via,
             note=note,
             now=self.clock(),
-            governance=self.governance,
+            governance=self.governance(),
             made_by=made_by,
         )
 

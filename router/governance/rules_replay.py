@@ -14,6 +14,7 @@ import msgspec
 from router.exchange import Admitted, Masking, Turned
 from router.governance.rules_values import AppImpact, Example, NoSuchProposal, Replay, RuleStore
 from router.money import cost_nano
+from router.stages.authenticate import under
 from routing_rules.catalogue import Price
 from routing_rules.decide import decide
 from routing_rules.decisions import Decision, Hold, Permit, Refuse, ToolGrant
@@ -254,7 +255,7 @@ def replayed(revisions: _Revisions, recorded: Recorded, before: str, after: str,
         tally = apps.setdefault(app, _Tally())
         day = days.setdefault(f"{record.at:%Y-%m-%d}", [0, 0])
         day[0] += 1
-        differs = was[:4] != now[:4] or was.tools != now.tools or was.terms != now.terms
+        differs = _differ(was, now)
         both = (everything, tally)
         for counted in both:
             counted.requests += 1
@@ -342,6 +343,19 @@ def _impact(app: str, tally: _Tally) -> AppImpact:
     )
 
 
+def shadowed(active: RuleSet, tried: RuleSet, facts: Facts, decision: Decision) -> tuple[str, str] | None:
+    """What was decided and what a revision that is only tried would have, in words; None where that is the same."""
+    was = _of(active, decision, authorise(active, facts, decision) if isinstance(decision, Permit) else ToolGrant())
+    there = as_under(facts, active, tried)
+    other = decide(tried, there)
+    now = _of(tried, other, authorise(tried, there, other) if isinstance(other, Permit) else ToolGrant())
+    return (_said(was), _said(now)) if _differ(was, now) else None
+
+
+def _differ(was: Account, now: Account) -> bool:
+    return was[:4] != now[:4] or was.tools != now.tools or was.terms != now.terms
+
+
 def _account(rules: RuleSet, record: Passed | Stopped, own: RuleSet | str) -> Account:
     """What a rule set makes of a record."""
     facts, masking = record.facts, record.masking
@@ -366,26 +380,11 @@ def _account(rules: RuleSet, record: Passed | Stopped, own: RuleSet | str) -> Ac
 def as_under(facts: Facts, own: RuleSet | str, rules: RuleSet) -> Facts:
     """The facts as they would have been gathered under another revision: what apps.yaml says of the caller goes into them. Where its key
     narrowed the app, it still does."""
-    caller = facts.caller
-    now = rules.apps.get(caller.app)
-    then = own.apps.get(caller.app) if isinstance(own, RuleSet) else None
-    if now is None or then is None or now is then or now == then:
+    if not isinstance(own, RuleSet):
         return facts
-    watched = now.observed_on(facts.now.date())
-    clearance = now.clearance if caller.clearance == then.clearance else min(caller.clearance, now.clearance)
-    return msgspec.structs.replace(
-        facts,
-        caller=msgspec.structs.replace(
-            caller,
-            owner=now.owner,
-            team=now.team,
-            cost_center=now.cost_center,
-            clearance=clearance,
-            ceiling=now.ceiling,
-            mode="observe" if watched else "enforce",
-            observing=now.observing if watched else None,
-        ),
-    )
+    name = facts.caller.app
+    caller = under(facts.caller, own.apps.get(name), rules.apps.get(name), facts.now.date())
+    return facts if caller is facts.caller else msgspec.structs.replace(facts, caller=caller)
 
 
 def _of(rules: RuleSet, decision: Decision, grant: ToolGrant) -> Account:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from datetime import date, datetime
 
+import msgspec
+
 from router.errors import Refused
 from router.ports import Directory
 from router.principals import Key
@@ -51,6 +53,23 @@ def key_behind(directory: Directory, authorization: str | None, now: datetime) -
             f"the key `{key.prefix}…` expired on {key.expires:%Y-%m-%d}: `router keys rotate {key.id}` makes a new one",
         )
     return key
+
+
+def under(caller: Caller, before: App | None, after: App | None, today: date) -> Caller:
+    """The caller as another revision has its app. Where its key narrowed the app, it still does; where either does not know the app, as is."""
+    if before is None or after is None or before is after or before == after:
+        return caller
+    watched = after.observed_on(today)
+    return msgspec.structs.replace(
+        caller,
+        owner=after.owner,
+        team=after.team,
+        cost_center=after.cost_center,
+        clearance=after.clearance if caller.clearance == before.clearance else min(caller.clearance, after.clearance),
+        ceiling=after.ceiling,
+        mode="observe" if watched else "enforce",
+        observing=after.observing if watched else None,
+    )
 
 
 def narrowed(app: App, key: Key, purpose: str | None, today: date) -> Caller:

@@ -11,15 +11,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from router import telemetry
 from router.clock import utc_now
 from router.errors import RouterError, Unavailable
-from router.principals import Key, Person
-from router.services import InForce
+from router.governance.rules_values import CANARY, Proposal
+from router.principals import SINGLE, Key, Person
+from router.services import InForce, Trial
 from router.stages.classify import Classifiers
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.sql.directory import load_keys
 from router.storage.sql.migrate import store_fact
 from router.storage.sql.people import load_people
 from router.storage.sql.registrations import changed_servers
-from router.storage.sql.rules import RuleStore
+from router.storage.sql.rules import Revision, RuleStore
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
 from routing_rules.rules import RuleSet
@@ -32,10 +33,12 @@ class Snapshot:
     Nothing read yet: Unavailable(`not_ready`).
     """
 
-    def __init__(self, engine: Engine, announcements: RedisAnnouncements, secret: bytes) -> None:
+    def __init__(self, engine: Engine, announcements: RedisAnnouncements, secret: bytes, asked_mode: str = SINGLE) -> None:
         self._engine = engine
         self._announcements = announcements
         self._secret = secret
+        self._asked_mode = self._mode = asked_mode
+        self._tried: tuple[str, str, int] | None = None
         self._keys: Mapping[str, Key] | None = None
         self._people: Mapping[str, Person] = {}
         self._revoked: frozenset[str] = frozenset()
@@ -71,6 +74,10 @@ class Snapshot:
             (one for one in self._people.values() if one.email == email and one.ended is None and one.id not in self._revoked),
             None,
         )
+
+    def mode(self) -> str:
+        """The way of governance in force: once `single` was left, four eyes, whatever the settings say."""
+        return self._mode
 
     def rules(self) -> RuleSet:
         """See Directory."""
@@ -115,23 +122,45 @@ class Snapshot:
 
     def _read(self) -> None:
         keys, people = load_keys(self._engine), load_people(self._engine)
-        revision = RuleStore(self._engine).current()
+        store = RuleStore(self._engine)
+        revision, self._mode = store.current(), store.mode(self._asked_mode)
         self.epoch = store_fact(self._engine, "epoch")
         self._keys, self._people = keys, people
         self.changed_servers = changed_servers(self._engine)
         if revision is None:
             self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
             return
-        if self._in_force is not None and self._in_force.rules.revision == revision.revision:
+        tried = store.tried()
+        told = None if tried is None else (tried[0].id, tried[1].revision, tried[0].share)
+        before = self._in_force
+        if before is not None and before.rules.revision == revision.revision and told == self._tried:
             return
         try:
-            self._in_force = built(load(revision.files), self._secret, self._in_force)
+            same = before is not None and before.rules.revision == revision.revision
+            rules = before.rules if same and before is not None else load(revision.files)
+            plain = built(rules, self._secret, before)
         except RuleFaults as faults:
             self._rules_fault = f"revision {revision.number} cannot be compiled: {faults}"
+            return
+        self._in_force, self._tried = plain if tried is None else self._beside(plain, *tried), told
+        if same:
             return
         self._rules_fault = None
         telemetry.RULES_AGE.set(utc_now().timestamp())
         telemetry.logger().info("rules_in_force", revision=revision.revision, number=revision.number)
+
+    def _beside(self, plain: InForce, proposal: Proposal, revision: Revision) -> InForce:
+        """What is in force with what is tried beside it; alone where that cannot be compiled."""
+        try:
+            tried = built(load(revision.files), self._secret, plain)
+        except RuleFaults as faults:
+            telemetry.logger().error(
+                "trial_not_compiled", proposal=proposal.id, revision=proposal.revision, faults=len(faults.faults)
+            )
+            return plain
+        trial = Trial(proposal.id, proposal.share if proposal.trial == CANARY else 0, tried)
+        deployments = tuple(dict.fromkeys((*plain.deployments, *tried.deployments)))
+        return InForce(plain.rules, plain.classifiers, plain.extra_fields | tried.extra_fields, deployments, trial)
 
     async def sql_fault(self) -> str | None:
         """What is wrong with SQL, asked now."""

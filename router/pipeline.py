@@ -680,8 +680,8 @@ class Answering:
             stream=task.stream,
             passes_on=self._passes_on,
         )
-        if task.endpoint is Endpoint.RESPONSES and runs_tools(self._admission.grant):
-            body = with_tool_calls_left(body, permit.budget, self._admission.opened.session)
+        if runs_tools(self._admission.grant):
+            body = with_tool_calls_left(task.endpoint, body, permit.budget, self._admission.opened.session)
         headers: Mapping[str, str] = {}
         if deployment.internal or self._admission.grant.servers:
             body, headers = self._with_tokens(body, deployment)
@@ -1040,6 +1040,7 @@ class Answering:
         enforced = await self._judged(enforced, kept.body, kept.deployment, stream=kept.stream)
         first = told[0]
         if enforced.error is None:
+            await self._count_calls(enforced)
             await self._remember_answer(enforced, kept.deployment)
         settlement = await self._settle(
             outcome_in_answer(enforced), enforced.error.code if enforced.error else None, None, enforced
@@ -1074,6 +1075,7 @@ class Answering:
         self._book_failures(forwarded.failures, "retried")
         usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))
+        await self._count_calls(enforced)
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]
         if (enforced.complete and enforced.error is None) or (admission.judge is not None and enforced.issued_ids):
             remembering = asyncio.ensure_future(self._remember_answer(enforced, deployment.id))
@@ -1081,6 +1083,18 @@ class Answering:
             await remembering
             return settlement
         return await self._settle(outcome, code, deployment, enforced)
+
+    async def _count_calls(self, enforced: Enforced) -> None:
+        """Count to the session's calls those that the provider has run by itself. Of a chat no more is known than that it may have."""
+        judge, admission = self._admission.judge, self._admission
+        if judge is None or not runs_tools(admission.grant):
+            return
+        ran = len(enforced.released) - judge.count
+        if admission.request.endpoint is Endpoint.CHAT:
+            ran = 1 if enforced.complete else 0
+        if ran > 0:
+            with suppress(Unavailable):
+                await self._services.sessions.count_calls(admission.facts.caller.app, admission.opened.session.id, ran)
 
     async def _remember_answer(self, enforced: Enforced, deployment: str) -> None:
         """Make the ids of an answer, and the conversation up to it, lead back to the session."""

@@ -82,6 +82,10 @@ class Sessions(Protocol):
         """
         ...
 
+    async def count_calls(self, app: str, session_id: str, ran: int) -> None:
+        """Count `ran` more tool calls to the session: calls that a provider has run by itself, so that nothing can be refused any more."""
+        ...
+
     async def wait_for(self, app: str, body_digest: str, approval_id: str, seconds: float) -> None:
         """Let the same body lead to an approval that was asked for, for so long."""
         ...

@@ -139,6 +139,11 @@ class CallJudge:
         return self._before
 
     @property
+    def count(self) -> int:
+        """How many calls were judged and may reach the app."""
+        return sum(self._known.values())
+
+    @property
     def evidence(self) -> tuple[JudgedCall, ...]:
         """What became of each call."""
         return tuple(self._evidence.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from router.errors import Refused
 from router.exchange import JsonObject, SessionState
 from routing_rules.budgets import SessionBudget
+from routing_rules.task import Endpoint
 
 
 def remaining(budget: SessionBudget, session: SessionState, now: float, tool_calls: int) -> tuple[str, str]:
@@ -32,9 +33,9 @@ def remaining(budget: SessionBudget, session: SessionState, now: float, tool_cal
     return ", ".join(told), ", ".join(near)
 
 
-def with_tool_calls_left(body: JsonObject, budget: SessionBudget, session: SessionState) -> JsonObject:
-    """A responses body that lets the provider make no more calls by itself than the session has left. Raises Refused
-    `session_budget_exceeded` where that is none."""
+def with_tool_calls_left(endpoint: Endpoint, body: JsonObject, budget: SessionBudget, session: SessionState) -> JsonObject:
+    """A body that lets the provider make no more calls by itself than the session has left, as far as its format can say so. Raises
+    Refused `session_budget_exceeded` where that is none."""
     if budget.tool_calls is None:
         return body
     left = budget.tool_calls - (session.calls.count if session.calls is not None else 0)
@@ -43,4 +44,18 @@ def with_tool_calls_left(body: JsonObject, budget: SessionBudget, session: Sessi
             f"the session's budget of {budget.tool_calls} tool calls is used up: start a new session, or ask without hosted tools"
         )
         raise Refused("session_budget_exceeded", why)
-    return {**body, "max_tool_calls": min(body.get("max_tool_calls") or left, left)}
+    if endpoint is Endpoint.RESPONSES:
+        return {**body, "max_tool_calls": min(body.get("max_tool_calls") or left, left)}
+    if endpoint is Endpoint.MESSAGES and body.get("tools"):
+        return {**body, "tools": [_used_at_most(tool, left) for tool in body["tools"]]}
+    return body
+
+
+def _used_at_most(tool: JsonObject, left: int) -> JsonObject:
+    if not str(tool.get("type")).startswith(_COUNTED):
+        return tool
+    return {**tool, "max_uses": min(tool.get("max_uses") or left, left)}
+
+
+_COUNTED = ("web_search_", "web_fetch_")
+"""Tools of the Messages API that can be told how often they may be used."""

@@ -156,6 +156,10 @@ class RedisSessions:
         stored, known = await self._client.many([("HMGET", names[0], "i", "c", *_CALL_FIELDS), ("HGETALL", names[1])])
         return _call_state(_labels(stored[0], stored[1]), stored[2:], known)
 
+    async def count_calls(self, app: str, session_id: str, ran: int) -> None:
+        """Count calls that have run; see `router.ports.Sessions`."""
+        await self._client.call("HINCRBY", self._key(app, session_id), "nc", ran)
+
     async def wait_for(self, app: str, body_digest: str, approval_id: str, seconds: float) -> None:
         """Let the same body lead to an approval; see `router.ports.Sessions`."""
         await self._client.call("SET", keys.waiting(app, body_digest), approval_id, "EX", max(1, int(seconds)))

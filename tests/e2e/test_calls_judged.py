@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from running import Running, running
 from stub_provider import StubProvider, serving
-from tool_rules import FLAT, SETS, Agent, Call, tool_rules
+from tool_rules import FLAT, SETS, Agent, Call, answers, tool_rules
 
 from router.storage.sql.engine import open_engine
 from router.storage.sql.evidence import account_of
@@ -195,6 +195,31 @@ def test_a_session_makes_no_more_tool_calls_than_its_budget_says(world: World) -
         agent.results(answer, {"orders": [page]})
     answer = agent.send(("get_page", {"list": "orders", "page": 12}))
     assert (answer.status_code, agent.code(answer)) == (402, "session_budget_exceeded")
+
+
+SEARCHES = {"responses": "web_search", "messages": "web_search_20250305"}
+
+
+@pytest.mark.parametrize("case", [("responses", False), ("responses", True), ("messages", False), ("messages", True)])
+def test_calls_that_the_provider_ran_by_itself_count_to_the_budget(world: World, case: tuple[str, bool]) -> None:
+    agent = world.agent(case)
+    kind = SEARCHES[agent.api]
+    agent.tools = [{"type": kind, "name": "web_search"} if agent.api == "messages" else {"type": kind}]
+    agent.headers = {"x-session-id": f"searches-{agent.api}-{agent.stream}"}
+    left = []
+    for number in range(2):
+        agent.history = [{"role": "user", "content": f"Search for opening hours, part {number}."}]
+        answers(world.stub, text="Nine to five.", api=agent.api, stream=agent.stream, searches=5)
+        answer = agent.post()
+        assert answer.status_code == 200, answer.text
+        assert agent.code(answer) is None, answer.text
+        sent = world.stub.requests[-1].body
+        left.append(sent["max_tool_calls"] if agent.api == "responses" else sent["tools"][0]["max_uses"])
+    assert left == [12, 7]
+    answers(world.stub, text="Nine to five.", api=agent.api, stream=agent.stream, searches=5)
+    assert agent.post().status_code == 200
+    over = agent.post()
+    assert (over.status_code, agent.code(over)) == (402, "session_budget_exceeded")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -52,6 +52,9 @@ SCHEMED = [{"name": name, "input_schema": {"type": "object", "properties": {}}} 
 FEATURES = f"features: [{', '.join(sorted(COMPATIBLE_FEATURES | MESSAGES_FEATURES))}]"
 PATHS = {"chat": ("chat/completions", OFFERED), "responses": ("responses", FLAT), "messages": ("messages", SCHEMED)}
 
+SEARCH = "web_search"
+"""A call of this name is one that the provider makes and answers by itself."""
+
 _ids = itertools.count(1)
 
 
@@ -62,9 +65,15 @@ def tool_rules(stub: StubProvider, *, budget: str = "cost_usd: 1000", sets: str 
 
 
 def answers(
-    stub: StubProvider, *calls: Call, text: str = "", api: str = "chat", stream: bool = False, ids: Sequence[str] = ()
+    stub: StubProvider,
+    *calls: Call,
+    text: str = "",
+    api: str = "chat",
+    stream: bool = False,
+    ids: Sequence[str] = (),
+    searches: int = 0,
 ) -> list[str]:
-    """Let the provider's next answer make these calls; their ids."""
+    """Let the provider's next answer make these calls, after `searches` of its own; their ids."""
     made = list(ids) or [f"call_{next(_ids):06d}" for _ in calls]
     build = {
         ("chat", False): _chat,
@@ -74,7 +83,8 @@ def answers(
         ("messages", False): _message,
         ("messages", True): _message_stream,
     }
-    stub.exact = build[api, stream](text, list(zip(made, calls, strict=True)))
+    own: list[tuple[str, Call]] = [(f"srvtoolu_{next(_ids):06d}", (SEARCH, {"query": "x"})) for _ in range(searches)]
+    stub.exact = build[api, stream](text, [*own, *zip(made, calls, strict=True)])
     stub.script("m", "exact")
     return made
 
@@ -144,6 +154,9 @@ def _response_body(text: str, calls: list[tuple[str, Call]], number: int) -> Bod
         part = {"type": "output_text", "text": text, "annotations": []}
         output.append({"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": [part]})
     for id, (name, args) in calls:
+        if name == SEARCH:
+            output.append({"type": "web_search_call", "id": id, "status": "completed", "action": {"type": "search", **args}})
+            continue
         output.append(
             {
                 "type": "function_call",
@@ -178,7 +191,9 @@ def _response_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
         {"type": "response.created", "response": {**body, "status": "in_progress", "output": [], "usage": None}}
     ]
     for index, item in enumerate(body["output"]):
-        begun = {**item, "arguments": ""} if item["type"] == "function_call" else {**item, "content": []}
+        begun = {**item, "arguments": ""} if item["type"] == "function_call" else item
+        if item["type"] == "message":
+            begun = {**item, "content": []}
         events.append({"type": "response.output_item.added", "output_index": index, "item": {**begun, "status": "in_progress"}})
         if item["type"] == "function_call":
             where = {"item_id": item["id"], "output_index": index}
@@ -186,7 +201,7 @@ def _response_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
             events.append(
                 {"type": "response.function_call_arguments.done", **where, "arguments": item["arguments"], "name": item["name"]}
             )
-        else:
+        elif item["type"] == "message":
             where = {"item_id": item["id"], "output_index": index, "content_index": 0}
             events.append({"type": "response.output_text.delta", **where, "delta": text, "logprobs": []})
         events.append({"type": "response.output_item.done", "output_index": index, "item": item})
@@ -197,7 +212,11 @@ def _response_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
 
 def _message_body(text: str, calls: list[tuple[str, Call]]) -> Body:
     content: list[Body] = [{"type": "text", "text": text}] if text else []
-    content += [{"type": "tool_use", "id": id, "name": name, "input": args} for id, (name, args) in calls]
+    for id, (name, args) in calls:
+        own = name == SEARCH
+        content.append({"type": "server_tool_use" if own else "tool_use", "id": id, "name": name, "input": args})
+        if own:
+            content.append({"type": "web_search_tool_result", "tool_use_id": id, "content": []})
     return {
         "id": f"msg_{next(_ids):08d}",
         "type": "message",
@@ -221,6 +240,8 @@ def _message_stream(text: str, calls: list[tuple[str, Call]]) -> bytes:
         if block["type"] == "text":
             begun: Body = {**block, "text": ""}
             deltas: list[Body] = [{"type": "text_delta", "text": text}]
+        elif block["type"] == "web_search_tool_result":
+            begun, deltas = block, []
         else:
             written = json.dumps(block["input"])
             begun = {**block, "input": {}}

@@ -9,6 +9,7 @@ from router.exchange import CallState, SessionState
 from router.stages.remaining import remaining, with_tool_calls_left
 from routing_rules.budgets import SessionBudget
 from routing_rules.facts import Labels
+from routing_rules.task import Endpoint
 
 NEW = SessionState("s", 0, True, Labels(), 0)
 NOW = 1_000_000.0
@@ -38,10 +39,17 @@ def test_a_limit_is_warned_of_from_the_configured_share_on_and_never_below_zero(
 def test_a_provider_may_make_no_more_calls_by_itself_than_the_session_has_left() -> None:
     budget = SessionBudget("b", tool_calls=10)
     session = SessionState("s", 0, False, Labels(), 1, calls=CallState(count=7))
-    assert with_tool_calls_left({"input": "x"}, budget, session)["max_tool_calls"] == 3
-    assert with_tool_calls_left({"max_tool_calls": 2}, budget, session)["max_tool_calls"] == 2
-    assert with_tool_calls_left({"max_tool_calls": 9}, budget, session)["max_tool_calls"] == 3
-    assert with_tool_calls_left({}, SessionBudget("free"), session) == {}
-    with pytest.raises(Refused) as refused:
-        with_tool_calls_left({}, SessionBudget("b", tool_calls=7), session)
-    assert refused.value.code == "session_budget_exceeded"
+    responses = Endpoint.RESPONSES
+    assert with_tool_calls_left(responses, {"input": "x"}, budget, session)["max_tool_calls"] == 3
+    assert with_tool_calls_left(responses, {"max_tool_calls": 2}, budget, session)["max_tool_calls"] == 2
+    assert with_tool_calls_left(responses, {"max_tool_calls": 9}, budget, session)["max_tool_calls"] == 3
+    searches = [{"type": "web_search_20250305", "name": "web_search"}, {"name": "get_status"}]
+    searched = with_tool_calls_left(Endpoint.MESSAGES, {"tools": searches}, budget, session)
+    assert searched["tools"] == [{**searches[0], "max_uses": 3}, searches[1]]
+    few = with_tool_calls_left(Endpoint.MESSAGES, {"tools": [{**searches[0], "max_uses": 2}]}, budget, session)
+    assert few["tools"][0]["max_uses"] == 2
+    for endpoint in (Endpoint.CHAT, responses, Endpoint.MESSAGES):
+        assert with_tool_calls_left(endpoint, {}, SessionBudget("free"), session) == {}
+        with pytest.raises(Refused) as refused:
+            with_tool_calls_left(endpoint, {}, SessionBudget("b", tool_calls=7), session)
+        assert refused.value.code == "session_budget_exceeded"

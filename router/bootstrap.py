@@ -22,7 +22,7 @@ from router.storage.sql.migrate import StoreIsNewer, migrate, store_fact
 from router.storage.sql.rules import RuleStore
 from router.upstream.credentials import deployments_for
 from routing_rules.faults import RuleFaults
-from routing_rules.load import complete, load, read_directory
+from routing_rules.load import complete, load, read_rules, starting_set
 
 DEMO_APP = "demo"
 
@@ -120,10 +120,11 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
     """Seed an empty store; propose what a rule directory or found credentials would change. Notes for the operator."""
     store = RuleStore(engine)
     notes: list[str] = []
-    given = read_directory(settings.rules_dir) if settings.rules_dir is not None else {}
+    given = read_rules(settings.rules_dir, now.date(), settings.environment) if settings.rules_dir is not None else {}
+    named = starting_set(settings.rules_dir) is not None  # where to start: no change, and credentials are still adopted
     if store.current() is None:
         governance.seed(store, complete(given, now.date()), governance=mode, at=now)
-    elif given and governance.differs(store, given, now):
+    elif given and not named and governance.differs(store, given, now):
         proposal = governance.propose(
             store, given, author=governance.AT_START, note=f"differs from {settings.rules_dir}", governance=mode, at=now
         )
@@ -131,7 +132,9 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
             f"{settings.rules_dir} differs from the rules in force: proposed as {proposal.revision} (`router rules activate`)"
         )
     adopted = (
-        governance.adopt(store, deployments_for(provider_environment(settings)), governance=mode, at=now) if not given else None
+        governance.adopt(store, deployments_for(provider_environment(settings)), governance=mode, at=now)
+        if not given or named
+        else None
     )
     if adopted is not None:
         revision, active, ids = adopted

@@ -29,7 +29,15 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes.")
     data_dir: Path = Field(Path("data"), description="Directory of the embedded stores, keys and audit checkpoints.")
-    rules_dir: Path | None = Field(None, description="Directory of rule files: seeds an empty store, is a proposal afterwards.")
+    rules_dir: Path | None = Field(
+        None,
+        description="Directory of rule files, or the name of a starting set: seeds an empty store; a directory is a proposal afterwards.",
+    )
+    environment: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Which of the `overlays/` beside rule files is read with them. Unset: none.",
+    )
     redis_url: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("ROUTER_REDIS_URL", "REDIS_URL"),

@@ -37,6 +37,11 @@ from routing_rules.vocabulary import BusinessImpact, Capability, LatencyClass, S
 E = TypeVar("E", bound=Enum)
 
 POLICIES = Path(__file__).parent / "policies"
+STARTING_SETS = {
+    "default": POLICIES,
+    **{name: Path(__file__).parent / "sets" / name for name in ("cautious-company", "developer-laboratory")},
+}
+"""Rule sets to start with, by name; a file that one leaves out is that of the default."""
 
 FILES = (
     "apps.yaml",
@@ -203,7 +208,8 @@ def read_directory(directory: Path, environment: str | None = None) -> dict[str,
     overlays, but none for this environment.
     """
     if not directory.is_dir():
-        raise RuleFaults([Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there is no such directory")])
+        hint = f"expected a directory, or a starting set: {', '.join(f'`{name}`' for name in STARTING_SETS)}"
+        raise RuleFaults([Fault(Severity.ERROR, "missing_file", str(directory), 0, 0, "there is no such directory", hint)])
     patterns = [
         "*.yaml",
         "*.yml",
@@ -272,13 +278,24 @@ def _check_sizes(files: Mapping[str, str]) -> None:
         )
 
 
-def shipped(today: date) -> dict[str, str]:
-    """The files that come with the package, their review dates counted from `today`."""
+def shipped(today: date, name: str = "default") -> dict[str, str]:
+    """The files of a starting set, their review dates counted from `today`."""
 
     def dated(match: re.Match[str]) -> str:
         return f": {today + timedelta(days=int(match[1]))}"
 
-    return {name: RELATIVE_DAY.sub(dated, text) for name, text in read_directory(POLICIES).items()}
+    return {file: RELATIVE_DAY.sub(dated, text) for file, text in read_directory(STARTING_SETS[name]).items()}
+
+
+def starting_set(given: Path | None) -> str | None:
+    """The starting set that is meant by what somebody gave as a directory: one of that name, where there is no such directory."""
+    return given.name if given is not None and str(given) in STARTING_SETS and not given.is_dir() else None
+
+
+def read_rules(given: Path, today: date, environment: str | None = None) -> dict[str, str]:
+    """The files of a directory, or of a starting set by its name. Raises RuleFaults as `read_directory` does."""
+    name = starting_set(given)
+    return read_directory(given, environment) if name is None else shipped(today, name)
 
 
 def complete(files: Mapping[str, str], today: date) -> dict[str, str]:
@@ -511,6 +528,7 @@ def _apps(top: Entry, purposes: Mapping[str, Purpose], sets: Mapping[str, Entitl
             purposes=held,
             mode=mode,
             observing=_observing(entry, mode),
+            provider_state=entry.words("provider_state", default=()),
         )
         entry.close()
     return found

@@ -25,7 +25,7 @@ from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
-from routing_rules.load import complete, load, read_directory
+from routing_rules.load import complete, load, read_rules
 from routing_rules.rules import RuleSet
 
 T = TypeVar("T")
@@ -117,7 +117,8 @@ def rules_for(settings: Settings, directory: Path | None = None) -> RuleSet:
     """The rules to look at: a directory's, else those in force, else the shipped ones."""
     try:
         if directory is not None:
-            return load(complete(read_directory(directory), utc_now().date()))
+            today = utc_now().date()
+            return load(complete(read_rules(directory, today, settings.environment), today))
         if settings.database_url is not None or (settings.data_dir / "router.db").exists():
             with store(settings) as engine:
                 if (active := RuleStore(engine).current()) is not None:

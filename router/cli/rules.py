@@ -19,7 +19,7 @@ from classifiers.sensitivity.code_names import Names, hashed
 from router.cli import rules_life
 from router.cli.data import rules_for, store
 from router.cli.rules_cases import case, cases
-from router.cli.rules_export import export
+from router.cli.rules_export import export, import_
 from router.cli.rules_review import review
 from router.clock import utc_now
 from router.governance.packs import dry_run, pack_faults
@@ -29,7 +29,7 @@ from router.storage.sql.rules import RuleStore
 from routing_rules.cases import run_cases
 from routing_rules.check import check as check_rules
 from routing_rules.faults import Fault, RuleFaults, Severity
-from routing_rules.load import complete, load, read_directory
+from routing_rules.load import complete, load, read_rules
 from routing_rules.rules import RuleSet
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -44,22 +44,27 @@ rules.add_command(case)
 rules.add_command(cases)
 rules.add_command(review)
 rules.add_command(export)
+rules.add_command(import_)
 for command in rules_life.COMMANDS:
     rules.add_command(command)
 
 
 @rules.command()
-@click.option("--rules", "directory", type=DIRECTORY, help="A directory of rule files; default: the rules in force.")
+@click.argument("given", metavar="[DIR]", required=False, type=DIRECTORY)
+@click.option("--rules", "directory", type=DIRECTORY, help="The same as DIR.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def check(directory: Path | None, as_json: bool) -> None:
-    """Everything that is wrong with the rules, or worth a look; exit status 1 where there is an error."""
+def check(given: Path | None, directory: Path | None, as_json: bool) -> None:
+    """Everything that is wrong with the rules in a directory (or a starting set, by its name; default: the rules in force), or worth
+    a look; exit status 1 where there is an error."""
+    settings = load_settings()
     today = utc_now().date()
+    directory = given if given is not None else directory
     faults: Sequence[Fault]
     try:
         if directory is not None:
-            files = complete(read_directory(directory), today)
+            files = complete(read_rules(directory, today, settings.environment), today)
         else:
-            with store(load_settings()) as engine:
+            with store(settings) as engine:
                 active = RuleStore(engine).current()
             files = dict(active.files) if active is not None else complete({}, today)
         loaded = load(files)

@@ -43,7 +43,10 @@ def many_imports() -> Iterator[None]:
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Directory of the embedded stores.")
 @click.option(
-    "--rules", "rules_dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Rule files: seed, or proposal."
+    "--rules",
+    "rules_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Rule files (seed, or proposal), or a starting set's name (seed).",
 )
 @click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="PEM private key.")

@@ -22,6 +22,7 @@ from router.storage.sql.accounts import SqlAccounts
 from router.storage.sql.decisions import SqlDecisions
 from router.storage.sql.directory import SqlKeys
 from router.storage.sql.people import SqlPeople
+from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from routing_rules.load import load
@@ -79,6 +80,7 @@ def build(parts: Parts) -> ASGIApp:
             mode=lambda: rules.mode(settings.governance_mode),
             people=SqlPeople(parts.engine).all,
             rules=rules,
+            recorded=Recorded(parts.engine),
             rules_of=compiled.of,
             decisions=SqlDecisions(parts.engine),
             looking=parts.looking,

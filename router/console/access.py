@@ -19,6 +19,7 @@ DECIDING = frozenset({Role.APPROVER, Role.TOOL_OWNER})
 EDITING = frozenset({Role.EDITOR})
 QUEUEING = frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN})
 CATALOGUE = ANYBODY - {Role.FINANCE}
+DISCUSSING = CATALOGUE
 REGISTERING = frozenset({Role.EDITOR, Role.TOOL_OWNER})
 
 
@@ -58,6 +59,13 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/approvals/{approval_id}"): Door(QUEUEING),
     ("POST", "/approvals/{approval_id}"): Door(DECIDING),
     ("GET", "/map"): Door(),
+    ("GET", "/rules"): Door(CATALOGUE),
+    ("GET", "/rules/edit"): Door(EDITING),
+    ("POST", "/rules/edit"): Door(EDITING),
+    ("GET", "/proposals"): Door(CATALOGUE),
+    ("GET", "/proposals/{proposal_id}"): Door(CATALOGUE),
+    ("POST", "/proposals/{proposal_id}"): Door(DISCUSSING),
+    ("POST", "/rollback"): Door(frozenset({Role.EDITOR, Role.APPROVER})),
     ("GET", "/catalogue"): Door(CATALOGUE),
     ("GET", "/catalogue/reach/{identity}"): Door(CATALOGUE),
     ("POST", "/catalogue/tools"): Door(REGISTERING),

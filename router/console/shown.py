@@ -16,7 +16,9 @@ def dollars(nano: int | None) -> str:
     amount = nano / NANO
     if nano == 0:
         return "$0"
-    return f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.4f}" if abs(amount) >= 0.001 else f"${amount:.7f}".rstrip("0")
+    if abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if abs(amount) >= 0.001 else f"${amount:.6f}" if abs(amount) >= 0.000001 else "<$0.000001"
 
 
 def moment(at: datetime | str | None) -> str:

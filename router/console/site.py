@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from router.errors import Refused, Unavailable
 from router.exchange import ApprovalHistory, JsonObject
 from router.governance.approvals import Decider, Waiting
-from router.governance.rules import RuleStore
+from router.governance.rules_replay import Recorded
+from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
 from router.principals import Key, Person, Visit
 from routing_rules.rules import RuleSet
@@ -70,6 +71,12 @@ class Directory(Protocol):
     def person_of(self, email: str) -> Person | None: ...
     def rules(self) -> RuleSet: ...
     async def refresh(self) -> None: ...
+
+
+class Rules(RuleStore, Protocol):
+    """The rule store, with what a shadow saw."""
+
+    def differences(self, proposal_id: str, limit: int = 100) -> ShadowReport: ...
 
 
 class Decisions(Protocol):
@@ -162,7 +169,8 @@ class Site:
     secret: bytes
     mode: Callable[[], str]
     people: Callable[[], Sequence[Person]]
-    rules: RuleStore
+    rules: Rules
+    recorded: Recorded
     rules_of: Callable[[str], RuleSet | None]
     decisions: Decisions
     looking: Looking

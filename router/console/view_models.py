@@ -239,3 +239,70 @@ class Spend(msgspec.Struct, frozen=True):
     """The place of the finance pages."""
 
     month: str
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The decision table in force."""
+
+    rows: tuple[Any, ...]
+    revision: str
+    since: str
+    by: str
+    may_edit: bool
+    warnings: tuple[Any, ...]
+
+
+class RulesEdit(msgspec.Struct, frozen=True):
+    """The table while it is edited. `text` is the whole file as it would be saved, `base` the revision it started from; `editor` the row
+    that is open. `faults` belong to no row. `merge` is there where somebody else was faster: nothing of anybody is lost."""
+
+    text: str
+    base: str
+    proposal: str
+    seen: str
+    rows: tuple[Any, ...]
+    editor: Any
+    tiers: tuple[str, ...]
+    sets: tuple[str, ...]
+    budgets: tuple[str, ...]
+    codes: tuple[str, ...]
+    wishes: tuple[str, ...]
+    obligations: tuple[str, ...]
+    faults: tuple[Any, ...]
+    errors: int
+    diff: Any
+    reason: str
+    as_text: bool
+    fault: str
+    merge: Any
+
+
+class Proposals(msgspec.Struct, frozen=True):
+    """Changes of the rules: those that are open, and those that are history."""
+
+    open: tuple[Any, ...]
+    history: tuple[Any, ...]
+    may_roll_back: bool
+    done: str
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """One change with all that happened to it. `why_not` is why this person may not approve it, empty where they may."""
+
+    proposal: Any
+    why_not: str
+    wants: tuple[str, ...]
+    grid: tuple[Any, ...]
+    levels: tuple[str, ...]
+    plot: Any
+    outcomes: Any
+    spend: Any
+    shadow: Any
+    may_edit: bool
+    may_approve: bool
+    may_activate: bool
+    may_talk: bool
+    cases: int
+    files: tuple[Any, ...]
+    done: str
+    fault: str

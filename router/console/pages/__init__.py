@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.console.pages import account, approvals, catalogue, decisions, keys, map, sessions, sign_in, spend
+from router.console.pages import account, approvals, catalogue, decisions, keys, map, proposals, rules, sessions, sign_in, spend
 from router.console.site import Handler
 
 HANDLERS: dict[tuple[str, str], Handler] = {
@@ -12,6 +12,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **sessions.HANDLERS,
     **approvals.HANDLERS,
     **map.HANDLERS,
+    **rules.HANDLERS,
+    **proposals.HANDLERS,
     **catalogue.HANDLERS,
     **keys.HANDLERS,
     **spend.HANDLERS,

@@ -19,7 +19,7 @@ from router.principals import Role
 from routing_rules.decisions import Hold, Permit
 from routing_rules.facts import Facts
 from routing_rules.faults import RuleFaults
-from routing_rules.rules import DIMENSIONS, RuleSet
+from routing_rules.rules import AUTO_WISHES, DIMENSIONS, RuleSet
 
 A_PAGE = 50
 OUTCOMES = ("completed", "cancelled", "failed", "truncated", "refused_in_answer", "reaped")
@@ -185,7 +185,7 @@ def _facts(facts: Facts) -> tuple[tuple[str, str], ...]:
         ("integrity", str(facts.labels.integrity)),
         ("scan", facts.state.value),
         ("endpoint", facts.endpoint.value),
-        ("model asked for", facts.wish if facts.wish_known else "one that nobody knows"),
+        ("model asked for", facts.wish if facts.wish_known or facts.wish in AUTO_WISHES else "one that nobody knows"),
         ("tools asked for", ", ".join(ask.server or ask.name for ask in facts.tools) or "none"),
         ("input", f"{facts.input_bytes:,} bytes"),
     )

@@ -1,0 +1,232 @@
+"""Rules: the decision table as a table, edited row by row with the words of the vocabulary, and saved as a proposal with a reason.
+
+The page keeps the whole draft in its form: nothing is stored before somebody saves, and it works without script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.console.access import EDITING
+from router.console.site import Answer, Asked, Handler, Move, Page, Site, in_sql
+from router.console.table import CODES, FILE, OBLIGATIONS, WISHES, Table
+from router.console.view_models import Rules, RulesEdit
+from router.errors import Refused
+from router.governance import rules as governance
+from router.governance.rules_values import Actor, NotAllowed, Stale
+from routing_rules.faults import Fault, Severity
+from routing_rules.rules import GOVERNED_DIMENSIONS, RuleSet
+
+MOST_TEXT = 700_000
+MOST_CHANGES = 12
+
+
+async def show(site: Site, asked: Asked) -> Answer:
+    """The table in force."""
+    active = await in_sql(lambda: governance.in_force(site.rules))
+    preview = await in_sql(lambda: governance.preview(site.rules, {}, asked.at))
+    table = Table(active.files.get(FILE, ""))
+    rows = table.rows(asked.at.date(), preview.faults)
+    shown = {id(fault) for row in rows for fault in row.faults}
+    others = tuple(fault for fault in preview.faults if id(fault) not in shown)
+    model = Rules(rows, active.revision, "", active.author, asked.person.holds(*EDITING), others)
+    return Page("rules.html", model)
+
+
+async def open_editor(site: Site, asked: Asked) -> Answer:
+    """The table to be edited: of what is in force, or of an open proposal."""
+    proposal_id = asked.query.get("proposal", "")
+    if proposal_id:
+        found = await governed(lambda: governance.proposal(site.rules, proposal_id))
+        files = await governed(lambda: governance.files_of(site.rules, found.revision))
+        draft = Draft(files.get(FILE, ""), found.base or found.revision, found.id, found.revision, reason=found.reason)
+    else:
+        active = await in_sql(lambda: governance.in_force(site.rules))
+        draft = Draft(active.files.get(FILE, ""), active.revision)
+    return await _page(site, asked, draft)
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What the form carries from page to page."""
+
+    text: str
+    base: str
+    proposal: str = ""
+    seen: str = ""
+    row: int = -1
+    reason: str = ""
+    as_text: bool = False
+
+
+async def edit(site: Site, asked: Asked) -> Answer:
+    """One step of editing, or the end of it: the proposal."""
+    form = asked.form
+    rules = site.directory.rules()
+    draft = Draft(
+        text=form.get("text", "").replace("\r\n", "\n")[:MOST_TEXT],
+        base=form.get("base", ""),
+        proposal=form.get("proposal", ""),
+        seen=form.get("seen", ""),
+        row=_number(form.get("row", "")),
+        reason=form.get("reason", "").strip()[:2000],
+        as_text=form.get("as_text") == "yes",
+    )
+    verb, _, place = form.get("action", "check").partition(":")
+    if draft.as_text and verb != "table":
+        return await (_save(site, asked, draft) if verb in ("save", "beside") else _page(site, asked, draft))
+    table = Table(draft.text)
+    if draft.row >= 0 and not draft.as_text:
+        table.apply(draft.row, form, asked.lists, _governed(rules))
+    row = draft.row
+    number = _number(place)
+    if verb == "open":
+        row = number
+    elif verb == "close":
+        row = -1
+    elif verb in ("up", "down"):
+        row = table.move(number, -1 if verb == "up" else 1)
+    elif verb == "copy":
+        row = table.copy(number)
+    elif verb == "remove":
+        table.remove(number)
+        row = -1
+    elif verb == "end":
+        table.end(number, asked.at.date())
+        row = number
+    elif verb == "add" and place in ("prohibitions", "step_ups", "routes"):
+        like = {"tier": rules.tiers[0], "set": next(iter(rules.sets)), "budget": next(iter(rules.session_budgets))}
+        row = table.add(place, asked.person.email, like)
+    # A text that nothing has changed stays as it was written, to the letter.
+    draft = msgspec.structs.replace(draft, text=_unchanged(draft.text, table.text()), row=row, as_text=verb == "text")
+    return await (_save(site, asked, draft) if verb in ("save", "beside") else _page(site, asked, draft))
+
+
+async def _save(site: Site, asked: Asked, draft: Draft) -> Answer:
+    by = Actor(asked.person.email, asked.person, "console")
+    if len(draft.reason) < 3:
+        return await _page(site, asked, draft, "Say in a few words why: whoever approves it reads that first.", 422)
+    beside = asked.form.get("action") == "beside"
+
+    def work() -> str:
+        files, mode, people = {FILE: draft.text}, site.mode(), site.people()
+        if draft.proposal:
+            saved = governance.revise(
+                site.rules,
+                draft.proposal,
+                files,
+                by=by,
+                seen=draft.seen,
+                governance=mode,
+                at=asked.at,
+                people=people,
+                reason=draft.reason,
+            )
+        else:
+            saved = governance.save(
+                site.rules,
+                files,
+                by=by,
+                reason=draft.reason,
+                governance=mode,
+                at=asked.at,
+                people=people,
+                base=draft.base,
+                beside=beside,
+            )
+        return saved.id
+
+    try:
+        return Move(f"/proposals/{await in_sql(work)}?done=saved")
+    except Stale as stale:
+        return await _page(site, asked, draft, str(stale), 409, stale.merge)
+    except NotAllowed as error:
+        return await _page(site, asked, draft, str(error), 403)
+
+
+async def governed(work: Any) -> Any:
+    """Something with the rules in SQL; what governance objects to is a refusal. Raises Refused."""
+    try:
+        return await in_sql(work)
+    except Stale as stale:
+        raise Refused("rules_changed", str(stale)) from None
+    except NotAllowed as error:
+        raise Refused("not_found" if type(error).__name__ == "NoSuchProposal" else "role_required", str(error)) from None
+
+
+async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status: int = 200, merge: Any = None) -> Page:
+    rules, today = site.directory.rules(), asked.at.date()
+    preview = await governed(lambda: governance.preview(site.rules, {FILE: draft.text}, asked.at, draft.base))
+    try:
+        table = Table(draft.text)
+        rows = table.rows(today, preview.faults)
+        editor = table.editor(draft.row, _governed(rules), today, preview.faults) if 0 <= draft.row < len(rows) else None
+    except Refused:
+        rows, editor, draft = (), None, msgspec.structs.replace(draft, as_text=True)
+    known = await in_sql(lambda: {fault.message for fault in governance.preview(site.rules, {}, asked.at).faults})
+    in_rows = {id(each) for row in rows for each in row.faults}
+    others = tuple(each for each in preview.faults if id(each) not in in_rows and _new(each, known))
+    model = RulesEdit(
+        text=draft.text,
+        base=draft.base,
+        proposal=draft.proposal,
+        seen=draft.seen,
+        rows=rows,
+        editor=editor,
+        tiers=rules.tiers,
+        sets=tuple(rules.sets),
+        budgets=tuple(rules.session_budgets),
+        codes=CODES,
+        wishes=WISHES,
+        obligations=OBLIGATIONS,
+        faults=others,
+        errors=sum(each.severity is Severity.ERROR for each in preview.faults),
+        diff=_told(preview.diff),
+        reason=draft.reason,
+        as_text=draft.as_text,
+        fault=fault,
+        merge=merge,
+    )
+    return Page("rules_edit.html", model, status)
+
+
+def _new(fault: Fault, known: set[str]) -> bool:
+    """Whether a fault is an error, or a warning that what is in force does not have."""
+    return fault.severity is Severity.ERROR or fault.message not in known
+
+
+def _told(found: Any) -> Any:
+    if found is None:
+        return None
+    changes = sorted(found.changes, key=lambda change: (not change.widens, -change.cells))
+    return {
+        "changed": found.changed,
+        "widened": found.widened,
+        "changes": changes[:MOST_CHANGES],
+        "more": max(len(changes) - MOST_CHANGES, 0),
+        "widenings": found.widenings,
+        "files": found.files,
+    }
+
+
+def _governed(rules: RuleSet) -> Mapping[str, tuple[str, ...]]:
+    teams = tuple(dict.fromkeys(app.team for app in rules.apps.values()))
+    words = {"app": tuple(rules.apps), "team": teams, "purpose": tuple(rules.purposes), "category": rules.categories}
+    return {name: words[name] for name in GOVERNED_DIMENSIONS}
+
+
+def _unchanged(before: str, after: str) -> str:
+    return before if Table(before).text() == after else after
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("GET", "/rules"): show,
+    ("GET", "/rules/edit"): open_editor,
+    ("POST", "/rules/edit"): edit,
+}

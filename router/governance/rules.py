@@ -403,6 +403,8 @@ def trial(
     if kind == CANARY and not 1 <= share <= 99:
         raise NotAllowed("a canary takes a share of 1 to 99 percent of the sessions")
     found = proposal(store, proposal_id)
+    if kind is not None and found.status is Status.DRAFT:
+        raise NotAllowed(f"`{found.id}` is {found.status}: only what is checked is tried")
     if kind is not None:
         checked(_revision(store, found.revision).files, at)
 

@@ -48,6 +48,7 @@ from router.stages.enforced import Enforced
 from router.stages.entitlement_token import Bearer, with_tokens
 from router.stages.forward import AllFailed, AttemptFailure, Forwarded, forward
 from router.stages.gather import asked, gather
+from router.stages.held_state import check_state, named_state, with_state
 from router.stages.judge_calls import Asked as Judged
 from router.stages.judge_calls import CallJudge, call_digest
 from router.stages.keep_responses import (
@@ -170,7 +171,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         x = Exchange(request)
         policy = rules.sensitivity
         task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
-        x.task = task
+        named = named_state(incoming.raw, request.body)
+        task = x.task = with_state(task, named)
         watch.lap("receive")
         assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
         x.assessment = assessment
@@ -196,7 +198,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 before, force, session_id = rules, force.trial.force, opened.session.id
                 rules, policy = force.rules, force.rules.sensitivity
                 caller = under(caller, before.apps.get(caller.app), rules.apps.get(caller.app), now.date())
-                task = x.task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
+                task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
+                task = x.task = with_state(task, named)
                 assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
                 x.assessment = assessment
                 wish_known = task.wish in rules.models or task.wish in services.known_models()
@@ -223,6 +226,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 # A name that nobody knows may be anything that was pasted there: the app is told it again, no record holds it.
                 x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
                 x.decision = decide(rules, x.facts)
+            if named and caller.mode != "observe":
+                check_state(named, opened.unknown, rules.apps.get(caller.app))
             if force.trial is not None and not force.trial.share:
                 services.note_shadow(force, request_id, opened.session.id, x.facts, x.decision)
             if isinstance(decision, Hold):

@@ -106,6 +106,7 @@ class App(msgspec.Struct, frozen=True):
     """A registered caller. `clearance` is the highest sensitivity it may send, `ceiling` the widest entitlement set it may get.
 
     `observing` is set where the mode is `observe`: it holds on these days only, before and after them the app is held to the rules.
+    `provider_state` are ids of files, vector stores and containers at providers that it may name without having been given them (`*`: any).
     """
 
     id: str
@@ -117,6 +118,7 @@ class App(msgspec.Struct, frozen=True):
     purposes: tuple[str, ...]
     mode: str = "enforce"  # enforce | observe
     observing: Observing | None = None
+    provider_state: tuple[str, ...] = ()
 
     def observed_on(self, day: date) -> bool:
         """Whether the app is only watched on this day."""

@@ -510,6 +510,8 @@ def _of_apps(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
             yield Widening("ceiling", app.id, f"the ceiling of the app `{app.id}` also holds {_named(more)}")
         if more := sorted(set(app.purposes) - set(old.purposes)):
             yield Widening("purpose", app.id, f"the app `{app.id}` also holds the purpose {_named(more)}")
+        if more := sorted(set(app.provider_state) - set(old.provider_state)):
+            yield Widening("provider_state", app.id, f"the app `{app.id}` may also name {_named(more)} at providers")
         if (until := _watched_until(app)) is not None and until > (_watched_until(old) or date.min):
             yield Widening("expiry", app.id, f"the app `{app.id}` is only watched until {until}")
 

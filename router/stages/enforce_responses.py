@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from router.stages.enforced import (
     usage_of,
 )
 from router.stages.plain import Fragments, plain_event
+from router.stages.sealed import seals
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
 _HELD = CLIENT_CALLS - {"tool_search_call"}
@@ -430,7 +431,20 @@ def _issued(response_id: Any, kept: Iterable[JsonObject]) -> tuple[str, ...]:
         issued = item.get("id") if item["type"] in ("mcp_approval_request", "reasoning") else item.get("call_id")
         if isinstance(issued, str):
             ids.append(issued)
+        ids += seals(item)
+        ids += _state_in(item)
     return tuple(dict.fromkeys(ids))
+
+
+def _state_in(item: JsonObject) -> Iterator[str]:
+    """What an answer made at the provider, which a later request may name: the container in which code ran, and files out of it."""
+    content = item.get("content")
+    parts = content if isinstance(content, list) else ()
+    cited = (part["annotations"] for part in parts if isinstance(part, dict) and isinstance(part.get("annotations"), list))
+    for told in (item, *(note for notes in cited for note in notes if isinstance(note, dict))):
+        for name in ("container_id", "file_id") if told.get("type") == "container_file_citation" else ("container_id",):
+            if isinstance(told.get(name), str):
+                yield told[name]
 
 
 def _chars(item: JsonObject) -> int:

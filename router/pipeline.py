@@ -69,6 +69,7 @@ from router.stages.release import let_through
 from router.stages.remaining import remaining, with_tool_calls_left
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.screen import Screen
+from router.stages.sealed import own_seals
 from router.stages.settle import attempt_lines, estimated_usage, outcome_of
 from router.stages.told import Told
 from router.stages.unmask import Placeholders
@@ -170,7 +171,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         )
         x = Exchange(request)
         policy = rules.sensitivity
-        task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
+        own = await own_seals(services.sessions, caller.app, incoming.raw, request.body)
+        task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy, own)
         named = named_state(incoming.raw, request.body)
         task = x.task = with_state(task, named)
         watch.lap("receive")
@@ -198,7 +200,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 before, force, session_id = rules, force.trial.force, opened.session.id
                 rules, policy = force.rules, force.rules.sensitivity
                 caller = under(caller, before.apps.get(caller.app), rules.apps.get(caller.app), now.date())
-                task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy)
+                task = read_task(request.endpoint, request.body, headers, policy.labels, policy.unmapped_label, policy, own)
                 task = x.task = with_state(task, named)
                 assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
                 x.assessment = assessment
@@ -241,7 +243,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             sent = Sent(request.body, task, assessment, opened.leaves)
             if permit.mask:
                 watch.lap("decide")
-                sent, counts = await masked_as(services, force, headers, caller, opened, sent, permit)
+                sent, counts = await masked_as(services, force, headers, caller, opened, sent, permit, own)
                 watch.lap("mask")
                 x.masking = Masking(facts, decision, counts)
                 labels = after_masking(opened, sent.task, sent.assessment)
@@ -345,15 +347,23 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
 
 
 async def masked_as(
-    services: Services, force: InForce, headers: RouterHeaders, caller: Caller, opened: Opened, sent: Sent, permit: Permit
+    services: Services,
+    force: InForce,
+    headers: RouterHeaders,
+    caller: Caller,
+    opened: Opened,
+    sent: Sent,
+    permit: Permit,
+    own: frozenset[str],
 ) -> tuple[Sent, dict[str, int]]:
-    """What a rule lets leave us: the request masked, read and classified again; and how many values of which kinds were masked."""
+    """What a rule lets leave us: the request masked, read and classified again; and how many values of which kinds were masked. `own`
+    as for `read_task`."""
     rules, endpoint = force.rules, sent.task.endpoint
     body, placeholders, counts = await mask(
         services.masks, caller.app, opened.session.id, sent.body, sent.task, sent.assessment.findings, permit.mask
     )
     policy = rules.sensitivity
-    task = read_task(endpoint, body, headers, policy.labels, policy.unmapped_label, policy)
+    task = read_task(endpoint, body, headers, policy.labels, policy.unmapped_label, policy, own)
     assessment = await force.classifiers.assess(task, [capabilities_of(rules, ask) for ask in task.tools])
     leaves = after_masking(opened, task, assessment).confidentiality
     return Sent(body, task, assessment, leaves, Placeholders(placeholders) if placeholders else None), counts

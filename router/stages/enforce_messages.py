@@ -23,6 +23,7 @@ from router.stages.enforced import (
 )
 from router.stages.messages_keys import CLIENT_CALLS, PROVIDER_CALLS, RESULT, MessagesGranted, block_name
 from router.stages.plain import Fragments, plain_event
+from router.stages.sealed import seals
 from router.stages.tool_keys import Judge
 from router.usage import Usage
 
@@ -50,6 +51,7 @@ class _Delta(msgspec.Struct, gc=False):
     thinking: Any = None
     partial_json: Any = None
     stop_reason: Any = None
+    citation: Any = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -97,6 +99,7 @@ def enforce_messages_json(raw: bytes, granted: MessagesGranted, denial_is_error:
             if text_or_none(answer.stop_reason) in _WAITING:
                 body["stop_reason"] = "end_turn"
         raw = _encode(body)
+    verdict.issued += seals(kept)
     return Enforced(
         body=raw if error is None else b"",
         usage=messages_usage(answer.usage),
@@ -246,6 +249,7 @@ class MessagesStream:
         if text_or_none(event.content_block.get("type")) in CLIENT_CALLS:
             block.held = [(raw, data)]  # judged when it is whole
         elif self._verdict.passes(event.content_block):
+            self._verdict.issued += seals(event.content_block)
             self._show(block)
             out.append(self._indexed(block, event.index, raw, data))
         else:
@@ -261,6 +265,8 @@ class MessagesStream:
             self._chars += len(text)
             if delta.thinking is None and not block.dropped:
                 block.text.append(text)
+        if delta.citation is not None and not block.dropped:
+            self._verdict.issued += seals(delta.citation)
         if block.held is not None:
             block.held.append((raw, data))
             self._held += len(data)

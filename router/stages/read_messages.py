@@ -31,7 +31,6 @@ class Reading(Protocol):
     tool_choice: ToolChoice
     reasoning_effort: str | None
     unbounded: bool
-    bound: int
 
     def text(self, text: str, role: Role, provenance: Provenance, path: str, turn: int = ..., call_id: str | None = ...) -> None:
         """A text that is sent."""
@@ -52,6 +51,9 @@ class Reading(Protocol):
         self, kind: str, role: Role, path: str, turn: int = ..., call_id: str | None = ..., payload: str = ...
     ) -> None:
         """What is not read here."""
+
+    def sealed(self, data: str, role: Role, path: str, turn: int, call_id: str | None = ...) -> None:
+        """What only its provider can read."""
 
     def tool(self, tool: JsonObject, kind: str, path: str, namespace: str = ...) -> None:
         """A tool that the app defines."""
@@ -141,8 +143,7 @@ def _strings(
             if name == "file_id":
                 reading.elsewhere("file", held, role, place, turn, call_id)
             elif name.startswith("encrypted_"):
-                reading.unreadable("encrypted", role, place, turn, call_id)
-                reading.bound += len(held)
+                reading.sealed(held, role, place, turn, call_id)
             elif name == "content" and type(held) is dict and held.get("type") == "document":
                 _document(reading, held, role, place, turn, call_id)
             else:
@@ -200,8 +201,7 @@ def _thinking(reading: Reading, block: JsonObject, role: Role, path: str, turn: 
 
 
 def _redacted(reading: Reading, block: JsonObject, role: Role, path: str, turn: int, call_id: str | None) -> None:
-    reading.unreadable("encrypted", role, f"{path}.data", turn, call_id)
-    reading.bound += len(block["data"])
+    reading.sealed(block["data"], role, f"{path}.data", turn, call_id)
 
 
 def _tool_use(reading: Reading, block: JsonObject, role: Role, path: str, turn: int, call_id: str | None) -> None:

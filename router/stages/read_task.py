@@ -18,6 +18,7 @@ from router.errors import Refused
 from router.exchange import JsonObject
 from router.stages import read_messages
 from router.stages.conversation import chat_message, response_item, spoken_by_model
+from router.stages.sealed import seal_of
 from routing_rules.catalogue import searches_by_itself
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.server_lists import address_digest, address_of, brings_credentials, list_digests
@@ -179,15 +180,16 @@ def read_task(
     labels: Mapping[str, Sensitivity],
     unmapped: Sensitivity,
     policy: SensitivityPolicy | None = None,
+    own: frozenset[str] = frozenset(),
 ) -> Task:
-    """What an app asks, out of a body that `wire.parse` has checked.
+    """What an app asks, out of a body that `wire.parse` has checked. `own` names what of it is encrypted and was given to this app by us.
 
     `labels` maps the organisation's labels to levels; a declared label that is neither there nor a level counts as `unmapped`. With
     a `policy` its own words hold instead, also for labels that `metadata` declares, and it may have an unmapped label refused:
     Refused(`invalid_request`).
     """
     policy = policy or SensitivityPolicy(labels=dict(labels), unmapped_label=unmapped)
-    reading = _Reading()
+    reading = _Reading(own)
     readers = _READERS[endpoint]
     reading.features.add(_API[endpoint])
     for field, value in body.items():
@@ -266,6 +268,7 @@ class _Reading:
         "extra_fields",
         "features",
         "issued",
+        "own",
         "parts",
         "reasoning_effort",
         "tool_choice",
@@ -273,7 +276,8 @@ class _Reading:
         "unbounded",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, own: frozenset[str]) -> None:
+        self.own = own
         self.parts: list[Part] = []
         self.tools: list[ToolAsk] = []
         self.tool_choice = ToolChoice()
@@ -307,6 +311,14 @@ class _Reading:
     def unreadable(self, kind: str, role: Role, path: str, turn: int = -1, call_id: str | None = None, payload: str = "") -> None:
         """What is not read here. `payload`: a file, for whoever can read its text away from the event loop."""
         self.parts.append(Part(role, Provenance.ATTACHMENT, "", path, turn, call_id, kind, payload))
+
+    def sealed(self, data: str, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
+        """What only its provider can read. It leads back to the session that it was given in, and is no more than that holds."""
+        seal = seal_of(data)
+        self.issued_id(seal)
+        if seal not in self.own:
+            self.unreadable("encrypted", role, path, turn, call_id)
+        self.bound += len(data)
 
     def image(self, url: str | None, detail: str | None, role: Role, path: str, turn: int, call_id: str | None = None) -> None:
         self.features.add(Feature.VISION)
@@ -906,8 +918,7 @@ def _data_leaf(reading: _Reading, data: str, role: Role, path: str, turn: int, c
 
 
 def _encrypted_leaf(reading: _Reading, text: str, role: Role, path: str, turn: int, call_id: str | None) -> None:
-    reading.unreadable("encrypted", role, path, turn, call_id)
-    reading.bound += len(text)
+    reading.sealed(text, role, path, turn, call_id)
 
 
 _SPECIAL: dict[str, Callable[[_Reading, str, Role, str, int, str | None], None]] = {

@@ -538,3 +538,34 @@ def test_who_may_not_send_a_message_may_not_have_it_counted(fresh: Behind) -> No
         refused = httpx.post(url, json={"model": "m", "messages": HELLO, **more}, headers=known)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
     assert httpx.get(url, headers=known).status_code == 405
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_that_cannot_be_read_count_as_their_session_where_they_were_given_here(fresh: Behind, stream: bool) -> None:
+    hidden: Any = {"type": "redacted_thinking", "data": f"sealed by the provider, {stream}"}
+    text: Any = {"type": "text", "text": "The train leaves at nine."}
+    if stream:
+        fresh.streams(
+            {"type": "message_start", "message": message()},
+            {"type": "content_block_start", "index": 0, "content_block": hidden},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "content_block_start", "index": 1, "content_block": text},
+            {"type": "content_block_stop", "index": 1},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
+            {"type": "message_stop"},
+        )
+    else:
+        fresh.answers(message(hidden, text))
+    history = [*HELLO, {"role": "assistant", "content": [hidden, text]}, {"role": "user", "content": "Thank you."}]
+    foreign = fresh.post({"messages": history})
+    assert (foreign.status_code, foreign.headers["x-router-sensitivity"]) == (403, "restricted")
+    first = fresh.post({"stream": stream})
+    assert first.status_code == 200
+    fresh.answers(message(text))
+    second = fresh.post({"messages": history})
+    assert second.status_code == 200, second.text
+    assert second.headers["x-router-session"] == first.headers["x-router-session"]
+    assert second.headers["x-router-sensitivity"] == first.headers["x-router-sensitivity"]
+    other = fresh.service.key("other", "other@example.org")
+    stranger = fresh.post({"messages": history}, **{"x-api-key": other})
+    assert stranger.headers.get("x-router-sensitivity") == "restricted"

@@ -14,7 +14,9 @@ from official_client import bodies
 
 from router.api.wire import parse
 from router.errors import Refused
+from router.stages.enforce import enforce_json
 from router.stages.read_task import NO_HEADERS, read_task
+from routing_rules.decisions import ToolGrant
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import Sensitivity
 
@@ -495,3 +497,17 @@ def test_what_an_answer_cites_is_no_word_of_the_user_whoever_sends_it_back() -> 
 def test_a_seed_that_could_be_the_number_of_a_card_is_read(seed: int, read: bool) -> None:
     task = chat({"role": "user", "content": "hi"}, seed=seed)
     assert (("user", "metadata", "seed", str(seed)) in seen(task)) is read
+
+
+def test_what_is_encrypted_leads_back_to_where_it_was_given_and_counts_as_unread_only_where_it_was_not() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}
+    foreign = responses([thought])
+    assert [part.unreadable for part in foreign.parts if part.unreadable] == ["encrypted"]
+    seal = next(issued for issued in foreign.issued_ids if issued.startswith("sealed_"))
+    checked = parse(Endpoint.RESPONSES, msgspec.json.encode({"model": "auto", "input": [thought]}))
+    own = read_task(Endpoint.RESPONSES, checked, NO_HEADERS, {}, Sensitivity.RESTRICTED, own=frozenset({seal}))
+    assert [part for part in own.parts if part.unreadable] == []
+    assert own.issued_ids == foreign.issued_ids
+    assert own.input_bytes == foreign.input_bytes
+    answer = {"id": "resp_1", "status": "completed", "output": [thought]}
+    assert seal in enforce_json(Endpoint.RESPONSES, msgspec.json.encode(answer), ToolGrant(), denial_is_error=False).issued_ids

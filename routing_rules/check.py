@@ -11,6 +11,7 @@ import msgspec
 
 from routing_rules.cells import Cells, TooManyCells, bits
 from routing_rules.faults import Fault, Severity, did_you_mean
+from routing_rules.layers import parts_left_out
 from routing_rules.reviews import Due, due_reviews
 from routing_rules.rules import DIMENSIONS, Effect, Rule, RuleSet
 from routing_rules.sensitivity import LEAST_RECALL
@@ -46,6 +47,7 @@ def check(rules: RuleSet, today: date, recalls: Mapping[str, float] = {}) -> lis
     faults.extend(_about_reviews(rules, today))
     faults.extend(_about_combinations(rules))
     faults.extend(_about_apps(rules, today))
+    faults.extend(_about_parts(rules))
     return faults
 
 
@@ -332,6 +334,12 @@ def _with_private(capabilities: frozenset[Capability]) -> frozenset[Capability]:
 
 def _listed(words: frozenset[str] | frozenset[Capability]) -> str:
     return ", ".join(f"`{word}`" for word in sorted(words))
+
+
+def _about_parts(rules: RuleSet) -> Iterator[Fault]:
+    for name in sorted(parts_left_out(rules.files)):
+        message = f"nobody includes `{name}`, so that nothing in it holds"
+        yield Fault(Severity.WARNING, "not_included", name, 0, 0, message, "name it under `include`, or take it out")
 
 
 def _about_apps(rules: RuleSet, today: date) -> list[Fault]:

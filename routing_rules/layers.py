@@ -143,6 +143,18 @@ class Layers:
         self._faults.append(Fault(Severity.ERROR, code, file, 0, 0, message))
 
 
+def parts_left_out(files: Mapping[str, str]) -> set[str]:
+    """The parts that their file does not include."""
+    found = set()
+    for name in files:
+        match = PART.fullmatch(name)
+        if match is not None and (head := f"{match[1]}.yaml") in files:
+            top = document(head, files[head]).top
+            if not isinstance(top, MappingNode) or name not in Entry(head, _only(top, INCLUDE), []).words(INCLUDE, default=()):
+                found.add(name)
+    return found
+
+
 def _pairs(node: MappingNode) -> Iterable[tuple[str, tuple[ScalarNode, object]]]:
     return ((str(key.value), (key, value)) for key, value in node.value)
 

@@ -15,20 +15,22 @@ from sqlalchemy import Engine
 
 from router.cli.data import actor, announce, store, until_drained
 from router.clock import utc_now
+from router.errors import Refused
 from router.exchange import JsonObject
 from router.governance import people as governed_people
 from router.governance import rules as governance
-from router.governance import rules_replay, rules_signed
+from router.governance import rules_mode, rules_replay, rules_signed
 from router.governance.rules_values import OPEN, TRIALS, Actor, Proposal, Stale, Status
 from router.money import usd
 from router.principals import Person, Role
 from router.settings import Settings, load_settings
 from router.storage.audit_chain import CHECKPOINTS, public_key, verify
+from router.storage.sql.enrolments import SqlEnrolments
 from router.storage.sql.people import SqlPeople, load_people
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.rules import RuleStore
 from routing_rules.diff import Diff
-from routing_rules.load import read_directory
+from routing_rules.load import read_rules
 
 C = TypeVar("C", bound=Callable[..., None])
 
@@ -132,11 +134,11 @@ def propose(
 
 
 def read_directory_or_fail(directory: Path) -> dict[str, str]:
-    """The rule files of a directory. What is wrong with it is told."""
+    """The rule files of a directory, or of a starting set by its name. What is wrong with it is told."""
     from routing_rules.faults import RuleFaults
 
     try:
-        return read_directory(directory)
+        return read_rules(directory, utc_now().date(), load_settings().environment)
     except RuleFaults as faults:
         raise click.ClickException(str(faults)) from None
 
@@ -412,6 +414,36 @@ def reproduce(days: int, wait: bool, as_json: bool) -> None:
     sys.exit(0 if result.holds else 1)
 
 
+@click.command("leave-single")
+@with_token
+def leave_single(token: str | None) -> None:
+    """Let the first approver in: a token that works once, for a day. Once it was used, two people make each change, for good."""
+    with desk(token) as here:
+        made = rules_mode.offer(
+            SqlEnrolments(here.engine), SqlPeople(here.engine), by=here.by, governance=here.mode, at=utc_now()
+        )
+    click.echo(f"{made}\n  shown this once: hand it to the first approver, who runs `router rules enrol TOKEN EMAIL`")
+    click.echo(f"  or sends it to {here.settings.address}/enrolment as JSON: token, email")
+
+
+@click.command()
+@click.argument("enrolment", metavar="TOKEN")
+@click.argument("email")
+@with_json
+def enrol(enrolment: str, email: str, as_json: bool) -> None:
+    """Come in as the first approver, with the token that was handed to you."""
+    with desk() as here:
+        try:
+            made = rules_mode.enrol(SqlEnrolments(here.engine), SqlPeople(here.engine), enrolment, email, at=utc_now())
+        except Refused as refusal:
+            raise click.ClickException(refusal.message) from None
+    announce(here.settings)
+    if as_json:
+        click.echo(msgspec.json.encode({"email": made.person.email, "roles": made.person.roles, "token": made.token}).decode())
+        return
+    click.echo(f"{made.token}\n  {made.person.email} approves changes from now on; the token is shown this once")
+
+
 def chain_faults(engine: Engine, settings: Settings) -> list[str]:
     """What of the stored facts is not as it was written."""
     folder = settings.data_dir / "audit"
@@ -509,4 +541,6 @@ COMMANDS = (
     canary,
     log,
     reproduce,
+    leave_single,
+    enrol,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from routing_rules.check import check
 from routing_rules.faults import RuleFaults
 from routing_rules.load import complete, load, read_directory, together
 from routing_rules.rules import RuleSet
@@ -66,6 +67,13 @@ def test_a_part_that_is_missing_is_told_with_the_nearest() -> None:
     assert told == [
         "routes.yaml:1:10: error: the file `routes/marketing.yaml` is missing; did you mean `routes/marketting.yaml`?"
     ]
+
+
+def test_a_part_that_nobody_includes_is_worth_a_look() -> None:
+    told = check(rules_of(routes=BASE, routes__a=f"routes: [{row('x')}]"), TODAY)
+    assert [fault.file for fault in told if fault.code == "not_included"] == ["routes/a.yaml"]
+    told = check(rules_of(routes=f"include: routes/a.yaml\n{BASE}", routes__a="routes: []"), TODAY)
+    assert "not_included" not in {fault.code for fault in told}
 
 
 @pytest.mark.parametrize("text", ["include: [routes/b.yaml]", "time_zone: UTC", "routes: [word]"])

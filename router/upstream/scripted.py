@@ -194,7 +194,7 @@ class _Response:
         if said.reasoning_tokens:
             thought: JsonObject = {"id": f"rs_sim_{uuid4().hex}", "type": "reasoning", "summary": []}
             if "reasoning.encrypted_content" in (body.get("include") or ()):
-                thought["encrypted_content"] = b64encode(b"simulated").decode()
+                thought["encrypted_content"] = b64encode(f"simulated {self._id}".encode()).decode()
             self._output.append(thought)
         if said.calls:
             self._output.extend(_response_call(call) for call in said.calls)

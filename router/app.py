@@ -48,6 +48,7 @@ from router.storage.shadow import Shadow
 from router.storage.snapshot import Snapshot
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
+from router.storage.sql.enrolments import SqlEnrolments
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
@@ -317,6 +318,10 @@ def create_app(settings: Settings) -> ASGIApp:
     rules.add_routes(api, worker.changing)
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
+
+    @app.post(rules.ENROLMENT)
+    async def enrolled(request: Request) -> Response:
+        return await rules.enrolled(SqlEnrolments(worker.engine), SqlPeople(worker.engine), worker.changing, request)
 
     @app.post(approvals.WEBHOOK)
     async def decided_elsewhere(request: Request) -> JSONResponse:

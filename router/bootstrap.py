@@ -12,13 +12,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from router.clock import utc_now
 from router.errors import RouterError
 from router.governance import rules as governance
+from router.governance.rules_mode import has_approver, offer
+from router.governance.rules_values import Actor
+from router.principals import SINGLE
 from router.secret_key import read_secret
 from router.settings import Settings, provider_environment
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_client import RedisClient, durability_faults
 from router.storage.sql.directory import SqlKeys
 from router.storage.sql.engine import open_engine
+from router.storage.sql.enrolments import SqlEnrolments
 from router.storage.sql.migrate import StoreIsNewer, migrate, store_fact
+from router.storage.sql.people import SqlPeople
 from router.storage.sql.rules import RuleStore
 from router.upstream.credentials import deployments_for
 from routing_rules.faults import RuleFaults
@@ -70,6 +75,7 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
         notes = asyncio.run(_settle_redis(settings, redis_url, epoch))
         mode = RuleStore(engine).mode(settings.governance_mode)
         notes += _rules(engine, settings, mode, now)
+        notes += _first_approver(engine, mode, now)
         app, app_key, admin_key = _first_keys(engine, now)
         asyncio.run(_announce(settings, redis_url))
         active = governance.in_force(RuleStore(engine))
@@ -141,6 +147,14 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
         state = "in force" if active else f"proposed as {revision.revision}"
         notes.append(f"credentials found: {', '.join(ids)} at clearance `internal` until somebody reviews them ({state})")
     return notes
+
+
+def _first_approver(engine: Engine, mode: str, now: datetime) -> list[str]:
+    """Where two people make a change and nobody is here who approves: the token with which the first comes in."""
+    if mode == SINGLE or has_approver(SqlPeople(engine), now):
+        return []
+    token = offer(SqlEnrolments(engine), SqlPeople(engine), by=Actor(governance.AT_START), governance=mode, at=now)
+    return [f"nobody approves changes yet: `router rules enrol {token} EMAIL` lets the first approver in, once, within a day"]
 
 
 def _first_keys(engine: Engine, now: datetime) -> tuple[str | None, str | None, str | None]:

@@ -15,7 +15,7 @@ from router.api.people import Who, in_sql, read_body
 from router.errors import Refused
 from router.exchange import JsonObject
 from router.governance import rules as governance
-from router.governance import rules_replay
+from router.governance import rules_mode, rules_replay
 from router.governance.rules_values import Actor, NoSuchProposal, NotAllowed, Proposal, RuleStore, ShadowReport, Stale, Status
 from router.principals import Person
 from routing_rules.faults import RuleFaults
@@ -144,6 +144,27 @@ def shown(proposal: Proposal, *, whole: bool = True) -> JsonObject:
         document["replay"] = None
         document["faults"] = len(proposal.faults)
     return document
+
+
+ENROLMENT = "/enrolment"
+
+
+class Enrolment(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of what the first approver sends: the token that was handed to them, and their e-mail address."""
+
+    token: str
+    email: str
+
+
+async def enrolled(
+    enrolments: rules_mode.Enrolments, people: rules_mode.People, changing: Changing, request: Request
+) -> Response:
+    """The first approver comes in, with a token that works once; the answer holds the token with which they sign in."""
+    asked = await read_body(request, Enrolment)
+    made = await done(lambda: rules_mode.enrol(enrolments, people, asked.token, asked.email, at=changing.clock()))
+    await changing.changed()
+    document = {"email": made.person.email, "roles": made.person.roles, "token": made.token}
+    return Response(msgspec.json.encode(document), status_code=201, media_type="application/json")
 
 
 def add_routes(api: APIRouter, changing: Changing) -> None:

@@ -12,7 +12,8 @@ from router.cli.data import rules_for, store
 from router.clock import utc_now
 from router.settings import load_settings
 from router.storage.sql.rules import RuleStore
-from routing_rules.load import STARTING_SETS, complete, shipped
+from routing_rules.faults import RuleFaults
+from routing_rules.load import STARTING_SETS, complete, load, read_directory, shipped
 
 CEDAR_FILES = ("policies.cedar", "schema.cedarschema", "entities.json")
 

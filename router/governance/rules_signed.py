@@ -20,6 +20,9 @@ from router.governance.rules_values import NotAllowed
 
 SIGNED_TEXT = b"task-sensitivity-router rules "
 GIT_SECONDS = 30.0
+ONLY_SSH = ("gpg.ssh.program=ssh-keygen", "gpg.program=false", "gpg.openpgp.program=false", "gpg.x509.program=false")
+"""What the repository's own configuration would start instead decides nothing."""
+
 _GOOD = re.compile(r'Good "git" signature for (\S+) with \S+ key (\S+)')
 _ENVIRONMENT = ("PATH", "HOME")
 
@@ -65,16 +68,11 @@ def by_commit(directory: Path, files: Mapping[str, str], pins: Path) -> Signed:
     for name, text in files.items():
         if _git(directory, "cat-file", "blob", f"{commit}:{prefix}{name}") != text:
             raise NotAllowed(f"`{name}` is not what the commit {commit[:12]} holds: commit it, signed")
-    trusted = (
-        "-c",
+    settings = (
         f"gpg.ssh.allowedSignersFile={pins.absolute()}",
-        # What the repository's own configuration would start instead decides nothing.
-        *(
-            f"-c{name}"
-            for name in ("gpg.ssh.program=ssh-keygen", "gpg.program=false", "gpg.openpgp.program=false", "gpg.x509.program=false")
-        ),
-        "-cgpg.minTrustLevel=fully",
+        *ONLY_SSH,
     )
+    trusted = [word for setting in settings for word in ("-c", setting)]
     done = _run(directory, *trusted, "verify-commit", "--raw", commit)
     found = _GOOD.search(done.stderr + done.stdout)
     if done.returncode or found is None:

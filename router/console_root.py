@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from sqlalchemy import Engine
 from starlette.types import ASGIApp
@@ -13,7 +14,7 @@ from router.api.approvals import Deciding
 from router.api.sessions import Looking
 from router.clock import utc_now
 from router.console.app import create_console
-from router.console.site import Site
+from router.console.site import Oidc, Site
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
 from router.storage.redis_visits import RedisVisits
@@ -70,9 +71,10 @@ def build(parts: Parts) -> ASGIApp:
     """The console of a worker."""
     settings, rules = parts.settings, RuleStore(parts.engine)
     compiled = Compiled(rules)
+    visits = RedisVisits(parts.redis, idle=settings.console_idle_seconds, absolute=settings.console_visit_seconds)
     return create_console(
         Site(
-            visits=RedisVisits(parts.redis, idle=settings.console_idle_seconds, absolute=settings.console_visit_seconds),
+            visits=visits,
             accounts=SqlAccounts(parts.engine, parts.secret),
             directory=parts.snapshot,
             clock=utc_now,
@@ -90,5 +92,18 @@ def build(parts: Parts) -> ASGIApp:
             changed=parts.changed,
             secure=settings.address.startswith("https://") or not settings.on_loopback,
             second_factor=settings.console_second_factor == "required",
+            provider=settings.oidc_name if settings.oidc_issuer is not None else "",
+            oidc=_provider(settings, visits),
         )
     )
+
+
+def _provider(settings: Settings, visits: RedisVisits) -> Oidc | None:
+    """The OpenID provider that the settings name. What it takes is imported only then."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None or settings.oidc_client_secret is None:
+        return None
+    secret, here = settings.oidc_client_secret.get_secret_value(), f"{settings.address}/console"
+    provider: Oidc = import_module("router.console.oidc").Provider(
+        settings.oidc_issuer, settings.oidc_client_id, secret, here, visits, utc_now
+    )
+    return provider

@@ -38,6 +38,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/static/{name}"): OPEN,
     ("GET", "/sign-in"): OPEN,
     ("POST", "/sign-in"): OPEN,
+    ("GET", "/oidc"): OPEN,
+    ("GET", "/oidc/back"): OPEN,
     ("GET", "/code"): Door(steps=frozenset({CODE})),
     ("POST", "/code"): Door(steps=frozenset({CODE})),
     ("GET", "/password"): Door(steps=frozenset({PASSWORD, IN})),

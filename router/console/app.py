@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._cookie = "__Secure-router-console" if site.secure else "router-console"
+        self._cookie = site.cookie
         self._templates = Environment(
             loader=PackageLoader("router.console"),
             autoescape=True,

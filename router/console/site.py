@@ -154,6 +154,13 @@ class Keys(Protocol):
     def revoke(self, key_id: str, *, actor: str, at: datetime) -> Key: ...
 
 
+class Oidc(Protocol):
+    """An OpenID provider."""
+
+    async def begin(self, onto: str) -> tuple[str, str]: ...
+    async def finish(self, state: str, code: str, browser: str) -> tuple[str, str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one.
@@ -181,6 +188,17 @@ class Site:
     secure: bool
     second_factor: bool
     provider: str = ""  # how the identity provider is called, where one is set up
+    oidc: Oidc | None = None
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that holds the visit."""
+        return "__Secure-router-console" if self.secure else "router-console"
+
+    @property
+    def oidc_cookie(self) -> str:
+        """The name of the cookie that ties a sign-in by the identity provider to one browser."""
+        return f"{self.cookie}-oidc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from router.errors import Refused
+from routing_rules.edit import WIDEST_LINE
 from routing_rules.faults import Fault
 from routing_rules.rules import DIMENSIONS, ORDERED_DIMENSIONS
 
@@ -80,7 +81,7 @@ class Table:
     def __init__(self, text: str) -> None:
         self._yaml = YAML(typ="rt")
         self._yaml.preserve_quotes = True
-        self._yaml.width = 130
+        self._yaml.width = WIDEST_LINE
         self._yaml.indent(mapping=2, sequence=4, offset=2)
         try:
             top = self._yaml.load(text)

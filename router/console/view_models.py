@@ -293,6 +293,9 @@ class Proposal(msgspec.Struct, frozen=True):
     why_not: str
     wants: tuple[str, ...]
     grid: tuple[Any, ...]
+    map_changed: int
+    map_widened: int
+    changes: tuple[Any, ...]
     levels: tuple[str, ...]
     plot: Any
     outcomes: Any

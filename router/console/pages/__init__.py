@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from router.console.pages import account, approvals, catalogue, decisions, keys, map, proposals, rules, sessions, sign_in, spend
+from router.console.pages import (
+    account,
+    approvals,
+    catalogue,
+    decisions,
+    keys,
+    map,
+    oidc,
+    proposals,
+    rules,
+    sessions,
+    sign_in,
+    spend,
+)
 from router.console.site import Handler
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     **sign_in.HANDLERS,
+    **oidc.HANDLERS,
     **account.HANDLERS,
     **decisions.HANDLERS,
     **sessions.HANDLERS,

@@ -80,7 +80,7 @@ async def show(site: Site, asked: Asked) -> Answer:
     rows = picture(active, after if compared else None, found, chosen, asked.at)
     if only:
         rows = tuple(row for row in rows if any(band.change not in ("", "same") for cell in row[1] for band in cell))
-    bands = [band for _, cells in rows for cell in cells for band in cell]
+    changes = [{band.change for band in cell} - {"", "same"} for _, cells in rows for cell in cells]
     model = Map(
         filters=_filters(active, query, chosen),
         axes=tuple((axis, axis) for axis in AXES),
@@ -91,8 +91,8 @@ async def show(site: Site, asked: Asked) -> Answer:
         split=SPLIT if chosen.split else "",
         tiers=active.tiers,
         compared=compared,
-        changed=sum(band.span for band in bands if band.change in ("widens", "narrows", "changes")),
-        widened=sum(band.span for band in bands if band.change == "widens"),
+        changed=sum(bool(each) for each in changes),
+        widened=sum("widens" in each for each in changes),
         only=only,
     )
     return Page("map.html", model)
@@ -151,8 +151,8 @@ def _compared(
     if after is None:
         return was, None, ""
     now = outcome(after, decide(after, facts))
-    if now == was:
-        return now, None, "same"
+    if msgspec.structs.replace(now, rule=was.rule) == was:
+        return now, None, "same"  # perhaps by another rule, which nobody feels
     covering = [change for change in found.changes if _covers(change.where, place)] if found is not None else []
     if any(change.widens for change in covering):
         return now, was, "widens"

@@ -141,6 +141,11 @@ async def _page(site: Site, asked: Asked, fault: str = "", status: int = 200) ->
         why_not=why_not,
         wants=found.wants(),
         grid=squares,
+        map_changed=sum(bool(each) for _, cells in squares for each in cells),
+        map_widened=sum(each == "widens" for _, cells in squares for each in cells),
+        changes=tuple(sorted(found.diff.changes, key=lambda change: (not change.widens, -change.cells)))
+        if found.diff is not None
+        else (),
         levels=levels,
         plot=_by_day(replay) if replay is not None else None,
         outcomes=_outcomes(replay) if replay is not None else None,

@@ -94,7 +94,7 @@ def cases_ran(rules: RuleSet, now: datetime = FIRST_DAY) -> tuple[list[Ran], lis
     for name in sorted(rules.files):
         if name.startswith("cases/"):
             top = open_file(name, rules.files[name], faults)
-            found = (_run(rules, entry, now) for entry in top.entries("cases"))
+            found = (run_case(rules, entry, now) for entry in top.entries("cases"))
             ran += [each for each in found if each is not None]
             top.close()
     return ran, faults
@@ -237,7 +237,8 @@ def _named(asks: Sequence[ToolAsk], key: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((ask.server or ask.name) if kind == "mcp" else ask.name for ask in asks if ask.kind == kind))
 
 
-def _run(rules: RuleSet, entry: Entry, now: datetime) -> Ran | None:
+def run_case(rules: RuleSet, entry: Entry, now: datetime) -> Ran | None:
+    """One case, read and tried; what is wrong with it is added to the faults of its entry. None where it cannot be tried."""
     before = len(entry.faults)
     name = entry.text("name")
     given, expected = entry.entry("facts"), entry.entry("expect")

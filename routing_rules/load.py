@@ -159,8 +159,20 @@ def load(files: Mapping[str, str]) -> RuleSet:
             expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
             faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
 
+    content = read(top, files.get(GITLEAKS, ""), files.get(COMPLEXITY, ""))
+    for entry in top.values():
+        entry.close()
+    if not all(entry.readable for entry in top.values()):  # what an unreadable file defines is not known, so it is not missed
+        faults = [fault for fault in faults if fault.code != "unknown_word"]
+    if any(fault.severity is Severity.ERROR for fault in faults):
+        raise RuleFaults(sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.message)))
+    return RuleSet(revision=revision_of(files), files=dict(files), **content)
+
+
+def read(top: Mapping[str, Entry], gitleaks: str = "", calibrated: str = "") -> dict[str, Any]:
+    """What the governed files say, by the names of `RuleSet`. `routing_rules.schema` reads by it what they may say."""
     purposes = _purposes(top["purposes.yaml"])
-    sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], files.get(GITLEAKS, ""), files.get(COMPLEXITY, ""))
+    sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], gitleaks, calibrated)
     budgets = _Budgets(top["budgets.yaml"])
     tools = _tools(top["tools.yaml"])
     sets = _sets(top["entitlements.yaml"], tools)
@@ -174,31 +186,22 @@ def load(files: Mapping[str, str]) -> RuleSet:
     }
     regions = sorted({deployment.region for deployment, _ in deployments.values()})
     rules = _rules(top["routes.yaml"], words, tiers, regions, sets, budgets)
-    time_zone = _time_zone(top["routes.yaml"])
-    for entry in top.values():
-        entry.close()
-    if not all(entry.readable for entry in top.values()):  # what an unreadable file defines is not known, so it is not missed
-        faults = [fault for fault in faults if fault.code != "unknown_word"]
-    if any(fault.severity is Severity.ERROR for fault in faults):
-        raise RuleFaults(sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.message)))
-    return RuleSet(
-        revision=revision_of(files),
-        files=dict(files),
-        apps=apps,
-        purposes=purposes,
-        deployments={id: deployment for id, (deployment, enabled) in deployments.items() if enabled},
-        tools=tools,
-        sets=sets,
-        session_budgets=budgets.sessions,
-        owner_budgets=budgets.owners,
-        default_owner_budget=budgets.default_owner,
-        sensitivity=sensitivity,
-        new_sessions_per_hour=budgets.new_sessions_per_hour,
-        tiers=tiers,
-        categories=categories,
-        rules=rules,
-        time_zone=time_zone,
-    )
+    return {
+        "apps": apps,
+        "purposes": purposes,
+        "deployments": {id: deployment for id, (deployment, enabled) in deployments.items() if enabled},
+        "tools": tools,
+        "sets": sets,
+        "session_budgets": budgets.sessions,
+        "owner_budgets": budgets.owners,
+        "default_owner_budget": budgets.default_owner,
+        "sensitivity": sensitivity,
+        "new_sessions_per_hour": budgets.new_sessions_per_hour,
+        "tiers": tiers,
+        "categories": categories,
+        "rules": rules,
+        "time_zone": _time_zone(top["routes.yaml"]),
+    }
 
 
 def read_directory(directory: Path, environment: str | None = None) -> dict[str, str]:

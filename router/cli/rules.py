@@ -21,6 +21,7 @@ from router.cli.data import rules_for, store
 from router.cli.rules_cases import case, cases
 from router.cli.rules_export import export, import_
 from router.cli.rules_review import review
+from router.cli.rules_schema import schema
 from router.clock import utc_now
 from router.governance.packs import dry_run, pack_faults
 from router.secret_key import read_secret
@@ -43,6 +44,7 @@ def rules() -> None:
 rules.add_command(case)
 rules.add_command(cases)
 rules.add_command(review)
+rules.add_command(schema)
 rules.add_command(export)
 rules.add_command(import_)
 for command in rules_life.COMMANDS:

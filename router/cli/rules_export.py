@@ -59,7 +59,9 @@ def _needed(what: str, to: Path | None) -> Path:
     return to
 
 
-def _files(directory: Path, name: str | None) -> str:
+def _files(directory: Path, name: str | None = None) -> str:
+    from routing_rules.schema import written
+
     today = utc_now().date()
     if name is not None:
         active, files = None, complete(shipped(today, name), today)
@@ -67,7 +69,7 @@ def _files(directory: Path, name: str | None) -> str:
         with store(load_settings()) as engine:
             active = RuleStore(engine).current()
         files = dict(active.files) if active is not None else complete({}, today)
-    for name, text in files.items():
+    for name, text in {**files, **written()}.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

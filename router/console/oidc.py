@@ -128,7 +128,7 @@ class Provider:
     async def _read(self, address: str) -> dict[str, Any]:
         try:
             async with self._client() as client:
-                answer = await client.get(address, withhold_token=True)
+                answer = await client.request("GET", address, withhold_token=True)
                 answer.raise_for_status()
                 document = answer.json()
         except (HTTPError, ValueError) as error:

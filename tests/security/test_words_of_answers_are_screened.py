@@ -38,12 +38,12 @@ class Service(NamedTuple):
     stub: StubProvider
     key: str
 
-    def ask(self, wire: str, stream: bool, *, outside: bool, label: str) -> str:
+    def ask(self, wire: str, stream: bool, *, outside: bool, label: str, words: str = WORDS) -> str:
         """The words of the answer to a task that has, or has not, been to the outside."""
         self.stub.script("m", "echo:3")
         self.stub.script("a", "echo:3")
         headers = {"authorization": f"Bearer {self.key}", "x-router-label": label, "anthropic-version": "2023-06-01"}
-        body = {"model": "a" if wire == "messages" else "m", "stream": stream, **asked(wire, outside)}
+        body = {"model": "a" if wire == "messages" else "m", "stream": stream, **asked(wire, outside, words)}
         answer = httpx.post(self.running.base_url + PATHS[wire], json=body, headers=headers, timeout=30)
         assert answer.status_code == 200, answer.text
         if not stream:
@@ -52,9 +52,9 @@ class Service(NamedTuple):
         return pieces(wire, answer.text)
 
 
-def asked(wire: str, outside: bool) -> dict[str, Any]:
+def asked(wire: str, outside: bool, told: str) -> dict[str, Any]:
     """A task with or without what a tool brought, whose last words the provider repeats."""
-    words = {"role": "user", "content": WORDS}
+    words = {"role": "user", "content": told}
     if wire == "responses":
         brought = [
             {"type": "function_call", "call_id": "call_1", "name": "calculator", "arguments": "{}"},
@@ -112,6 +112,27 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @WIRES
 def test_links_that_lead_away_are_taken_out_of_the_words_and_listed_ones_stay(service: Service, wire: str, stream: bool) -> None:
     assert service.ask(wire, stream, outside=True, label="confidential") == SCREENED
+
+
+ODD = [
+    '<img src="/\t/quagga.example/?d=numbat">',
+    '<img src="h\nttps:\n/\n/quagga.example/?d=numbat">',
+    '<img src="\x01//quagga.example/?d=numbat">',
+    '<img src="/&Tab;/quagga.example/?d=numbat">',
+    "![x](</\t/quagga.example/?d=numbat>)",
+    "[x](mailto:quagga@example.com?body=numbat)",
+    "quagga.example/?d=numbat",
+    "https://wiki.example.org/../numbat",
+]
+
+
+@STREAMED
+@WIRES
+def test_links_that_only_a_browser_reads_as_such_are_taken_out_too(service: Service, wire: str, stream: bool) -> None:
+    told = service.ask(wire, stream, outside=True, label="confidential", words="Here: " + " and ".join(ODD) + " ok")
+    assert told.count("[link removed]") == len(ODD)
+    assert "numbat" not in told
+    assert told.endswith(" ok")
 
 
 @STREAMED

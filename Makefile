@@ -35,6 +35,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## CPU, throughput, start and memory, beside a pass-through floor
+	$(BIN)/python -m tests.benchmarks.rules
 	$(BIN)/python -m tests.benchmarks.gateway
 
 fuzz: $(VENV)/.dev ## look for inputs that break the decoders and readers of files (CHECK= names one; FUZZ_SECONDS= for each); needs atheris

@@ -16,6 +16,8 @@ RELEASE = "tests/contracts/test_redis_release.py"
 BUDGET = "tests/contracts/test_redis_budget.py"
 JUDGE = "tests/unit/routing_rules/test_judge.py"
 JUDGED = "tests/e2e/test_calls_judged.py"
+KEPT = "tests/e2e/test_kept_responses.py"
+STATE = "tests/e2e/test_state_at_providers.py"
 CARRIED = "tests/unit/router/test_carried_labels.py"
 
 OPEN = "router/stages/open_session.py"
@@ -207,6 +209,22 @@ LABEL_RULES = (
         'blake2b(f"{app}\\0{name}".encode(), digest_size=16, person=kind)',
         'blake2b(f"{name}".encode(), digest_size=16, person=kind)',
         (LAUNDERING, "references_to_responses"),
+    ),
+    LabelRule(
+        "state_at_providers",
+        "a container or file that an answer made leads back to its session",
+        "router/stages/held_state.py",
+        "issued_ids=(*task.issued_ids, *named)",
+        "issued_ids=task.issued_ids",
+        (STATE, "carries_the_labels"),
+    ),
+    LabelRule(
+        "under_way",
+        "of a response under way nothing is told before its calls are judged and its words are known",
+        "router/stages/keep_responses.py",
+        'shown = {**body, "output": []}',
+        "shown = dict(body)",
+        (KEPT, "nothing_of_it_is_told"),
     ),
     # How a turn is known again
     LabelRule(

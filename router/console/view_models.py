@@ -245,9 +245,6 @@ class Rules(msgspec.Struct, frozen=True):
     """The decision table in force."""
 
     rows: tuple[Any, ...]
-    revision: str
-    since: str
-    by: str
     may_edit: bool
     warnings: tuple[Any, ...]
 

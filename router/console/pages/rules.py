@@ -32,7 +32,7 @@ async def show(site: Site, asked: Asked) -> Answer:
     rows = table.rows(asked.at.date(), preview.faults)
     shown = {id(fault) for row in rows for fault in row.faults}
     others = tuple(fault for fault in preview.faults if id(fault) not in shown)
-    model = Rules(rows, active.revision, "", active.author, asked.person.holds(*EDITING), others)
+    model = Rules(rows, asked.person.holds(*EDITING), others)
     return Page("rules.html", model)
 
 

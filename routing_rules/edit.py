@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from routing_rules.catalogue import App, EntitlementSet, Observing, Tool
 from routing_rules.faults import Fault, RuleFaults, Severity
+from routing_rules.layers import layers_of
 from routing_rules.load import UNASSIGNED
 
 WIDEST_LINE = 100_000
@@ -68,7 +69,7 @@ def set_pins(files: Files, tool: str, pinned: Iterable[tuple[str, str]], capabil
         row["pinned"] = CommentedMap(pinned)
         row["capabilities"] = _flow(sorted(capabilities))
 
-    return _edited(files, "tools.yaml", change)
+    return _edited(files, _holder(files, "tools.yaml", "tools", tool), change)
 
 
 def add_tools_to_set(files: Files, entitlement_set: str, tools: Iterable[str]) -> dict[str, str]:
@@ -83,7 +84,7 @@ def add_tools_to_set(files: Files, entitlement_set: str, tools: Iterable[str]) -
             if each not in held:
                 held.append(each)
 
-    return _edited(files, "entitlements.yaml", change)
+    return _edited(files, _holder(files, "entitlements.yaml", "sets", entitlement_set), change)
 
 
 def add_set(files: Files, entitlement_set: EntitlementSet) -> dict[str, str]:
@@ -105,7 +106,7 @@ def set_ceiling(files: Files, app: str, entitlement_set: str) -> dict[str, str]:
     def change(top: CommentedMap) -> None:
         _row(top, "apps.yaml", "apps", app, "app")["ceiling"] = entitlement_set
 
-    return _edited(files, "apps.yaml", change)
+    return _edited(files, _holder(files, "apps.yaml", "apps", app), change)
 
 
 def put_route_first(files: Files, route: Mapping[str, Any]) -> dict[str, str]:
@@ -150,7 +151,7 @@ def observe_app(files: Files, app: str, observing: Observing | None) -> dict[str
                 owner=observing.owner, **{"from": observing.start.isoformat(), "until": observing.end.isoformat()}
             )
 
-    return _edited(files, "apps.yaml", change)
+    return _edited(files, _holder(files, "apps.yaml", "apps", app), change)
 
 
 def add_deployment_rows(files: Files, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -167,7 +168,7 @@ def set_deployment_enabled(files: Files, deployment: str, enabled: bool) -> dict
     def change(top: CommentedMap) -> None:
         _switch(_row(top, "models.yaml", "deployments", deployment, "deployment"), enabled)
 
-    return _edited(files, "models.yaml", change)
+    return _edited(files, _holder(files, "models.yaml", "deployments", deployment), change)
 
 
 def disable_simulated(files: Files) -> dict[str, str]:
@@ -178,7 +179,10 @@ def disable_simulated(files: Files) -> dict[str, str]:
             if row.get("provider") == "simulated":
                 _switch(row, enabled=False)
 
-    return _edited(files, "models.yaml", change)
+    changed = dict(files)
+    for name in layers_of(files, "models.yaml"):
+        changed = _edited(changed, name, change)
+    return changed
 
 
 def _switch(row: CommentedMap, enabled: bool) -> None:
@@ -189,11 +193,23 @@ def _switch(row: CommentedMap, enabled: bool) -> None:
         row.insert(1, "enabled", False)
 
 
-def _edited(files: Files, name: str, change: Callable[[CommentedMap], None]) -> dict[str, str]:
+def _holder(files: Files, name: str, key: str, id: str) -> str:
+    """Where an entry stands: in the overlay, in the file, or in one of its parts; the file itself where it is nowhere."""
+    layers = layers_of(files, name)
+    if len(layers) == 1:
+        return name
+    return next((each for each in layers if any(row.get("id") == id for row in _rows(_read(_yaml(), files, each), key))), name)
+
+
+def _yaml() -> YAML:
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = True
     yaml.width = WIDEST_LINE
     yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _read(yaml: YAML, files: Files, name: str) -> CommentedMap:
     try:
         top = yaml.load(files.get(name, ""))
     except YAMLError:
@@ -202,6 +218,12 @@ def _edited(files: Files, name: str, change: Callable[[CommentedMap], None]) -> 
         top = CommentedMap()
     if not isinstance(top, CommentedMap):
         raise _fault(name, "wrong_type", "expected a mapping at the top of the file")
+    return top
+
+
+def _edited(files: Files, name: str, change: Callable[[CommentedMap], None]) -> dict[str, str]:
+    yaml = _yaml()
+    top = _read(yaml, files, name)
     change(top)
     out = io.StringIO()
     yaml.dump(top, out)

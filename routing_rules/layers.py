@@ -143,6 +143,13 @@ class Layers:
         self._faults.append(Fault(Severity.ERROR, code, file, 0, 0, message))
 
 
+def layers_of(files: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The files in which an entry of a governed file may stand, what counts first: its overlay, itself, its parts."""
+    overlays = [each for each in files if (match := OVERLAY.fullmatch(each)) is not None and match[2] == name]
+    parts = [each for each in sorted(files) if (match := PART.fullmatch(each)) is not None and f"{match[1]}.yaml" == name]
+    return (*overlays, name, *parts)
+
+
 def parts_left_out(files: Mapping[str, str]) -> set[str]:
     """The parts that their file does not include."""
     found = set()

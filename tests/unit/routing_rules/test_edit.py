@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import difflib
+from datetime import date
 
 import pytest
 
 from routing_rules.catalogue import App, Price
-from routing_rules.edit import add_app, add_deployment_rows, disable_simulated, set_deployment_enabled
+from routing_rules.edit import (
+    add_app,
+    add_deployment_rows,
+    add_tools_to_set,
+    disable_simulated,
+    set_ceiling,
+    set_deployment_enabled,
+)
 from routing_rules.faults import RuleFaults
-from routing_rules.load import load
+from routing_rules.load import complete, load
 from routing_rules.vocabulary import Sensitivity
 
 APP = App(
@@ -89,3 +97,31 @@ def test_a_deployment_that_is_not_there_cannot_be_switched(files: dict[str, str]
 def test_a_file_that_cannot_be_read_cannot_be_edited(files: dict[str, str], text: str) -> None:
     with pytest.raises(RuleFaults):
         add_app({**files, "apps.yaml": text}, APP)
+
+
+def test_an_entry_is_changed_where_it_stands_and_every_comment_stays() -> None:
+    part = """# the apps of marketing
+apps:
+  - id: campaigns # ours
+    owner: ann@example.org
+    clearance: internal
+    ceiling: none   # no tools
+    purposes: [general]
+"""
+    own = {"apps.yaml": "include: apps/marketing.yaml\napps: []\n", "apps/marketing.yaml": part}
+    files = complete(own, date(2026, 11, 23))
+    changed = set_ceiling(files, "campaigns", "pure")
+    assert {name for name in changed if changed[name] != files[name]} == {"apps/marketing.yaml"}
+    assert changed["apps/marketing.yaml"] == part.replace("ceiling: none   #", "ceiling: pure   #")
+    assert load(changed).apps["campaigns"].ceiling == "pure"
+
+
+def test_what_an_overlay_replaces_is_changed_in_the_overlay() -> None:
+    overlay = """sets:
+  - {id: pure, owner: o, business_purpose: b, approver: a, review_by: 2027-11-01, tools: [calculator]} # here only
+"""
+    files = complete({"overlays/staging/entitlements.yaml": overlay}, date(2026, 11, 23))
+    changed = add_tools_to_set(files, "pure", ["date-and-time"])
+    assert {name for name in changed if changed[name] != files[name]} == {"overlays/staging/entitlements.yaml"}
+    assert load(changed).sets["pure"].tools == {"calculator", "date-and-time"}
+    assert "# here only" in changed["overlays/staging/entitlements.yaml"]

@@ -30,7 +30,7 @@ from router.storage.sql.people import SqlPeople, load_people
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.rules import RuleStore
 from routing_rules.diff import Diff
-from routing_rules.load import read_rules
+from routing_rules.load import read_rules, together
 
 C = TypeVar("C", bound=Callable[..., None])
 
@@ -112,12 +112,13 @@ def propose(
     with desk(token) as here:
         by, signed = signer(here, directory, files, signature)
         now = utc_now()
+        before = governance.in_force(here.rules).files if base is None else governance.files_of(here.rules, base)
+        whole = together(before, files)
         if not draft:
-            before = governance.in_force(here.rules) if base is None else None
-            governance.checked({**(before.files if before else governance.files_of(here.rules, str(base))), **files}, now)
+            governance.checked(whole, now)
         made = governance.save(
             here.rules,
-            files,
+            {**dict.fromkeys(before.keys() - whole.keys(), ""), **files},  # parts and overlays that the directory has no more
             by=by,
             reason=note or f"the files of {directory.name or directory}",
             governance=here.mode,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from router.cli.data import store
 from router.cli.rules import rules as command
-from routing_rules.load import FILES, STARTING_SETS
+from router.governance.rules import seed
+from router.settings import load_settings
+from router.storage.sql.rules import RuleStore
+from routing_rules.load import FILES, STARTING_SETS, complete
 
 Run = Callable[..., Result]
 THEN = "then: {tier: fast, set: none, budget: default}"
@@ -68,3 +73,30 @@ def test_the_overlay_of_the_environment_is_read(run: Run, tmp_path: Path, monkey
     told = run("check", directory)
     assert told.exit_code == 1
     assert "overlays/staging/budgets.yaml:1:24: error" in told.output
+
+
+def test_a_directory_brings_its_parts_and_overlay_and_leaves_those_it_has_no_more(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = f"{{id: rest, owner: o, reason: r, {THEN}}}"
+    first = {
+        "routes.yaml": f"include: routes/old.yaml\nroutes: [{rest}]",
+        "routes/old.yaml": "routes: []",
+        "overlays/old/budgets.yaml": "new_sessions_per_hour: 5",
+    }
+    with store(load_settings()) as engine:
+        seed(RuleStore(engine), complete(first, date(2026, 11, 23)), governance="single", at=datetime(2026, 11, 23, tzinfo=UTC))
+    directory = written(
+        tmp_path / "rules",
+        routes=f"include: routes/new.yaml\nroutes: [{rest}]",
+        routes__new="routes: []",
+        overlays__staging__budgets="new_sessions_per_hour: 6",
+    )
+    monkeypatch.setenv("ROUTER_ENVIRONMENT", "staging")
+    told = run("propose", "--from", directory, "--json")
+    assert told.exit_code == 0, told.output
+    with store(load_settings()) as engine:
+        proposed = RuleStore(engine).get(json.loads(told.output)["revision"])
+    assert proposed is not None
+    satellites = {name for name in proposed.files if "/" in name and not name.startswith("cases/")}
+    assert satellites == {"routes/new.yaml", "overlays/staging/budgets.yaml"}

@@ -297,14 +297,23 @@ class _Comparison:
         sides = (self._before, self._after)
         indifferent = [sum(bit for bit, rule in side.bits.items() if name not in rule.when) for side in sides]
         listed = sorted({str(word) for side in sides for rule in side.bits.values() for word in rule.when.get(name, ())})
-        found: dict[tuple[int, int], tuple[str, ...]] = {(indifferent[0], indifferent[1]): ()}
-        for word in listed:
-            own = [sum(bit for bit, rule in side.bits.items() if word in rule.when.get(name, ())) for side in sides]
-            for (mine, theirs), words in list(found.items()):
-                found.setdefault((mine | own[0], theirs | own[1]), (*words, word))
-                if len(found) > MOST_STEPS:
-                    raise TooManySteps
-        return [_Class(("+".join(words) or NOT_SHOWN,), *masks) for masks, words in found.items()]
+        own = {
+            word: [sum(bit for bit, rule in side.bits.items() if word in rule.when.get(name, ())) for side in sides]
+            for word in listed
+        }
+        found: dict[tuple[int, int], list[str]] = {(indifferent[0], indifferent[1]): [NOT_SHOWN]}
+        for word, (mine, theirs) in own.items():
+            found.setdefault((indifferent[0] | mine, indifferent[1] | theirs), []).append(word)
+        shown = {masks: (labels[0],) for masks, labels in found.items()} | {(indifferent[0], indifferent[1]): ()}
+        for word, (mine, theirs) in own.items():
+            for (before, after), words in list(shown.items()):
+                masks = (before | mine, after | theirs)
+                if masks not in shown:
+                    shown[masks] = (*words, word)
+                    found[masks] = ["+".join(shown[masks])]
+                    if len(found) > MOST_STEPS:
+                        raise TooManySteps
+        return [_Class(tuple(labels), *masks) for masks, labels in found.items()]
 
     def _merged(self, boxes: list[dict[str, tuple[str, ...]]]) -> list[dict[str, tuple[str, ...]]]:
         """The same cells in fewer boxes: those that differ on one axis only become one."""

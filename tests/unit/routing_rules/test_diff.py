@@ -1,0 +1,156 @@
+"""What one rule set changes against another: exactly the cells that come out otherwise, and everything that became wider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+
+from routing_rules.diff import Diff, diff, grid
+from routing_rules.load import load
+from routing_rules.rules import RuleSet
+
+TODAY = date(2026, 11, 23)
+MORE_TOOLS = "entitlements.yaml"
+
+
+@pytest.fixture
+def compared(rules: RuleSet, files: dict[str, str]) -> Callable[..., Diff]:
+    """The diff from the shipped rules to those in which a text of a file is another: `compared("routes.yaml", old, new)`."""
+
+    def build(*edits: tuple[str, str, str], back: bool = False) -> Diff:
+        changed = dict(files)
+        for name, old, new in edits:
+            assert old in changed[name], old
+            changed[name] = changed[name].replace(old, new, 1)
+        other = load(changed)
+        return diff(other, rules, TODAY) if back else diff(rules, other, TODAY)
+
+    return build
+
+
+def test_the_same_rules_change_nothing(rules: RuleSet) -> None:
+    found = diff(rules, rules, TODAY)
+    assert (found.changed, found.widened, found.changes, found.widenings, found.files) == (0, 0, (), (), ())
+    assert not found.widens
+    assert not found.narrows_only
+
+
+def test_a_comment_changes_the_file_and_no_cell(compared: Callable[..., Diff]) -> None:
+    found = compared(("routes.yaml", "prohibitions:\n", "# more\nprohibitions:\n"))
+    assert found.files == ("routes.yaml",)
+    assert (found.changed, found.widens) == (0, False)
+
+
+def test_one_task_at_one_level_that_moves_to_reasoning_is_one_cell_of_the_picture(compared: Callable[..., Diff]) -> None:
+    old = "task: [mathematics, analysis, planning, agentic]}"
+    found = compared(("routes.yaml", old, old.replace("agentic", "agentic, coding")))
+    assert grid(found) == {("confidential", "coding"): True}
+    assert found.sets == ("private",)
+    back = compared(("routes.yaml", old, old.replace("agentic", "agentic, coding")), back=True)
+    assert grid(back) == {("confidential", "coding"): False}
+    assert back.narrows_only
+    assert back.changed == found.changed
+
+
+def test_groups_of_cells_do_not_overlap(compared: Callable[..., Diff]) -> None:
+    found = compared(
+        (
+            "routes.yaml",
+            "when: {integrity: untrusted, capability: [admin_privilege, spends_money]}",
+            "when: {integrity: untrusted, capability: [admin_privilege]}",
+        )
+    )
+    assert found.changed == sum(change.cells for change in found.changes) <= found.cells
+    for place, one in enumerate(found.changes):
+        for other in found.changes[:place]:
+            axes = one.where.keys() & other.where.keys()
+            assert any(not set(one.where[axis]) & set(other.where[axis]) for axis in axes)
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "subject"),
+    [
+        (("models.yaml", "clearance: internal", "clearance: confidential"), "clearance", "sim-fast"),
+        (
+            ("routes.yaml", "capability: [admin_privilege, spends_money]", "capability: [admin_privilege]"),
+            "prohibition",
+            "no-admin-tools-after-untrusted-content",
+        ),
+        (
+            (
+                "routes.yaml",
+                "when: {business_impact: high, access: control}",
+                "when: {business_impact: high, access: control, task: coding}",
+            ),
+            "step_up",
+            "control-in-regulated-decisions",
+        ),
+    ],
+)
+def test_what_protects_and_becomes_weaker_is_named(
+    compared: Callable[..., Diff], edit: tuple[str, str, str], kind: str, subject: str
+) -> None:
+    found = compared(edit)
+    assert (kind, subject) in {(each.kind, each.subject) for each in found.widenings}
+    assert found.widens
+    assert (kind, subject) not in {(each.kind, each.subject) for each in compared(edit, back=True).widenings}
+
+
+def test_a_prohibition_that_another_one_covers_is_not_missed(compared: Callable[..., Diff]) -> None:
+    old = "  - id: no-admin-tools-after-untrusted-content\n"
+    found = compared(
+        ("routes.yaml", old, old.replace("no-admin", "never-admin")),
+        (
+            "routes.yaml",
+            "when: {integrity: untrusted, capability: [admin_privilege, spends_money]}",
+            "when: {capability: [admin_privilege, spends_money]}",
+        ),
+        ("cases/routes.yaml", "rule: no-admin-tools", "rule: never-admin-tools"),
+    )
+    assert "prohibition" not in {each.kind for each in found.widenings}
+
+
+def test_a_rule_that_begins_later_widens_on_that_day(compared: Callable[..., Diff]) -> None:
+    later = "routes:\n  - {id: soon, owner: o@example.org, reason: a test, from: 2026-12-24, when: {sensitivity: confidential}, then: {tier: reasoning, set: agentic, budget: reasoning}}\n"
+    found = compared(("routes.yaml", "routes:\n", later))
+    assert found.widened > 0
+    assert {change.since for change in found.changes} == {date(2026, 12, 24)}
+
+
+def test_fewer_cases_are_a_widening_and_more_are_none(compared: Callable[..., Diff]) -> None:
+    line = "  - {name: a one-liner does not, facts: {task: coding, complexity: simple}, expect: {rule: routine-work}}\n"
+    fewer = compared(("cases/routes.yaml", line, ""))
+    assert [each.kind for each in fewer.widenings] == ["case"]
+    assert compared(("cases/routes.yaml", line, ""), back=True).widenings == ()
+    assert compared(
+        ("cases/routes.yaml", line, f"{line}  - {{name: another, facts: {{task: lookup}}, expect: {{rule: routine-work}}}}\n")
+    ).narrows_only
+
+
+def test_a_larger_budget_widens_every_cell_it_pays_for_and_a_smaller_one_none(
+    compared: Callable[..., Diff], files: dict[str, str]
+) -> None:
+    name = next(line for line in files["budgets.yaml"].splitlines() if "cost_usd" in line)
+    larger = compared(("budgets.yaml", name, name.replace("cost_usd: ", "cost_usd: 9")))
+    assert larger.widened == larger.changed > 0
+    assert all(change.gains == ("budget cost_nano",) for change in larger.changes)
+    assert compared(("budgets.yaml", name, name.replace("cost_usd: ", "cost_usd: 9")), back=True).narrows_only
+
+
+def test_an_obligation_that_is_lifted_widens(compared: Callable[..., Diff]) -> None:
+    old = "then: {tier: fast, fallback_tiers: [reasoning], set: pure, budget: default}"
+    back = compared(("routes.yaml", old, old.replace("budget: default", "budget: default, obligations: [no_store]")), back=True)
+    assert {gain for change in back.changes for gain in change.gains} == {"obligation no_store lifted"}
+
+
+def test_an_app_that_may_send_more_is_named(compared: Callable[..., Diff]) -> None:
+    lower = ("apps.yaml", "clearance: restricted", "clearance: internal")
+    assert [(each.kind, each.subject) for each in compared(lower, back=True).widenings] == [("clearance", "demo")]
+    assert compared(lower).widenings == ()
+
+
+def test_a_detector_that_takes_more_is_named(compared: Callable[..., Diff]) -> None:
+    assert [each.kind for each in compared(("sensitivity.yaml", "many: 10", "many: 99")).widenings] == ["detector"]
+    assert compared(("sensitivity.yaml", "many: 10", "many: 5")).narrows_only

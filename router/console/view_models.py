@@ -288,7 +288,7 @@ class Proposal(msgspec.Struct, frozen=True):
 
     proposal: Any
     why_not: str
-    wants: tuple[str, ...]
+    wants: str
     grid: tuple[Any, ...]
     map_changed: int
     map_widened: int

@@ -9,11 +9,14 @@ import asyncio
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -78,8 +81,8 @@ class World:
         url = redis_url_of(data_dir.absolute())
         assert url is not None
         held = Held(
-            request_id="req_held", app="demo", owner="demo@example.org", team="platform", key_id="key_1", purpose="general",
-            session_id="s_held", endpoint=Endpoint.CHAT, body_digest="b1", revision="r-1", rule="work-of-many-steps",
+            request_id=f"req_{token_hex(4)}", app="demo", owner="demo@example.org", team="platform", key_id="key_1", purpose="general",
+            session_id=f"s_{token_hex(4)}", endpoint=Endpoint.CHAT, body_digest=token_hex(8), revision="r-1", rule="work-of-many-steps",
             message="the tool's owner approves this call", at=now, expires=now + timedelta(hours=4), calls=(CALL,),
             labels=Labels(Integrity.UNTRUSTED, Sensitivity.CONFIDENTIAL), requests=4, tool_calls=2, spent_nano=31_000_000, answer=b"kept",
         )  # fmt: skip
@@ -91,7 +94,8 @@ class World:
             finally:
                 await client.aclose()
 
-        return asyncio.run(run(url))
+        with ThreadPoolExecutor(1) as beside:  # Playwright has a loop in this thread
+            return beside.submit(lambda: asyncio.run(run(url))).result()
 
 
 @contextmanager
@@ -117,9 +121,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         second_replica(service) as replica,
     ):
         world = World(service, replica)
-        service_environment = {**service.environment}
-        import subprocess  # noqa: PLC0415 - the demo is a command
-
         command = [
             sys.executable,
             "-m",
@@ -132,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "--data-dir",
             str(service.data_dir),
         ]
-        subprocess.run(command, env=service_environment, check=True, capture_output=True)
+        subprocess.run(command, env=service.environment, check=True, capture_output=True)
         for _ in range(3):
             assert world.ask(service, CODING).status_code == 200
         world.ask(service, "Send a parcel to the warehouse.", tools=[PARCEL])
@@ -171,7 +172,7 @@ class Screen:
         answer = self.page.goto(path if path.startswith("http") else self.base + path)
         assert answer.status == 200, (path, answer.status)
 
-    def looked_at(self, name: str) -> None:
+    def looked_at(self, name: str, *, whole: bool = True) -> None:
         """Nothing serious for axe, nothing refused by the page's own policy, nothing wider than the window; and a picture."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
         found = [
@@ -181,11 +182,11 @@ class Screen:
         assert not self.faults, self.faults
         assert self.page.evaluate("document.documentElement.scrollWidth") <= WIDTH, f"{name} is wider than its window"
         if directory := os.environ.get("ROUTER_SCREENS"):
-            self.picture(Path(directory) / f"{name}.png")
+            self.picture(Path(directory) / f"{name}.png", whole)
 
-    def picture(self, path: Path) -> None:
+    def picture(self, path: Path, whole: bool) -> None:
         images = pytest.importorskip("PIL.Image")
-        raw = self.page.screenshot(full_page=True)
+        raw = self.page.screenshot(full_page=whole)
         image = images.open(io.BytesIO(raw)).convert("RGB")
         image = image.crop((0, 0, image.width, min(image.height, TALLEST)))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ def test_a_change_of_the_rules_from_the_first_click_to_taking_it_back(chromium: 
     ann.press("Edit confidential-demanding")
     ann.page.get_by_role("group", name="task").get_by_label("coding").check()
     ann.press("Check")  # hidden, first: what Enter does
-    ann.looked_at("rules-edit")
+    ann.looked_at("rules-edit", whole=False)
     ann.page.get_by_label("Why this change").fill("Coding on confidential data merits deliberation")
     ann.press("Save as a proposal")
     assert "1 cell of the map changes, 1 widens" in ann.page.inner_text("main").replace("\n", " ")
@@ -240,8 +241,6 @@ def test_a_change_of_the_rules_from_the_first_click_to_taking_it_back(chromium: 
     eve.open("/proposals")
     eve.looked_at("proposals")
     eve.press("Take the last change back")
-    if eve.page.get_by_role("button", name="Put it in force").count() or "rollback" not in eve.page.url:
-        pytest.xfail("taking it back waits for somebody else's yes")
     wait_for(
         lambda: world.ask(world.replica, CODING).headers.get("x-router-tier") == "fast",
         2,
@@ -266,9 +265,14 @@ def test_two_people_who_edit_at_once_lose_nothing(chromium: object, world: World
     assert "deliberation-copy" in olga.page.inner_text("main")
     assert "trial-copy" in olga.page.inner_text("main")
     olga.faults.clear()  # the browser says of a 409 that it is one
-    olga.looked_at("rules-merge")
-    olga.press("Save mine beside it")
+    olga.looked_at("rules-merge", whole=False)
+    olga.press("Go on with both together")
+    olga.press("Save the proposal again")
     assert "/proposals/p" in olga.page.url
+    told = olga.page.inner_text("main")
+    assert "ann@example.org with olga@example.org" in told
+    assert "id: trial-copy" in told
+    assert "id: deliberation-copy" in told
     ann.close()
     olga.close()
 
@@ -301,6 +305,7 @@ def test_every_page_can_be_looked_at_in_light_and_in_dark(chromium: object, worl
 
 
 def test_the_queue_is_worked_through_from_the_keyboard(chromium: object, world: World) -> None:
+    world.hold()
     eve = Screen(chromium, world, APPROVER)
     eve.open("/approvals")
     waiting = eve.page.locator("[data-entry]").count()

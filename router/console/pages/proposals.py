@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from difflib import unified_diff
 from typing import Any
 
 from router.console.access import DISCUSSING, EDITING
 from router.console.drawing import Bars, bars
-from router.console.pages.rules import governed
+from router.console.pages.rules import changed_lines, governed
 from router.console.shown import count, dollars
 from router.console.site import Answer, Asked, Handler, Move, Page, Site, in_sql
 from router.console.view_models import Proposal, Proposals
 from router.errors import Refused
 from router.governance import rules as governance
 from router.governance import rules_replay
-from router.governance.rules_values import Actor, NotAllowed, Stale, Status
+from router.governance.rules_values import Actor, NotAllowed, Stale, Status, who
 from router.governance.rules_values import Proposal as Change
 from router.principals import SINGLE, Role
 from routing_rules.diff import grid
@@ -23,7 +22,6 @@ from routing_rules.rules import DIMENSIONS
 
 REPLAY_DAYS = 7
 MOST_DAYS = 92
-MOST_LINES = 400
 DONE = {
     "saved": "Saved.",
     "approve": "Approved.",
@@ -139,7 +137,7 @@ async def _page(site: Site, asked: Asked, fault: str = "", status: int = 200) ->
     model = Proposal(
         proposal=found,
         why_not=why_not,
-        wants=found.wants(),
+        wants=who(found.wants()) if found.wants() else "",
         grid=squares,
         map_changed=sum(bool(each) for _, cells in squares for each in cells),
         map_widened=sum(each == "widens" for _, cells in squares for each in cells),
@@ -192,9 +190,7 @@ def _files(site: Site, found: Change) -> tuple[tuple[str, tuple[tuple[str, str],
     for name in sorted({*base.files, *after.files}):
         before_text, after_text = base.files.get(name, ""), after.files.get(name, "")
         if before_text != after_text:
-            lines = list(unified_diff(before_text.splitlines(), after_text.splitlines(), lineterm="", n=2))[2:MOST_LINES]
-            kinds = {"+": "added", "-": "removed", "@": "place"}
-            shown.append((name, tuple((kinds.get(line[:1], "kept"), line) for line in lines)))
+            shown.append((name, changed_lines(before_text, after_text)))
     return tuple(shown)
 
 

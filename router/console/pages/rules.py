@@ -6,6 +6,7 @@ The page keeps the whole draft in its form: nothing is stored before somebody sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import unified_diff
 from typing import Any
 
 import msgspec
@@ -16,12 +17,14 @@ from router.console.table import CODES, FILE, OBLIGATIONS, WISHES, Table
 from router.console.view_models import Rules, RulesEdit
 from router.errors import Refused
 from router.governance import rules as governance
-from router.governance.rules_values import Actor, NotAllowed, Stale
+from router.governance.rules_values import Actor, Merge, NotAllowed, Stale
+from routing_rules.diff import grid
 from routing_rules.faults import Fault, Severity
 from routing_rules.rules import GOVERNED_DIMENSIONS, RuleSet
 
 MOST_TEXT = 700_000
 MOST_CHANGES = 12
+MOST_LINES = 400
 
 
 async def show(site: Site, asked: Asked) -> Answer:
@@ -75,6 +78,12 @@ async def edit(site: Site, asked: Asked) -> Answer:
         as_text=form.get("as_text") == "yes",
     )
     verb, _, place = form.get("action", "check").partition(":")
+    if verb == "both":  # go on with what somebody else saved and mine, brought together
+        text = form.get("both", "").replace("\r\n", "\n")[:MOST_TEXT]
+        draft = Draft(
+            text, form.get("both_base", ""), form.get("both_proposal", ""), form.get("both_seen", ""), reason=draft.reason
+        )
+        return await _page(site, asked, draft)
     if draft.as_text and verb != "table":
         return await (_save(site, asked, draft) if verb in ("save", "beside") else _page(site, asked, draft))
     table = Table(draft.text)
@@ -156,7 +165,7 @@ async def governed(work: Any) -> Any:
         raise Refused("not_found" if type(error).__name__ == "NoSuchProposal" else "role_required", str(error)) from None
 
 
-async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status: int = 200, merge: Any = None) -> Page:
+async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status: int = 200, merge: Merge | None = None) -> Page:
     rules, today = site.directory.rules(), asked.at.date()
     preview = await governed(lambda: governance.preview(site.rules, {FILE: draft.text}, asked.at, draft.base))
     try:
@@ -187,9 +196,33 @@ async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status:
         reason=draft.reason,
         as_text=draft.as_text,
         fault=fault,
-        merge=merge,
+        merge=_both(merge),
     )
     return Page("rules_edit.html", model, status)
+
+
+def _both(merge: Merge | None) -> Any:
+    """What two people did to the table since they began, line by line, and both together where their lines do not meet."""
+    file = next((each for each in merge.files if each.name == FILE), None) if merge is not None else None
+    if merge is None or file is None:
+        return None
+    return {
+        "by": merge.by or "",
+        "proposal": merge.proposal or "",
+        "conflict": file.state == "conflict",
+        "theirs": changed_lines(file.base or "", file.theirs or ""),
+        "yours": changed_lines(file.base or "", file.yours or ""),
+        "both": file.merged or "",
+        "base": merge.base if merge.proposal else merge.theirs,
+        "seen": merge.theirs,
+    }
+
+
+def changed_lines(before: str, after: str) -> tuple[tuple[str, str], ...]:
+    """The lines that differ, with those around them: (added, removed, place or kept; the line)."""
+    lines = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2))[2:MOST_LINES]
+    kinds = {"+": "added", "-": "removed", "@": "place"}
+    return tuple((kinds.get(line[:1], "kept"), line) for line in lines)
 
 
 def _new(fault: Fault, known: set[str]) -> bool:
@@ -201,7 +234,10 @@ def _told(found: Any) -> Any:
     if found is None:
         return None
     changes = sorted(found.changes, key=lambda change: (not change.widens, -change.cells))
+    squares = grid(found)
     return {
+        "map_changed": len(squares),
+        "map_widened": sum(squares.values()),
         "changed": found.changed,
         "widened": found.widened,
         "changes": changes[:MOST_CHANGES],

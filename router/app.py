@@ -301,7 +301,7 @@ def create_app(settings: Settings) -> ASGIApp:
         return Response(text, media_type=kind)
 
     api = people.guarded(people.Gate(worker.snapshot, utc_now))
-    people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now)
+    people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now, worker.snapshot.mode)
     deciding = approvals.Deciding(
         worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, worker.snapshot.mode, settings.webhook_key
     )

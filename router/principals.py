@@ -46,7 +46,8 @@ class Role(StrEnum):
 class Person(msgspec.Struct, frozen=True):
     """Somebody who signs in with a token: never the token itself, only its SHA-256 and its visible prefix.
 
-    `expires` and `ended` are UTC. The e-mail is in lower case; of one e-mail there is one person at a time.
+    `expires` and `ended` are UTC. The e-mail is in lower case; of one e-mail there is one person at a time. `waits`: an admin other than
+    who added them (`added_by`) has yet to confirm them; until then they may nothing.
     """
 
     id: str
@@ -57,6 +58,9 @@ class Person(msgspec.Struct, frozen=True):
     created: datetime
     expires: datetime | None = None
     ended: datetime | None = None
+    added_by: str = ""
+    waits: bool = False
+    confirmed_by: str = ""
 
     def holds(self, *roles: Role) -> bool:
         """Whether the person has one of these roles."""

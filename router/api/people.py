@@ -59,6 +59,7 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/api/me"): ANYBODY,
     ("GET", "/api/people"): frozenset({Role.ADMIN}),
     ("POST", "/api/people"): frozenset({Role.ADMIN}),
+    ("POST", "/api/people/{who}/confirm"): frozenset({Role.ADMIN}),
     ("POST", "/api/people/{who}/end"): frozenset({Role.ADMIN}),
     ("GET", "/api/approvals"): frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN}),
     ("GET", "/api/approvals/{approval_id}"): frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN}),
@@ -134,15 +135,13 @@ class Gate:
         state = governance.state_of(person, now)
         if state == "ended":
             raise Refused("invalid_api_key", f"the token `{person.prefix}…` was ended")
+        if state == governance.WAITING:
+            raise Refused(
+                "invalid_api_key", f"the token `{person.prefix}…` waits for another admin: `router people confirm` lets it in"
+            )
         if state == "expired":
             raise Refused("key_expired", f"the token `{person.prefix}…` has expired: `router people` ends it and adds another")
         return Who(person.email, person)
-
-
-class Store(governance.People, Protocol):
-    """People as the store keeps them."""
-
-    def all(self) -> list[Person]: ...
 
 
 class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,9 +158,14 @@ def guarded(gate: Gate) -> APIRouter:
 
 
 def add_routes(
-    api: APIRouter, people: Store, changed: Callable[[str | None], Awaitable[None]], clock: Callable[[], datetime]
+    api: APIRouter,
+    people: governance.People,
+    changed: Callable[[str | None], Awaitable[None]],
+    clock: Callable[[], datetime],
+    mode: Callable[[], str],
 ) -> None:
-    """The routes about people. `changed` tells all workers that somebody was added, or that the person with this id was ended."""
+    """The routes about people. `changed` tells all workers that somebody was added, or that the person with this id was ended; `mode` is
+    `single` or `four_eyes`."""
 
     @api.get("/me")
     async def me(request: Request) -> JSONResponse:
@@ -181,11 +185,21 @@ def add_routes(
             raise Refused("invalid_request", "`expires` needs its zone, such as `2027-01-31T00:00:00Z`", param="expires")
 
         def work() -> governance.NewPerson:
-            return governance.add(people, asked.email, asked.roles, actor=who.name, at=clock(), expires=asked.expires)
+            actor = governance.Actor(who.name, who.person)
+            return governance.add(
+                people, asked.email, asked.roles, actor=actor, at=clock(), governance=mode(), expires=asked.expires
+            )
 
         made = await in_sql(work)
         await changed(None)
         return JSONResponse({**shown(made.person, clock()), "token": made.token}, status_code=201)
+
+    @api.post("/people/{who}/confirm")
+    async def confirm(request: Request, who: str) -> JSONResponse:
+        actor = governance.Actor(request.state.who.name, request.state.who.person)
+        person = await in_sql(lambda: governance.confirm(people, who, actor=actor, at=clock()))
+        await changed(None)
+        return JSONResponse(shown(person, clock()))
 
     @api.post("/people/{who}/end")
     async def end(request: Request, who: str) -> JSONResponse:

@@ -102,3 +102,36 @@ def test_the_command_line_adds_lists_and_ends(service: Running) -> None:
 def test_a_body_that_says_too_little_or_too_much_is_refused(service: Running, tokens: dict[Role, str], body: object) -> None:
     answer = api(service, "POST", "/api/people", tokens[Role.ADMIN], body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_under_four_eyes_whoever_one_admin_adds_gets_in_once_another_has_confirmed_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    environment = {"ROUTER_GOVERNANCE": "four_eyes"}
+    with running(tmp_path_factory.mktemp("four-eyes") / "data", environment=environment) as service:
+        ann, bob = (token(service, f"{name}@example.org", "admin") for name in ("ann", "bob"))
+        body = {"email": "eve@example.org", "roles": ["approver"]}
+        alone = api(service, "POST", "/api/people", admin_key(service), body)
+        assert (alone.status_code, alone.json()["error"]["code"]) == (403, "role_required")
+        made = api(service, "POST", "/api/people", ann, body).json()
+        assert (made["state"], made["added_by"]) == ("waiting", "ann@example.org")
+        outside = api(service, "GET", "/api/approvals", made["token"])
+        assert (outside.status_code, outside.json()["error"]["code"]) == (401, "invalid_api_key")
+        confirm = "/api/people/eve@example.org/confirm"
+        assert api(service, "POST", confirm, ann).json()["error"]["code"] == "role_required"
+        assert api(service, "POST", confirm, admin_key(service)).json()["error"]["code"] == "role_required"
+        assert api(service, "POST", confirm, bob).json()["state"] == "active"
+        assert api(service, "GET", "/api/approvals", made["token"]).status_code == 200
+        assert "an admin adds people" in refusal(service, "people", "add", "carl@example.org", "--role", "viewer")
+        carl = json.loads(service.cli("people", "add", "carl@example.org", "--role", "viewer", "--token", ann, "--json"))
+        assert carl["waits"]
+        assert "another admin confirms" in refusal(service, "people", "confirm", "carl@example.org", "--token", ann)
+        service.cli("people", "confirm", "carl@example.org", "--token", bob)
+        assert api(service, "GET", "/api/me", carl["token"]).status_code == 200
+
+
+def refusal(service: Running, *arguments: str) -> str:
+    """What a command says that is refused."""
+    with pytest.raises(AssertionError) as failure:
+        service.cli(*arguments)
+    return str(failure.value)

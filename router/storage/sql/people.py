@@ -17,6 +17,8 @@ from router.storage.sql.directory import PREFIX_LENGTH, SECRET_BYTES, base58, di
 from router.storage.sql.engine import reading
 from router.storage.sql.tables import people
 
+LONGEST_NAME = 254
+
 
 class NewPerson(msgspec.Struct, frozen=True):
     """A person as they were added, with the token, which can be shown this once."""
@@ -31,8 +33,18 @@ class SqlPeople:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, email: str, roles: Sequence[Role], *, actor: str, at: datetime, expires: datetime | None = None) -> NewPerson:
-        """Add a person and make their token. Raises Refused(`invalid_request`) where they are there already."""
+    def add(
+        self,
+        email: str,
+        roles: Sequence[Role],
+        *,
+        actor: str,
+        at: datetime,
+        expires: datetime | None = None,
+        waits: bool = False,
+    ) -> NewPerson:
+        """Add a person and make their token, of use at once unless they are to wait for another admin. Raises Refused(`invalid_request`)
+        where they are there already."""
         with administering(self._engine, actor, at) as administration:
             if administration.connection.execute(_usable(email)).first() is not None:
                 raise Refused(
@@ -48,11 +60,25 @@ class SqlPeople:
                 sha256=digest(token),
                 created=at,
                 expires=expires,
+                added_by=actor[:LONGEST_NAME],
+                waits=waits,
             )
             values = msgspec.structs.asdict(person) | {"roles": [role.value for role in person.roles]}
             administration.connection.execute(insert(people).values(**values))
             administration.note("person.added", f"person:{person.id}", stored_state(person))
             return NewPerson(person, token)
+
+    def confirm(self, who: str, *, by: str, at: datetime) -> Person:
+        """Let a person who waits in, by e-mail or id. Raises Refused(`not_found`) where nobody of that name waits."""
+        with administering(self._engine, by, at) as administration:
+            row = administration.connection.execute(_usable(who).where(people.c.waits)).first()
+            if row is None:
+                raise Refused("not_found", f"nobody `{who[:100]}` waits to be confirmed")
+            person = msgspec.structs.replace(person_of(row), waits=False, confirmed_by=by)
+            changed = update(people).where(people.c.id == person.id).values(waits=False, confirmed_by=by)
+            administration.connection.execute(changed)
+            administration.note("person.confirmed", f"person:{person.id}", stored_state(person))
+            return person
 
     def end(self, who: str, *, actor: str, at: datetime) -> Person:
         """End a person, by e-mail or id, at once. Raises Refused(`not_found`)."""
@@ -81,9 +107,9 @@ def load_people(engine: Engine) -> dict[str, Person]:
 
 
 def stored_state(person: Person) -> dict[str, Any]:
-    """A person as plain JSON values, as the audit chain holds them."""
+    """A person as plain JSON values, as the audit chain holds them: of those added before people were confirmed it holds no more."""
     state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(person))
-    return state
+    return {name: value for name, value in state.items() if value or name not in ("added_by", "waits", "confirmed_by")}
 
 
 def person_of(row: Row[Any]) -> Person:

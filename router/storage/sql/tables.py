@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -94,6 +95,9 @@ people = Table(
     Column("created", UtcTime, nullable=False),
     Column("expires", UtcTime),
     Column("ended", UtcTime),
+    Column("added_by", String(254), nullable=False, server_default=""),
+    Column("waits", Boolean, nullable=False, server_default=false()),
+    Column("confirmed_by", String(254), nullable=False, server_default=""),
 )
 _here = people.c.ended.is_(None)
 Index("one_person_of_an_email", people.c.email, unique=True, sqlite_where=_here, postgresql_where=_here)

@@ -13,7 +13,7 @@ from router.stages.enforce_chat import ChatStream, enforce_chat_json
 from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
 from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
-from router.stages.entitlement_token import event_without_tokens, without_tokens
+from router.stages.entitlement_token import Guard, GuardedStream, event_without_tokens, without_tokens
 from router.stages.messages_keys import MessagesGranted
 from router.stages.plain import plain_json
 from router.stages.screen import Screen, ScreenedStream
@@ -103,6 +103,8 @@ class StreamEnforcer:
         granted = Granted(grant, judge)
         self._splitter = SseSplitter()
         self._rewriting: list[StreamPlaceholders] = []  # in this order
+        if endpoint is Endpoint.RESPONSES and any(server.internal for server in grant.servers):
+            self._rewriting.append(GuardedStream(endpoint, Guard()))
         if placeholders is not None:
             self._rewriting.append(StreamPlaceholders(endpoint, placeholders))
         if screen is not None:
@@ -143,8 +145,8 @@ class StreamEnforcer:
         return msgspec.structs.replace(enforced, body=last) if last else enforced
 
     def _take(self, events: list[bytes]) -> bytes:
-        events = [event_without_tokens(event) for event in events]
-        return self._pass(_rewritten(events, self._rewriting) if self._rewriting else events)
+        events = _rewritten(events, self._rewriting) if self._rewriting else events
+        return self._pass([event_without_tokens(event) for event in events])
 
     def _pass(self, events: list[bytes]) -> bytes:
         stream = self._stream

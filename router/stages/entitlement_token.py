@@ -21,6 +21,7 @@ from router import sse
 from router.exchange import JsonObject
 from router.money import usd
 from router.stages.plain import rebuilt
+from router.stages.unmask import Path, Placeholders, StreamPlaceholders
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import ToolGrant
 from routing_rules.server_lists import address_of
@@ -46,6 +47,8 @@ _BEGINNING = urlsafe_b64encode(b'{"alg":"EdDSA","typ":"entitlement+jwt","kid":"'
 """What every token of ours begins with, and no other."""
 
 _TOKEN = re.compile(_BEGINNING + r"[A-Za-z0-9_.-]*")
+_TOKEN_BYTES = re.compile(_TOKEN.pattern.encode())
+_UNFINISHED = re.compile(_TOKEN.pattern + r"\Z")
 _NAMED, _BEGUN = HEADER.encode(), _BEGINNING.encode()
 REMOVED = "[removed]"
 _decode = msgspec.json.Decoder().decode
@@ -135,6 +138,37 @@ def event_without_tokens(raw: bytes) -> bytes:
 def sentence_without_tokens(text: str) -> str:
     """A provider's sentence without tokens of ours."""
     return _TOKEN.sub(REMOVED, text)
+
+
+class Guard(Placeholders):
+    """Takes tokens of ours out of what a model says: a server that tells its model what it was sent would have it recite them."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def whole(self, raw: bytes) -> bytes:
+        """See Placeholders."""
+        return _TOKEN_BYTES.sub(REMOVED.encode(), raw)
+
+    def text(self, text: str) -> str:
+        """See Placeholders."""
+        return sentence_without_tokens(text)
+
+    def beginning(self, text: str) -> int:
+        """See Placeholders."""
+        begun = _UNFINISHED.search(text)
+        if begun is not None:
+            return begun.start()
+        longest = min(len(text), len(_BEGINNING) - 1)
+        return len(text) - next((size for size in range(longest, 0, -1) if text.endswith(_BEGINNING[:size])), 0)
+
+
+class GuardedStream(StreamPlaceholders):
+    """The same for a stream, wherever its fragments cut a token."""
+
+    def _told(self, path: Path, number: Any = None) -> bytes:
+        self._held[path] = sentence_without_tokens(self._held[path])
+        return super()._told(path, number)
 
 
 def _without(value: Any) -> Any:

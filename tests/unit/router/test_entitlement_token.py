@@ -16,7 +16,20 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from router.clock import utc_now
-from router.stages.entitlement_token import AHEAD, BEHIND, LIFETIME, PERIOD, Bearer, Right, TokenKeys
+from router.stages.enforce import StreamEnforcer
+from router.stages.entitlement_token import (
+    AHEAD,
+    BEHIND,
+    LIFETIME,
+    PERIOD,
+    Bearer,
+    Right,
+    TokenKeys,
+    sentence_without_tokens,
+    without_tokens,
+)
+from routing_rules.decisions import ServerGrant, ToolGrant
+from routing_rules.task import Endpoint
 
 PAGE = (Path(__file__).parents[3] / "docs" / "entitlement-tokens.md").read_text(encoding="utf-8")
 KEYS = TokenKeys(b"s" * 32, "https://router.example.org")
@@ -154,3 +167,51 @@ def test_every_replica_has_the_same_keys_and_no_private_half_is_published() -> N
     assert TokenKeys(b"s" * 32, "elsewhere").key_set(CHANGE) == KEYS.key_set(CHANGE)
     for key in KEYS.key_set(CHANGE)["keys"]:
         assert set(key) == {"kty", "crv", "x", "kid", "alg", "use"}
+
+
+# What a provider repeats
+
+
+def test_nothing_of_a_token_is_left_in_what_a_provider_repeats() -> None:
+    made = token()
+    echoed = {
+        "tools": [{"type": "mcp", "headers": {"X-Entitlement-Token": made, "x-tenant": "7"}}],
+        "error": {"message": f"no {made}!"},
+    }
+    told = without_tokens(json.dumps(echoed).encode())
+    assert json.loads(told) == {"tools": [{"type": "mcp", "headers": {"x-tenant": "7"}}], "error": {"message": "no [removed]!"}}
+    assert sentence_without_tokens(f"bad header {made}") == "bad header [removed]"
+    other = b'{"text": "send it as x-entitlement-token: eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}'
+    assert without_tokens(other) is other
+
+
+@pytest.mark.parametrize("size", [1, 7, 59, 60, 61, 200])
+def test_a_token_that_a_model_recites_is_taken_out_wherever_its_stream_is_cut(size: int) -> None:
+    said = f"The server was sent {token()} and eyJust that."
+    where = {"item_id": "m1", "output_index": 0, "content_index": 0}
+    part = {"type": "output_text", "text": said, "annotations": []}
+    item = {"id": "m1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        *({"type": "response.output_text.delta", **where, "delta": piece} for piece in pieces),
+        {"type": "response.output_text.done", **where, "text": said},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item]}},
+    ]
+    grant = ToolGrant((("mcp", "crm"),), servers=(ServerGrant("crm", (("crm", "none"),), internal=True),))
+    enforcer = StreamEnforcer(Endpoint.RESPONSES, grant, strip_usage=False, denial_is_error=False)
+    stream = b"".join(
+        f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n".encode()
+        for number, event in enumerate(events)
+    )
+    told = enforcer.feed(stream)
+    enforced = enforcer.end()
+    received = [
+        json.loads(line[6:]) for line in (told + enforced.body + enforced.tail).splitlines() if line.startswith(b"data: ")
+    ]
+    clean = "The server was sent [removed] and eyJust that."
+    assert "".join(event["delta"] for event in received if event["type"].endswith(".delta")) == clean
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    assert received[-1]["response"]["output"][0]["content"][0]["text"] == clean
+    assert enforced.error is None

@@ -70,6 +70,7 @@ class Desk:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._templates.filters |= FILTERS
         self._templates.globals["base"] = BASE

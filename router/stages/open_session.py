@@ -11,7 +11,6 @@ from secrets import token_hex
 from router.errors import Refused
 from router.exchange import SessionState
 from router.ports import Linked, Sessions
-from router.stages.conversation import text_of
 from routing_rules.facts import Labels
 from routing_rules.task import Feature, Provenance, Task
 from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
@@ -26,11 +25,12 @@ LONG_TURN = 256
 """Bytes without white space from which on a text by itself is known as a whole."""
 
 VARIED = 12
-"""Different bytes that a beginning has at least: lines, empty tables and zeros say nothing about where they come from."""
+"""Different bytes that every fourth of a beginning has at least: lines, empty tables and zeros say nothing about where they come from."""
 
 _USER, _NO_WORDS = b'["user"', b'["user","",'  # how a message of the user begins in its canonical form, and how one without text
 _RESULT = b'["tool"'
-_BLANK = b" \t\n\r\f\v"
+_NEXT = b'","'
+"""What stands between who speaks and what they say, and behind that: no text holds it, since its quotation marks are escaped."""
 
 NOTHING_LINKED = Linked(session_id=None, labels=Labels())
 
@@ -85,33 +85,33 @@ class ConversationChain:
         within a turn does not matter."""
         found = []
         for index in turns:
-            turn = messages[index]
+            bare = _without_blanks(messages[index])
             if index:
-                bare = _without_blanks(turn)
                 if not messages[index - 1].startswith(_RESULT):  # many say `Done.` to an `ok`; a result carries labels of its own
                     found.append(self._known_by(app, messages[index - 1], bare))
                 asked = next((place for place in range(index - 1, -1, -1) if _is_said_by_user(messages[place])), index - 1)
                 if asked != index - 1:
                     found.append(self._known_by(app, messages[asked], bare))
-            if len(turn) >= shortest and (known := self.alone(app, turn)) is not None:
+            if len(bare) >= shortest and (known := self._alone(app, bare)) is not None:
                 found.append(known)
         return found
 
     def alone(self, app: str, turn: bytes) -> str | None:
         """The digest (hex) by which the text of a turn is known whoever says it and whatever stands around it: that of its beginning,
         so that a part of it and a longer text that begins with it are known too. None where it is too short for that."""
-        text = text_of(turn)
-        bare = text[: 4 * BEGINNING].encode().translate(None, _BLANK)
-        if len(bare) < BEGINNING and len(text) > 4 * BEGINNING:  # white space all over
-            bare = text.encode().translate(None, _BLANK)
-        if len(bare) < LONG_TURN:
+        return self._alone(app, _without_blanks(turn))
+
+    def _alone(self, app: str, bare: bytes) -> str | None:
+        start = bare.index(_NEXT, 2) + len(_NEXT)
+        end = bare.find(_NEXT, start, start + BEGINNING + len(_NEXT))
+        if 0 <= end < start + LONG_TURN:
             return None
-        beginning = bare[:BEGINNING]
-        if len(set(beginning)) >= VARIED:
+        beginning = bare[start : end if end >= 0 else start + BEGINNING]
+        if len(set(beginning[::4])) >= VARIED:
             return self._known_by(app, b"", beginning)
-        if len(bare) < BEGINNING:
+        if len(beginning) < BEGINNING:
             return None
-        return self._known_by(app, b"", text.encode().translate(None, _BLANK))
+        return self._known_by(app, b"", bare[start : bare.index(_NEXT, start)])
 
     def _known_by(self, app: str, before: bytes, turn: bytes) -> str:
         told = blake2b(f"{len(app)}:{app}{len(before)}:".encode(), key=self._key, digest_size=20, person=b"said")
@@ -144,7 +144,9 @@ def _is_said_by_user(message: bytes) -> bool:
 
 def _without_blanks(turn: bytes) -> bytes:
     """A canonical form without the white space of its text, which is written as an escape there."""
-    return turn.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\t", b"").translate(None, b" ")
+    if b"\\" in turn:
+        turn = turn.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\t", b"")
+    return turn.translate(None, b" ")
 
 
 async def open_session(

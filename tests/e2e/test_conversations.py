@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from governed import deployment, rule_files
 from governing import api, token
 from ruamel.yaml import YAML
-from running import Running, running
+from running import Running, running, wait_for
 from stub_provider import StubProvider, serving
 from talks import CATALOGUE, TALKS, Talk
 from tool_rules import FEATURES, Agent, Body
@@ -115,11 +116,15 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ran]]:
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     with serving() as stub, running(tmp_path_factory.mktemp("talks") / "data", rules=rules(stub)) as service:
-        office = Office(service, stub)
-        with httpx.Client(timeout=60) as http:
-            yield [office.run(talk, WIRES[number % len(WIRES)], http) for number, talk in enumerate(TALKS)]
+        yield Office(service, stub)
+
+
+@pytest.fixture(scope="module")
+def ran(office: Office) -> list[Ran]:
+    with httpx.Client(timeout=60) as http:
+        return [office.run(talk, WIRES[number % len(WIRES)], http) for number, talk in enumerate(TALKS)]
 
 
 def test_there_are_more_than_a_hundred_and_each_turn_needs_tools_that_were_not_used_before() -> None:
@@ -149,3 +154,19 @@ def test_calls_pass_by_themselves_where_private_data_others_words_and_a_way_out_
 def test_of_all_conversations_most_ask_nobody(ran: list[Ran]) -> None:
     held = [outcome for each in ran for _, outcome in each.outcomes if outcome != RELEASED]
     assert len(held) <= 0.3 * len(ran), f"{len(held)} of {len(ran)}"
+
+
+def test_the_report_on_approvals_counts_what_was_asked_of_people_and_how_they_decided(office: Office, ran: list[Ran]) -> None:
+    held = sum(outcome != RELEASED for each in ran for _, outcome in each.outcomes)
+    asked = len(office.stub.requests)  # each reached the provider once; what was approved was given without it
+
+    def told() -> Body | None:
+        report: Body = json.loads(office.service.cli("report", "approvals", "--format", "json", "--wait"))
+        return report if report["total"]["approved"] == held else None
+
+    report = wait_for(told, what="the report on every approval")
+    assert report["tasks"] == asked
+    assert report["held_per_100_tasks"] == round(100 * held / asked, 2)
+    assert (report["total"]["held"], report["total"]["approved_unchanged"]) == (held, 1.0)
+    assert report["total"]["seconds_to_decision"]["median"] < 5
+    assert [(row["decided_by"], row["held"]) for row in report["by_decider"]] == [("approver@office.example", held)]

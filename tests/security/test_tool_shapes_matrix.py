@@ -58,9 +58,10 @@ SETS = """sets:
   - {id: standard, owner: tests@example.org, business_purpose: tests, approver: tests@example.org, review_by: 2099-01-01, tools: [calculator, wiki]}
   - {id: everything, owner: tests@example.org, business_purpose: tests, approver: tests@example.org, review_by: 2099-01-01, tools: [ALL]}
 """
-APPS = """apps:
-  - {id: few, owner: tests@example.org, clearance: restricted, ceiling: standard, purposes: [general]}
-  - {id: open, owner: tests@example.org, clearance: restricted, ceiling: everything, purposes: [general]}
+STATE = f"provider_state: [vs_{DEFINED}, cntr_{DEFINED}, cntr_1]"  # the matrix is about tools, not about who may name what
+APPS = f"""apps:
+  - {{id: few, owner: tests@example.org, clearance: restricted, ceiling: standard, purposes: [general], {STATE}}}
+  - {{id: open, owner: tests@example.org, clearance: restricted, ceiling: everything, purposes: [general], {STATE}}}
 """
 ROUTE = """  - id: open
     owner: tests@example.org

@@ -236,7 +236,7 @@ class Table:
         return [
             (part, index, rule)
             for part in PARTS
-            for index, rule in enumerate(self._top.get(part) or ())
+            for index, rule in enumerate(_list(self._top.get(part)))
             if isinstance(rule, CommentedMap)
         ]
 
@@ -309,6 +309,10 @@ def _chosen(value: Any, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(words[low : high + 1])
     named = _words(value)
     return tuple(word for word in words if word in named)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

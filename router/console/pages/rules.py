@@ -171,7 +171,11 @@ async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status:
     try:
         table = Table(draft.text)
         rows = table.rows(today, preview.faults)
-        editor = table.editor(draft.row, _governed(rules), today, preview.faults) if 0 <= draft.row < len(rows) else None
+        editor = (
+            table.editor(draft.row, _governed(rules), today, preview.faults)
+            if merge is None and 0 <= draft.row < len(rows)
+            else None
+        )
     except Refused:
         rows, editor, draft = (), None, msgspec.structs.replace(draft, as_text=True)
     known = await in_sql(lambda: {fault.message for fault in governance.preview(site.rules, {}, asked.at).faults})

@@ -6,8 +6,11 @@ A rule that fails refuses. The facts hold no argument values, so that they can b
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -20,6 +23,9 @@ from routing_rules.vocabulary import Capability, Integrity, Intent, Sensitivity
 
 SURE = 0.5
 """Confidence of the intent from which on an act counts as asked for."""
+
+_STRINGS = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(\s*:)?')
+"""The strings of a JSON text, and whether each is a name."""
 
 _C = Capability
 _LIGHT = frozenset({Capability.EGRESS, Capability.WRITES_STATE})
@@ -94,12 +100,28 @@ def facts_of_arguments(tool: Tool, raw: str | bytes, sources: Sources) -> tuple[
     vouches for their destinations. The values themselves are not kept. A schema that is not understood is not kept to."""
     try:
         arguments = msgspec.json.decode(raw) if raw else {}
-        if not isinstance(arguments, dict):
+        if not isinstance(arguments, dict) or _says_twice(raw):
             return False, False, ()
         kept = tool.arguments_schema is None or keeps_to(tool.arguments_schema, arguments)
         return True, kept, origins(arguments, tool.destination_arguments, sources, tool.capabilities)
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
         return False, False, ()
+
+
+def _says_twice(raw: str | bytes) -> bool:
+    """Whether an object of a JSON text has a name twice: some readers take the first of them, some the last."""
+    text = raw if isinstance(raw, str) else raw.decode()
+    names = [name for name, colon in _STRINGS.findall(text) if colon]
+    if len(names) == len(set(names)) and "\\" not in "".join(names):
+        return False
+    twice = False
+
+    def each(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal twice
+        twice = twice or len(pairs) != len({name for name, _ in pairs})
+
+    json.loads(text, object_pairs_hook=each)
+    return twice
 
 
 def judge(facts: CallFacts, rules: tuple[Rule, ...] | None = None) -> Judgement:

@@ -96,7 +96,8 @@ _URL = re.compile(
 """Where a URL begins, as browsers and clients read it: strokes may be missing, or lean the other way, and so may the scheme."""
 _IGNORED = re.compile(r"[\x00-\x1f\x7f]")
 _AT = re.compile("[@\uff20\ufe6b]|%40")
-_SIGNS = re.compile("[@\uff20\ufe6b:/.\\\\\u3002\uff0e\uff61]|%40")
+_PHONE = re.compile(r"\+[0-9][0-9()/.-]{6,20}")
+_SIGNS = re.compile("[+@\uff20\ufe6b:/.\\\\\u3002\uff0e\uff61]|%40")
 _PIECE = re.compile("[^\\s,;|\u3001\uff0c\uff1b]+")
 _QUOTED_NAME = re.compile(r'"[^"]*"\s*(?=<)')
 _BRACKETED = re.compile(r"<([^<>]*)>")
@@ -234,11 +235,12 @@ def origins(
     if not isinstance(arguments, dict):
         return ()
     named = frozenset(destinations)
+    alike = frozenset(map(_plain_name, named))
     nested = [name for name in named if "." in name and name not in arguments]
     reads_only = capabilities & ACTS <= {Capability.EGRESS} and not capabilities <= ACTS
     found: list[Origin] = []
     for name, given in arguments.items():
-        if name in named:
+        if name in named or _plain_name(name) in alike:  # some readers do not look at capitals
             found += (Origin(name, source, url) for source, url in _each(given, sources))
         elif reads_only:
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
@@ -335,6 +337,10 @@ def _hidden(name: str, given: Any, sources: Sources) -> Iterator[Source]:
             yield sources.of(value)
 
 
+def _plain_name(name: str) -> str:
+    return name.strip().lower().replace("-", "_")
+
+
 def _says_where(name: str, given: Any, *, within: bool = False) -> bool:
     """Whether an argument's name says that it holds whom something goes to. A number of guests is none of them, nor is the `to` of
     a span, which stands `within` another argument."""
@@ -385,9 +391,9 @@ def _addresses(text: str) -> list[str]:
 
 
 def _leads(piece: str) -> bool:
-    """Whether a piece of text without blanks is an address, or a URL."""
+    """Whether a piece of text without blanks is an address, a telephone number or a URL."""
     at = _AT.search(piece, 1)
-    return (at is not None and at.end() < len(piece)) or _is_url(piece)
+    return (at is not None and at.end() < len(piece)) or _is_url(piece) or _PHONE.fullmatch(piece) is not None
 
 
 def _is_url(text: str) -> bool:

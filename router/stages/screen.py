@@ -61,7 +61,11 @@ _BEGINS = re.compile(
 )
 
 # Where a client takes what follows for a destination whatever it looks like: attributes, destinations of links, definitions, styles.
-_OPENER = re.compile(r"""["'=<(`]|\]:|,(?=[\s\x00-\x1f]*(?:[/\\&]|\Z))""")
+_OPENER = re.compile(
+    r"""["'=<(`]|\]:|,(?=[\s\x00-\x1f]*(?:[/\\&]|\Z))|(?:href|url|graphics)\s?\{"""
+    r"""|&(?:quot|apos|lt|lpar|grave|\#0*(?:34|39|40|60|96)|\#x0*(?:22|27|28|3c|60));?""",
+    re.IGNORECASE,
+)
 _DECIDED = re.compile(r"""[^a-z0-9+.:/\\&#;@%_?~\s\x00-\x1f-]""", re.IGNORECASE)
 _TOKEN = re.compile(r"&(?:#x[0-9a-f]+|#[0-9]+|[a-z][a-z0-9]*);?|\\[0-9a-f]{1,6}[ \t\r\n\f]?|\\?.", re.IGNORECASE | re.DOTALL)
 _UNENDED = re.compile(r"(?:&[#\w]*|\\[0-9a-f]{0,6})\Z", re.IGNORECASE)
@@ -93,7 +97,7 @@ _SPOKEN = frozenset({"content", "refusal", "reasoning_content", "reasoning", "th
 """Fields of a chat's delta that are words, and go on in the next one."""
 
 _CALLED = ("_call", "arguments", "audio.delta")
-_WORDS = _SPOKEN | {"url", "title", "quote", "cited_text"}
+_WORDS = _SPOKEN | {"url", "title", "quote", "cited_text", "output_text"}
 """Fields whose strings a client may show."""
 
 _SIGNED = frozenset({"thinking", "redacted_thinking"})
@@ -231,7 +235,7 @@ class ScreenedStream(StreamPlaceholders):
 
     def _passed(self, path: Path, text: str) -> None:
         # However many blanks a text is stretched by, what stands before them is remembered.
-        short = _RUN.sub("\n", text[-4 * MOST_HELD :])
+        short = _ZEROS.sub(r"\1", _RUN.sub("\n", text[-4 * MOST_HELD :]))
         self._before[path] = _BLANKS.sub(
             lambda blanks: "\n" if "\n" in blanks[0] and not blanks[0].strip("\t\r\n") else " ", short
         )[-_BEFORE:]

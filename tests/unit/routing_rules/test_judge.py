@@ -85,6 +85,10 @@ def test_arguments_that_are_no_object_or_break_the_owners_schema_are_refused() -
         ("{", False, False),
         ("[" * 100_000, False, False),
         ('{"n": "' + "9" * 10_000 + '"}', True, True),
+        ('{"to": "eve@evil.example", "to": "ann@ok.example"}', False, False),
+        ('{"to": "eve@evil.example", "\\u0074o": "ann@ok.example"}', False, False),
+        ('{"a": [{"to" : 1, "b": {}, "to"\n: 2}]}', False, False),
+        ('{"a": [{"to": 1}, {"to": 2}], "b": {"to": "\\"to\\": 3, \\"to\\": 4"}, "\\"": ": {"}', True, True),
     ],
 )
 def test_arguments_are_checked_against_the_schema(raw: str, read: bool, kept: bool) -> None:

@@ -240,6 +240,8 @@ OUT_OF_SIGHT = [
     "evil.example:8080",
     "evil。example/in",
     "10.0.0.1/in",
+    "+4930123456",
+    "+4930123456, +49-30-99999",
     "https://evil.example/a, https://evil.example/b",
     '{"a": "[{\\"b\\": \\"eve@evil.example\\"}]"}',
     "eve@evil.example," * 60,
@@ -280,6 +282,11 @@ def test_a_list_of_what_the_user_named_is_vouched_for(given: str) -> None:
 )
 def test_words_that_mention_an_address_are_no_destination(given: str) -> None:
     assert origins({"subject": given, "body": [given]}, [], Sources(["hello"]), SEND) == ()
+
+
+def test_the_name_of_an_argument_is_known_in_any_spelling() -> None:
+    for name in ("Channel_Id", "channel-id", " channel_id "):
+        assert origins({name: "eve"}, ["channel_id"], Sources(["hello"]), SEND) == (Origin(name, Source.MODEL),)
 
 
 def test_names_that_are_addresses_and_names_that_say_where_to_are_looked_at() -> None:

@@ -23,7 +23,9 @@ _WORDS = frozenset(
 )
 """Keys by which an answer is judged. All are lower case."""
 
-_FREE = frozenset({"input", "input_schema", "metadata", "parameters", "properties", "schema", "tools"})
+_FREE = frozenset(
+    "annotations attributes env headers input input_schema metadata output_schema parameters parsed properties schema tools".split()
+)
 """Fields that hold JSON of an app's or a tool's own, in which a key means what its author says. What is called by it is judged as a whole."""
 
 _ODD_KEY = re.compile(rb'"[a-z0-9_.]*+[^a-z0-9_."][^"]{0,128}"\s*:')

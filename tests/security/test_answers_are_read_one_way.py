@@ -220,6 +220,16 @@ def test_what_says_one_thing_passes_as_it_came(body: dict[str, Any], escaped: bo
             assert plain_event(shape % raw)[0] == shape % raw
 
 
+def test_names_that_an_app_or_a_tool_gave_stay_as_they_are() -> None:
+    for free in (
+        {"output": [{"type": "file_search_call", "results": [{"attributes": {"Name": "Q3", "Type": "plan"}}]}]},
+        {"tools": [{"type": "function", "name": "f", "parameters": {"properties": {"Name": {"type": "string"}}}}]},
+        {"content": [{"type": "tool_use", "input": {"Content": 1, "Arguments": {"Name": 2}}}], "metadata": {"Output": "x"}},
+    ):
+        raw = json.dumps(free).encode()
+        assert plain_json(raw) is raw
+
+
 def test_arguments_are_read_one_way_unless_a_key_stands_twice() -> None:
     assert all(map(reads_one_way, ('{"a": [1, {"a": 2}]}', "", "no JSON", '{"a": 1.50, "b": "\\u00e9"}')))
     assert not any(map(reads_one_way, ('{"a": 1, "a": 1}', '{"x": [{"a": 1, "b": 2, "\\u0061": 3}]}')))

@@ -91,12 +91,16 @@ def cases_ran(rules: RuleSet, now: datetime = FIRST_DAY) -> tuple[list[Ran], lis
     """Every case that can be read, as it came out, and what `run_cases` tells."""
     faults: list[Fault] = []
     ran: list[Ran] = []
-    for name in sorted(rules.files):
-        if name.startswith("cases/"):
-            top = open_file(name, rules.files[name], faults)
-            found = (run_case(rules, entry, now) for entry in top.entries("cases"))
-            ran += [each for each in found if each is not None]
-            top.close()
+    asked = _with_case_app(rules)
+    try:
+        for name in sorted(rules.files):
+            if name.startswith("cases/"):
+                top = open_file(name, rules.files[name], faults)
+                found = (run_case(asked, entry, now) for entry in top.entries("cases"))
+                ran += [each for each in found if each is not None]
+                top.close()
+    except RuleFaults as too_many:
+        faults = [*too_many.faults]
     return ran, faults
 
 
@@ -266,28 +270,31 @@ def run_case(rules: RuleSet, entry: Entry, now: datetime) -> Ran | None:
     return Ran(name, entry.file, facts, decision, wanted, len(entry.faults) == before)
 
 
+def _with_case_app(rules: RuleSet) -> RuleSet:
+    """The rule set with the app that asks where a case names none. It is made once for all cases, as compiling takes its time."""
+    if CASE_APP in rules.apps:
+        return rules
+    everything = frozenset(rules.tools)
+    app = App(
+        id=CASE_APP,
+        owner=CASE_APP,
+        team=CASE_APP,
+        cost_center=CASE_APP,
+        clearance=Sensitivity.RESTRICTED,
+        ceiling=max(rules.sets.values(), key=lambda each: len(each.tools & everything)).id,
+        purposes=tuple(rules.purposes),
+    )
+    return replace(rules, apps={**rules.apps, CASE_APP: app})
+
+
 def _facts(rules: RuleSet, entry: Entry, now: datetime) -> tuple[RuleSet, Facts]:
     """The facts of a case, and the rule set with the app that asks."""
     purpose = entry.word("purpose", rules.purposes, "") if entry.has("purpose") else None
     ceiling = entry.word("ceiling", rules.sets, "") if entry.has("ceiling") else None
     key_ceiling = entry.word("key_ceiling", rules.sets, "") if entry.has("key_ceiling") else None
-    if entry.has("app"):
-        app = rules.apps.get(entry.word("app", rules.apps))
-    else:
-        app = None
-    if app is None:
-        everything = frozenset(rules.tools)
-        widest = max(rules.sets.values(), key=lambda each: len(each.tools & everything)).id
-        app = App(
-            id=CASE_APP,
-            owner=CASE_APP,
-            team=CASE_APP,
-            cost_center=CASE_APP,
-            clearance=Sensitivity.RESTRICTED,
-            ceiling=widest,
-            purposes=tuple(rules.purposes),
-        )
-        rules = replace(rules, apps={**rules.apps, CASE_APP: app})
+    named = entry.word("app", {id: app for id, app in rules.apps.items() if id != CASE_APP}) if entry.has("app") else CASE_APP
+    rules = _with_case_app(rules)
+    app = rules.apps.get(named) or rules.apps[CASE_APP]
     sensitivity = _one(entry, "sensitivity", Sensitivity, Sensitivity.PUBLIC)
     declared = entry.word("declared", DIMENSIONS["declared"], UNDECLARED)
     complexity = _one(entry, "complexity", Complexity, Complexity.SIMPLE)

@@ -19,7 +19,7 @@ from router.errors import Refused
 from router.governance import rules as governance
 from router.governance.rules_values import Actor, Merge, NotAllowed, Stale
 from routing_rules.diff import grid
-from routing_rules.faults import Fault, Severity
+from routing_rules.faults import Severity
 from routing_rules.rules import GOVERNED_DIMENSIONS, RuleSet
 
 MOST_TEXT = 700_000
@@ -178,9 +178,10 @@ async def _page(site: Site, asked: Asked, draft: Draft, fault: str = "", status:
         )
     except Refused:
         rows, editor, draft = (), None, msgspec.structs.replace(draft, as_text=True)
-    known = await in_sql(lambda: {fault.message for fault in governance.preview(site.rules, {}, asked.at).faults})
     in_rows = {id(each) for row in rows for each in row.faults}
-    others = tuple(each for each in preview.faults if id(each) not in in_rows and _new(each, known))
+    others = tuple(
+        each for each in preview.faults if id(each) not in in_rows and (each.severity is Severity.ERROR or each.file == FILE)
+    )
     model = RulesEdit(
         text=draft.text,
         base=draft.base,
@@ -227,11 +228,6 @@ def changed_lines(before: str, after: str) -> tuple[tuple[str, str], ...]:
     lines = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2))[2:MOST_LINES]
     kinds = {"+": "added", "-": "removed", "@": "place"}
     return tuple((kinds.get(line[:1], "kept"), line) for line in lines)
-
-
-def _new(fault: Fault, known: set[str]) -> bool:
-    """Whether a fault is an error, or a warning that what is in force does not have."""
-    return fault.severity is Severity.ERROR or fault.message not in known
 
 
 def _told(found: Any) -> Any:

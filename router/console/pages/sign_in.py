@@ -54,11 +54,11 @@ _PATHS = {PASSWORD: "password", CODE: "code", ENROL: "second-factor"}
 async def _next_step(site: Site, person: Person | None, password: str) -> str | None:
     """Where signing in goes on; None: the password is wrong."""
     account = await in_sql(lambda: site.accounts.get(person.id)) if person is not None else None
+    right = await passwords.fits(password, account.password if account is not None else None)  # as long for whoever is not there
     if person is not None and account is None:
         # Nobody has chosen a password yet: the token that was shown once opens the page on which one is chosen, and nothing else.
         first = hmac.compare_digest(sha256(password.strip().encode()).hexdigest(), person.sha256)
         return PASSWORD if first else None
-    right = await passwords.fits(password, account.password if account is not None else None)
     if not right or account is None:
         return None
     if account.secret is not None:

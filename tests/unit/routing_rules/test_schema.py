@@ -21,6 +21,7 @@ from routing_rules.schema import schemas, written
 
 TODAY = date(2026, 11, 23)
 SCHEMAS = schemas()
+WRITTEN = written()
 FILES_AS_SHIPPED = shipped(TODAY)
 SHAPE = ("unknown_key", "missing_key", "wrong_type", "unknown_word", "bad_amount")
 BY_KEYS = ("missing_key", "unknown_key")
@@ -52,12 +53,12 @@ def test_every_shipped_file_is_described_and_points_to_its_schema(name: str) -> 
     for file, text in read_directory(STARTING_SETS[name]).items():
         assert objections(file, read(shipped(TODAY, name)[file])) == [], file
         pointed = text.splitlines()[0].partition("$schema=")[2]
-        assert (Path(file).parent / pointed).as_posix().replace("cases/../", "") in written(), file
+        assert (Path(file).parent / pointed).as_posix().replace("cases/../", "") in WRITTEN, file
 
 
 def test_the_published_schemas_are_those_of_the_reader() -> None:
     published = {f"schemas/{path.name}": path.read_text(encoding="utf-8") for path in (POLICIES / "schemas").glob("*.json")}
-    assert published == written(), "router rules schema --to routing_rules/policies writes them anew"
+    assert published == WRITTEN, "router rules schema --to routing_rules/policies writes them anew"
 
 
 def test_every_schema_is_one() -> None:
@@ -126,4 +127,4 @@ def test_a_schema_is_printed_and_all_are_written(tmp_path: Path) -> None:
     printed = CliRunner().invoke(command, ["schema", "routes.yaml"])
     assert json.loads(printed.output) == SCHEMAS["routes.yaml"]
     assert CliRunner().invoke(command, ["schema", "--to", str(tmp_path)]).exit_code == 0
-    assert {f"schemas/{path.name}" for path in (tmp_path / "schemas").iterdir()} == set(written())
+    assert {f"schemas/{path.name}" for path in (tmp_path / "schemas").iterdir()} == set(WRITTEN)

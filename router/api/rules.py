@@ -248,23 +248,21 @@ def add_routes(api: APIRouter, changing: Changing) -> None:
     async def revise(request: Request, proposal_id: str) -> Response:
         asked = await read_body(request, Revision, MOST_BYTES)
         by = actor_of(request)
-        return answer(
-            shown(
-                await done(
-                    lambda: governance.revise(
-                        store,
-                        proposal_id,
-                        asked.files,
-                        by=by,
-                        seen=asked.seen,
-                        governance=mode(),
-                        at=clock(),
-                        people=changing.people(),
-                        reason=asked.reason,
-                    )
-                )
+        made = await done(
+            lambda: governance.revise(
+                store,
+                proposal_id,
+                asked.files,
+                by=by,
+                seen=asked.seen,
+                governance=mode(),
+                at=clock(),
+                people=changing.people(),
+                reason=asked.reason,
             )
         )
+        await changing.changed()  # a trial of it has ended
+        return answer(shown(made))
 
     @api.post("/rules/proposals/{proposal_id}/rebase")
     async def rebase(request: Request, proposal_id: str) -> Response:
@@ -272,6 +270,7 @@ def add_routes(api: APIRouter, changing: Changing) -> None:
         made = await done(
             lambda: governance.rebase(store, proposal_id, by=by, governance=mode(), at=clock(), people=changing.people())
         )
+        await changing.changed()
         return answer(shown(made))
 
     @api.post("/rules/proposals/{proposal_id}/comment")

@@ -294,6 +294,7 @@ def rebase(proposal_id: str, token: str | None, as_json: bool) -> None:
     """Bring a proposal onto what is in force now."""
     with desk(token) as here:
         made = governance.rebase(here.rules, proposal_id, by=here.by, governance=here.mode, at=utc_now(), people=here.people())
+    announce(here.settings)
     finished(made, as_json)
 
 

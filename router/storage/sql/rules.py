@@ -210,6 +210,7 @@ def _take_effect(administration: Administration, before: Proposal, after: Propos
     if after.revision != before.revision or after.base != active.revision:
         raise NotAllowed(f"`{after.id}` is not based on what is in force")
     connection = administration.connection
+    _end_trials(administration)  # what is tried was made beside the rules that end now
     ending = select(proposals.c.document).where(
         proposals.c.status == Status.ACTIVE.value, proposals.c.revision == active.revision
     )

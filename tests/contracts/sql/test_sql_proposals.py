@@ -383,6 +383,14 @@ class TestATrial:
         activate(rules, second.id)
         assert rules.tried() is None
 
+    def test_ends_where_other_rules_come_into_force_than_it_was_made_beside(
+        self, rules: RuleStore, saved: Callable[..., Proposal]
+    ) -> None:
+        canary = approved(rules, saved(WIDER))
+        governance.trial(rules, canary.id, "canary", by=EDITOR, at=NOON, governance=FOUR_EYES, share=25)
+        activate(rules, saved(NARROWER, OTHER_EDITOR).id, OTHER_EDITOR, emergency=True)
+        assert rules.tried() is None
+
 
 def test_every_revision_stays_and_any_two_are_compared(rules: RuleStore, saved: Callable[..., Proposal]) -> None:
     first = active(rules)

@@ -156,6 +156,7 @@ class Screen:
 
     def __init__(self, chromium: object, world: World, email: str | None, *, dark: bool = False, script: bool = True) -> None:
         self.base = world.service.base_url + "/console"
+        self.dark = dark
         self.context = chromium.new_context(  # type: ignore[attr-defined]
             viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if dark else "light", java_script_enabled=script
         )
@@ -181,7 +182,7 @@ class Screen:
         assert not found, [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
         assert not self.faults, self.faults
         assert self.page.evaluate("document.documentElement.scrollWidth") <= WIDTH, f"{name} is wider than its window"
-        if directory := os.environ.get("ROUTER_SCREENS"):
+        if (directory := os.environ.get("ROUTER_SCREENS")) and (not self.dark or name.startswith("map")):
             self.picture(Path(directory) / f"{name}.png", whole)
 
     def picture(self, path: Path, whole: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -84,6 +85,7 @@ _WHERE = frozenset(
     " iban".split()
 )
 """Words of such names: `additional_recipients`, `ccEmails`."""
+_LONGEST_NAME = 100
 _NAME_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _MOST_INNER = 8
 """Texts within each other that are JSON."""
@@ -97,7 +99,11 @@ _URL = re.compile(
 _IGNORED = re.compile(r"[\x00-\x1f\x7f]")
 _AT = re.compile("[@\uff20\ufe6b]|%40")
 _PHONE = re.compile(r"\+[0-9][0-9()/.-]{6,20}")
-_SIGNS = re.compile("[+@\uff20\ufe6b:/.\\\\\u3002\uff0e\uff61]|%40")
+_SIGNS = re.compile(
+    "[@\uff20\ufe6b:/\\\\.\u3002\uff0e\uff61%+[]"
+    "(?:(?<=[@\uff20\ufe6b[])|(?<=:)\\S|(?<=[/\\\\])[/\\\\]|(?<=[.\u3002\uff0e\uff61])\\w|(?<=%)40|(?<=[+])[0-9])"
+)
+"""What stands in every address and URL, and in few words."""
 _PIECE = re.compile("[^\\s,;|\u3001\uff0c\uff1b]+")
 _QUOTED_NAME = re.compile(r'"[^"]*"\s*(?=<)')
 _BRACKETED = re.compile(r"<([^<>]*)>")
@@ -105,7 +111,7 @@ _AFTER = " \t\r\n,;."
 _AROUND = "<>()[]{}\"'`\u201c\u201d\u201e\u00ab\u00bb.!?*_"
 _LEADING = _AROUND + " "
 _BETWEEN = frozenset("and & + or und et y e og och en i".split())
-_MOST_WORDS = 64
+_MOST_WORDS = 16
 """Words more than addresses, after which a text is taken for prose."""
 
 
@@ -244,7 +250,7 @@ def origins(
             found += (Origin(name, source, url) for source, url in _each(given, sources))
         elif reads_only:
             found += (Origin(name, source, url) for source, url in _each(given, sources) if url)
-        elif _leads(name):  # an argument that is called like an address: the name is a value, and is not to be told
+        elif _is_address(name):  # an argument that is called like an address: the name is a value, and is not to be told
             found.append(Origin("", sources.of(name)))
         else:
             found += (Origin(name, source) for source in _hidden(name, given, sources))
@@ -279,7 +285,7 @@ def _scalars(given: Any) -> Iterator[str | None]:
                 yield None
                 return
             if isinstance(each, dict):
-                yield from (name for name in each if _leads(name))
+                yield from (name for name in each if _is_address(name))
             waiting += ((below, depth + 1) for below in (each.values() if isinstance(each, dict) else each))
         else:
             yield as_text(each)
@@ -316,7 +322,7 @@ def _hidden(name: str, given: Any, sources: Sources) -> Iterator[Source]:
                 waiting += (
                     (below, where or _says_where(key, below, within=True), depth + 1, inner) for key, below in each.items()
                 )
-                values = [key for key in each if _leads(key)]
+                values = [key for key in each if _is_address(key)]
         elif where:
             values = [as_text(each)] if each not in _NOTHING else ()
         elif isinstance(each, str) and each:
@@ -349,7 +355,17 @@ def _says_where(name: str, given: Any, *, within: bool = False) -> bool:
         return True
     if isinstance(given, int | float) or (isinstance(given, str) and given.strip().isdecimal()):
         return False
-    return any(word.lower() in _WHERE for word in _NAME_WORD.findall(name))
+    return _kind_of_name(name[:_LONGEST_NAME])[1]
+
+
+def _is_address(name: str) -> bool:
+    return _kind_of_name(name)[0] if len(name) <= _LONGEST_NAME else _leads(name)
+
+
+@lru_cache(maxsize=2048)
+def _kind_of_name(name: str) -> tuple[bool, bool]:
+    """Whether the name of an argument is an address itself, and whether it says that it holds one."""
+    return _leads(name), any(word.lower() in _WHERE for word in _NAME_WORD.findall(name))
 
 
 def _inner(text: str) -> Any:
@@ -365,22 +381,22 @@ def _inner(text: str) -> Any:
 def _addresses(text: str) -> list[str]:
     """The addresses and URLs of a text that is made of them: one, or a list in any of the ways in which people and programs write
     lists. Empty for words that only mention some."""
-    if _SIGNS.search(text) is None:
+    whole = text if text.isprintable() else _IGNORED.sub("", text).strip()
+    if _SIGNS.search(whole) is None and "localhost" not in whole:
         return []
-    whole = _IGNORED.sub("", text).strip()
     if " " not in whole and whole != text.strip() and _is_url(whole):
         return [text]  # clients pass over line breaks within a URL: whatever stands on the lines, it is not what it looks like
     found: list[str] = []
     others = names = 0
     for word in _PIECE.finditer(_QUOTED_NAME.sub("", text)):
         piece = word[0].strip(_AROUND)
-        if not piece or piece.lower() in _BETWEEN:
+        if not piece:
             continue
         if _leads(piece):
             found.append(piece)
             names += 2 if word[0][0] == "<" else 0
             continue
-        others += 1
+        others += piece.lower() not in _BETWEEN
         if others > len(found) + _MOST_WORDS:
             break
     # Half of it words is a list with a label or an odd entry, which programs pass over. With links, people write so.

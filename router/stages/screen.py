@@ -85,10 +85,11 @@ _RUN = re.compile(r"[\t\r\n]{2,}")
 _IN_LINK = re.compile(rf"{_END}+")
 _IN_CLOSED_LINK = re.compile(rf"(?:[\t\r\n]*{_END})*[\t\r\n]*")
 _CLOSED = frozenset("\"'<")
+_STRETCHED = re.compile(r"\s\s|&#")
 _BLANKS = re.compile(r"\s{2,}")
 
 _WORD = re.compile(r"[^\s<>\"'`()\]]+")
-_LAST_WORD = re.compile(r"[^\s<>\"'`()\]]*\Z")
+_LAST_WORD = re.compile(r"[^\s<>\"'`()\]]*")  # of a text that is read from its end
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ZEROS = re.compile(r"(&#x?)0+(?=[0-9a-f])", re.IGNORECASE)
 _IGNORED = re.compile(r"[\t\r\n\0]")
@@ -155,7 +156,7 @@ class Screen(Placeholders):
         """The same, and whether it is one already, or would be one for all that is known."""
         whole, offset = before + text, len(before)
         place, known = len(whole), False
-        for span in _LINK.finditer(whole):
+        for span in _LINK.finditer(whole) if ":" in whole or "." in whole else ():
             if span.end() == len(whole):
                 place, known = span.start(), True
         for opener in _OPENER.finditer(whole):
@@ -164,11 +165,10 @@ class Screen(Placeholders):
                 place, known = min(place, found[0]), True
         if known:
             return max(place - offset, 0), True
-        word = _LAST_WORD.search(whole)
-        start = word.start() if word is not None else len(whole)
+        start = len(whole) - len(_LAST_WORD.match(whole[: -MOST_HELD - _BEFORE - 1 : -1])[0])  # type: ignore[index]
         if "&" in whole[start:] or "\\" in whole[start:]:
             return max(start - offset, 0), False
-        begins = _BEGINS.search(whole, max(len(whole) - MOST_HELD - _BEFORE, 0))
+        begins = _BEGINS.search(whole, start)
         return (len(text) if begins is None else max(begins.start() - offset, 0)), False
 
     def is_listed(self, link: str) -> bool:
@@ -234,6 +234,9 @@ class ScreenedStream(StreamPlaceholders):
         return self._screen.text(told, before) + NOTE
 
     def _passed(self, path: Path, text: str) -> None:
+        if _STRETCHED.search(text) is None:
+            self._before[path] = text[-_BEFORE:]
+            return
         # However many blanks a text is stretched by, what stands before them is remembered.
         short = _ZEROS.sub(r"\1", _RUN.sub("\n", text[-4 * MOST_HELD :]))
         self._before[path] = _BLANKS.sub(
@@ -275,7 +278,10 @@ class ScreenedStream(StreamPlaceholders):
 def _screened(whole: str, skipped: int, screen: Screen) -> str:
     """A text, of which the first characters only say what stands before it, with its links judged."""
     # A host without a scheme is known as one by its first dot, when a stream has passed on what stands before.
-    spans = [(link.start(), link.end("host") if link["host"] else link.start(), link.end()) for link in _LINK.finditer(whole)]
+    spans = [
+        (link.start(), link.end("host") if link["host"] else link.start(), link.end())
+        for link in (_LINK.finditer(whole) if ":" in whole or "." in whole else ())
+    ]
     for opener in _OPENER.finditer(whole):
         found = _led_away(whole, opener)
         if found is not None and found[2]:

@@ -353,7 +353,7 @@ def _weighed(side: _Side, mask: int, level: str, day: date) -> _Weighed:
     rank = Sensitivity(level).rank
     slots = [slot for slot in route.slots if slot.cleared_for(rank, day)]
     held = side.rules.sets.get(route.then.entitlement_set)
-    tools = tuple(sorted(held.tools)) if held is not None and held.review_by >= day else ()
+    tools = tuple(sorted(held.tools)) if held is not None and held.granted_until >= day else ()
     obligations = tuple(sorted(str(each) for each in route.then.obligations))
     effect = "hold" if decider.effect is Effect.STEP_UP else "permit"
     wishing = (route.then.wish == "honour", route.then.hints)
@@ -450,7 +450,7 @@ def _key(rules: RuleSet, rule: Rule, day: date) -> tuple[Any, ...]:
     if route is None:
         return (rule.id, rule.effect, when, rule.code)
     held = rules.sets.get(route.then.entitlement_set)
-    granted = () if held is None or held.review_by < day else tuple(sorted(held.tools))
+    granted = () if held is None or held.granted_until < day else tuple(sorted(held.tools))
     slots = tuple((slot.id, slot.tier, slot.rank, slot.review_expires >= day, _identity(slot.deployment)) for slot in route.slots)
     then = route.then
     orders = (tuple(sorted(then.obligations)), tuple(sorted(then.mask)), then.wish, then.hints, route.not_carried_out)
@@ -502,6 +502,8 @@ def _widenings(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widenin
     yield from _of_owner_budgets(before, after)
     yield from _of_policy(before.sensitivity, after.sensitivity)
     yield from _of_rules(before, after, today)
+    if str(after.time_zone) != str(before.time_zone) and any(rule.valid_from or rule.valid_until for rule in after.rules):
+        yield Widening("expiry", "time_zone", f"days of rules begin in {after.time_zone} instead of {before.time_zone}")
     yield from _of_cases(before, after)
 
 
@@ -539,8 +541,9 @@ def _of_sets(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
         old = before.sets.get(each.id)
         if old is None:
             continue  # what a new set brings is seen where it is used
-        if each.review_by > old.review_by:
-            yield Widening("expiry", each.id, f"the set `{each.id}` is granted until {each.review_by} instead of {old.review_by}")
+        if each.granted_until > old.granted_until:
+            message = f"the set `{each.id}` is granted until {each.granted_until} instead of {old.granted_until}"
+            yield Widening("expiry", each.id, message)
         if more := _more_tools(old, each):
             yield Widening("tool", each.id, f"the set `{each.id}` also holds {_named(more)}")
         if each.approver.strip().lower() != old.approver.strip().lower():
@@ -581,7 +584,7 @@ def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
             ("capability review", old.capability_review, each.capability_review),
         ):
             if _until(theirs) > _until(mine):
-                until = "for good" if theirs is None else f"until {theirs.expires}"
+                until = "for good" if theirs is None else f"until {theirs.counts_until}"
                 yield Widening("expiry", each.id, f"the {name} of the deployment `{each.id}` counts {until}")
         if more := sorted(map(str, each.features - old.features)):
             yield Widening("deployment", each.id, f"the deployment `{each.id}` is also said to do {_named(more)}")
@@ -594,7 +597,7 @@ def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
 
 
 def _until(review: Review | None) -> date:
-    return EVERY if review is None else review.expires
+    return EVERY if review is None else review.counts_until
 
 
 def _of_tools(before: RuleSet, after: RuleSet) -> Iterable[Widening]:

@@ -87,6 +87,24 @@ def test_groups_of_cells_do_not_overlap(compared: Callable[..., Diff]) -> None:
             "step_up",
             "control-in-regulated-decisions",
         ),
+        (
+            (
+                "entitlements.yaml",
+                "    review_by: 2027-11-23\n",
+                "    review_by: 2027-11-23\n    grace: {until: 2027-12-01, approved_by: [ann, bob]}\n",
+            ),
+            "expiry",
+            "none",
+        ),
+        (
+            (
+                "models.yaml",
+                "access_review: {reviewer: security@example.org, expires: 2027-05-22}",
+                "access_review: {reviewer: security@example.org, expires: 2027-05-22, grace: {until: 2027-06-01, approved_by: [ann, bob]}}",
+            ),
+            "expiry",
+            "sim-fast",
+        ),
     ],
 )
 def test_what_protects_and_becomes_weaker_is_named(
@@ -117,6 +135,13 @@ def test_a_rule_that_begins_later_widens_on_that_day(compared: Callable[..., Dif
     found = compared(("routes.yaml", "routes:\n", later))
     assert found.widened > 0
     assert {change.since for change in found.changes} == {date(2026, 12, 24)}
+
+
+def test_days_that_begin_elsewhere_are_named_where_rules_have_days(compared: Callable[..., Diff]) -> None:
+    dated = ("routes.yaml", "    when: {purpose: trial}\n", "    until: 2027-12-31\n    when: {purpose: trial}\n")
+    zone = ("routes.yaml", "prohibitions:\n", "time_zone: Pacific/Auckland\nprohibitions:\n")
+    assert "time_zone" in {each.subject for each in compared(dated, zone).widenings}
+    assert "time_zone" not in {each.subject for each in compared(zone).widenings}
 
 
 def test_fewer_cases_are_a_widening_and_more_are_none(compared: Callable[..., Diff]) -> None:

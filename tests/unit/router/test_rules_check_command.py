@@ -16,6 +16,7 @@ from router.governance.rules import seed
 from router.settings import load_settings
 from router.storage.sql.rules import RuleStore
 from routing_rules.load import FILES, STARTING_SETS, complete
+from tests.benchmarks.hostile import FILES as HOSTILE
 
 Run = Callable[..., Result]
 THEN = "then: {tier: fast, set: none, budget: default}"
@@ -100,3 +101,23 @@ def test_a_directory_brings_its_parts_and_overlay_and_leaves_those_it_has_no_mor
     assert proposed is not None
     satellites = {name for name in proposed.files if "/" in name and not name.startswith("cases/")}
     assert satellites == {"routes/new.yaml", "overlays/staging/budgets.yaml"}
+
+
+@pytest.mark.parametrize(
+    "name", ["ten thousand rules", "aliases that stand for millions", "a zero byte", "one key ten thousand times"]
+)
+def test_a_hostile_file_is_refused_and_what_is_in_force_stays(run: Run, tmp_path: Path, name: str) -> None:
+    file, text, reason = HOSTILE[name]
+    with store(load_settings()) as engine:
+        before = seed(
+            RuleStore(engine), complete({}, date(2026, 11, 23)), governance="single", at=datetime(2026, 11, 23, tzinfo=UTC)
+        )
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / file).write_text(text, encoding="utf-8")
+    told = run("propose", "--from", str(tmp_path / "rules"))
+    assert told.exit_code == 1
+    assert reason in told.output
+    with store(load_settings()) as engine:
+        kept = RuleStore(engine)
+        assert kept.current() == before
+        assert [each.revision for each in kept.history()] == [before.revision]

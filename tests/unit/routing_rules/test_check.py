@@ -170,6 +170,40 @@ def test_a_review_is_told_thirty_seven_and_one_day_ahead(rules_with: Rules, days
     assert [said is not None and said in fault.message for fault in told] == ([] if said is None else [True])
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (
+            "entitlements",
+            "sets: [{id: none, business_purpose: b, approver: a, review_by: 2027-01-01, tools: []}]",
+            "the key `owner` is missing",
+        ),
+        (
+            "entitlements",
+            "sets: [{id: none, owner: ' ', business_purpose: b, approver: a, review_by: 2027-01-01, tools: []}]",
+            "`owner` is empty",
+        ),
+        (
+            "entitlements",
+            "sets: [{id: none, owner: o, approver: a, review_by: 2027-01-01, tools: []}]",
+            "the key `business_purpose` is missing",
+        ),
+        (
+            "entitlements",
+            "sets: [{id: none, owner: o, business_purpose: b, approver: a, tools: []}]",
+            "the key `review_by` is missing",
+        ),
+        ("tools", "tools: [{id: x, owner: o, functions: [x]}]", "the key `capabilities` is missing"),
+        ("tools", "tools: [{id: x, owner: o, functions: [x], capabilities: []}]", "a tool has at least one capability"),
+    ],
+)
+def test_a_set_without_owner_purpose_or_review_and_a_tool_without_a_class_are_errors(
+    rules_with: Rules, file: str, text: str, said: str
+) -> None:
+    with pytest.raises(RuleFaults, match=said):
+        rules_with(**{file: text})
+
+
 GRACE = "sets: [{{id: none, owner: ann, business_purpose: b, approver: a, review_by: 2026-11-20, grace: {{until: {until}, approved_by: [{people}]}}, tools: [calculator]}}]"
 CEILING = "apps: [{id: demo, owner: o, clearance: internal, ceiling: none, purposes: [general]}]"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from router.reports.review import REAPED, RequestSeen
 from router.storage.sql.engine import reading
@@ -90,6 +90,20 @@ def requests_seen(engine: Engine, since: datetime, until: datetime) -> Iterator[
                 tools=_tools(end),
                 combinations=_combinations(end),
             )
+
+
+def decisions_by_rule(engine: Engine, since: datetime, until: datetime) -> dict[tuple[str, str], int]:
+    """How many decisions were recorded from `since` (inclusive) to `until`, by the rule that decided and what it decided (permit, hold,
+    refuse). SQL down: sqlalchemy.exc.DBAPIError."""
+    rule, decision = evidence.c.rule, evidence.c.decision
+    query = (
+        select(rule, decision, func.count())
+        .where(evidence.c.kind.in_((ADMITTED, REFUSED)), evidence.c.at >= since, evidence.c.at < until)
+        .where(rule.is_not(None), decision.is_not(None))
+        .group_by(rule, decision)
+    )
+    with reading(engine) as connection:
+        return {(by, decided): int(count) for by, decided, count in connection.execute(query)}
 
 
 def _tools(end: _Ended) -> tuple[str, ...]:

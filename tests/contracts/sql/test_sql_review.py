@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from router.exchange import Admitted, JudgedCall, Outcome, Turned
 from router.reports.review import RequestSeen
 from router.storage.sql.records import SqlRecords
-from router.storage.sql.review import requests_seen
+from router.storage.sql.review import decisions_by_rule, requests_seen
 from routing_rules.decisions import Hold, Permit
 
 DAY = timedelta(days=1)
@@ -64,3 +64,9 @@ def test_an_end_that_nobody_saw_tells_no_duration_and_a_late_one_counts(store: E
 def test_only_what_was_decided_in_the_time_is_seen(store: Engine) -> None:
     found = seen(store, admitted("req_1", at=NOON - 2 * DAY), admitted("req_2"), admitted("req_3", at=NOON + DAY))
     assert [one.request_id for one in found] == ["req_2"]
+
+
+def test_decisions_are_counted_by_rule_and_by_what_was_decided(store: Engine) -> None:
+    records = (admitted("req_1"), outcome("req_1"), admitted("req_2"), turned("req_3"), turned("req_4", decided=False))
+    seen(store, *records, admitted("req_5", at=NOON + DAY))
+    assert decisions_by_rule(store, NOON - DAY, NOON + DAY) == {("r-fast", "permit"): 2, ("r-1", "refuse"): 1}

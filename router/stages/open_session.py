@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import takewhile
 from secrets import token_hex
 
 from router.errors import Refused
 from router.exchange import SessionState
 from router.ports import Linked, Sessions
+from router.stages.conversation import joined
 from routing_rules.facts import Labels
 from routing_rules.task import Feature, Provenance, Task
 from routing_rules.vocabulary import Assessment, Integrity, Sensitivity
@@ -20,6 +22,9 @@ MOST_PREFIXES = 32
 
 BEGINNING = 384
 """Bytes without white space by which a text is known that begins with them: nobody else would begin so."""
+
+MOST_PIECES = 8
+"""Turns of the model in a row that are read as one answer."""
 
 LONG_TURN = 256
 """Bytes without white space from which on a text by itself is known as a whole."""
@@ -84,13 +89,17 @@ class ConversationChain:
         the message before it, with the user's before it, and by itself where it has at least `shortest` bytes (see `alone`). White space
         within a turn does not matter."""
         found = []
+        seen, asked = 0, -1
         for index in turns:
+            for place in range(seen, index):
+                if _is_said_by_user(messages[place]):
+                    asked = place
+            seen = max(seen, index)
             bare = _without_blanks(messages[index])
             if index:
                 if not messages[index - 1].startswith(_RESULT):  # many say `Done.` to an `ok`; a result carries labels of its own
                     found.append(self._known_by(app, messages[index - 1], bare))
-                asked = next((place for place in range(index - 1, -1, -1) if _is_said_by_user(messages[place])), index - 1)
-                if asked != index - 1:
+                if 0 <= asked != index - 1:
                     found.append(self._known_by(app, messages[asked], bare))
             if len(bare) >= shortest and (known := self._alone(app, bare)) is not None:
                 found.append(known)
@@ -119,12 +128,25 @@ class ConversationChain:
         told.update(turn)
         return told.hexdigest()
 
+    def in_pieces(self, app: str, messages: Sequence[bytes], turns: Sequence[int]) -> list[str]:
+        """The same of answers that are sent as several turns of the model, one right behind the other."""
+        found = []
+        of_model = frozenset(turns)
+        for index in turns:
+            if index + 1 in of_model and len(messages[index]) < 2 * BEGINNING:
+                pieces = takewhile(of_model.__contains__, range(index, index + MOST_PIECES))
+                whole = joined(messages[place] for place in pieces)
+                if whole is not None and (known := self.alone(app, whole)) is not None:
+                    found.append(known)
+        return found
+
     def latest(self, app: str, task: Task) -> list[str]:
         """Digests of what may have been said before, in the latest turns of the model.
 
         Where the task asks for tools, the texts of all others are looked at too, since an app may hand on an answer in any role.
         """
-        found = self.said(app, task.conversation, task.assistant_turns[-MOST_PREFIXES:])
+        turns = task.assistant_turns[-MOST_PREFIXES:]
+        found = self.said(app, task.conversation, turns) + self.in_pieces(app, task.conversation, turns)
         if task.tools:
             spoken = frozenset(task.assistant_turns)
             for index, turn in enumerate(task.conversation):
@@ -134,7 +156,8 @@ class ConversationChain:
 
     def earlier(self, app: str, task: Task) -> list[str]:
         """The same of the turns of the model before the latest."""
-        return self.said(app, task.conversation, task.assistant_turns[:-MOST_PREFIXES])
+        turns = task.assistant_turns[:-MOST_PREFIXES]
+        return self.said(app, task.conversation, turns) + self.in_pieces(app, task.conversation, turns)
 
 
 def _is_said_by_user(message: bytes) -> bool:

@@ -276,6 +276,14 @@ LABEL_RULES = (
         (LAUNDERING, "joined and responses"),
     ),
     LabelRule(
+        "in_pieces",
+        "an answer that is sent in several turns is known",
+        OPEN,
+        "if whole is not None and (known := self.alone(app, whole)) is not None:",
+        "if False:",
+        (LAUNDERING, "no_way_lowers and (pieces or halves)"),
+    ),
+    LabelRule(
         "any_role",
         "a long answer is known in whatever role it is sent",
         OPEN,

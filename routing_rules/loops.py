@@ -38,6 +38,10 @@ _AWAITS = frozenset("poll receive listen watch tail await unread incoming new up
 """Words of tools that are asked again and again until there is something."""
 _TURNS = frozenset("scroll next more pagedown pageup screenshot".split())
 """Words of tools, and whole arguments, that turn a page without naming it: what comes back says whether there was another."""
+_MAKES = frozenset(
+    "send create add post pay delete remove write update order buy transfer submit invite share publish reply".split()
+)
+"""Words of tools that make something each time, whatever else their names say."""
 _WORKS = frozenset(
     "job jobs task build run runs operation operations deploy deployment pipeline workflow process export import upload download check"
     " status state progress health ready rollout migration instance cluster transfer render".split()
@@ -49,9 +53,11 @@ _NOT_READY = frozenset(
     " compiling pulling migrating booting transcoding restarting rebuilding terminating stopping validating preparing enqueued delayed"
     " throttled unhealthy unavailable in_queue".split()
 )
-_NOT_READY_OF_WORKS = frozenset(
-    "scheduled starting started accepted working busy active submitted open new partial created".split()
+_NOT_READY_OF_MAKES = frozenset(
+    "send create add post pay delete remove write update order buy transfer submit invite share publish reply".split()
 )
+"""Words of tools that make something each time, whatever else their names say."""
+_WORKS = frozenset("scheduled starting started accepted working busy active submitted open new partial created".split())
 """States that a customer or a contract may have for years, and a job only while it is under way."""
 _FEW = 2
 _SHORT = 300
@@ -113,7 +119,8 @@ def seen(tool: str, arguments: Any, *, looks: bool, result: str | None = None) -
     words = _words_of(tool)
     written = [(name, text) for name, text in _written(arguments) if _plain_name(name[:100]) not in _NONCES]
     pages, rest = _parted(written)
-    looks = looks or bool(words & _TURNS) or any(text.partition(":")[2].casefold() in _TURNS for _, text in written[:20])
+    if not looks and words.isdisjoint(_MAKES):
+        looks = bool(words & _TURNS) or any(text.partition(":")[2].casefold() in _TURNS for _, text in written[:20])
     return CallSeen(
         tool=tool,
         exact=_digest(sorted(written)),

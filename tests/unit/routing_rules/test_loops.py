@@ -67,6 +67,13 @@ def test_an_act_that_is_repeated_is_not_excused_by_what_it_returns() -> None:
     assert stopped[0] == LIMIT
 
 
+@pytest.mark.parametrize(("tool", "text"), [("send_message", "next"), ("post_more", "x"), ("sendNextReminder", "x")])
+def test_an_act_does_not_turn_a_page_because_of_a_word(tool: str, text: str) -> None:
+    stopped = stops_at([(tool, {"text": text}, False, f"sent as {n}") for n in range(30)])
+    assert stopped is not None
+    assert stopped[0] == LIMIT
+
+
 def test_the_same_page_again_and_again_is_a_loop() -> None:
     stopped = stops_at([("list_rows", {"page": 2}, True, "rows") for _ in range(30)])
     assert stopped is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import islice
 
 import msgspec
 
 from routing_rules.cells import Cells, TooManyCells, bits
 from routing_rules.faults import Fault, Severity, did_you_mean
-from routing_rules.layers import parts_left_out
+from routing_rules.layers import layers_of, parts_left_out
 from routing_rules.reviews import Due, due_reviews
 from routing_rules.rules import DIMENSIONS, Effect, Rule, RuleSet
 from routing_rules.sensitivity import LEAST_RECALL
@@ -20,6 +21,7 @@ from routing_rules.vocabulary import Capability
 
 MOST_UNCOVERED = 10
 DAY = timedelta(days=1)
+ID = re.compile(r"""\bid:\s*["']?([A-Za-z0-9][A-Za-z0-9._-]*)""")
 
 SAYS_NOTHING = frozenset({"id", "owner", "reason", "serves", "remedy", "valid_from", "valid_until", "file", "line", "column"})
 """What two rules that decide the same may differ in."""
@@ -242,17 +244,17 @@ def _about_masking(rule: Rule, recalls: Mapping[str, float]) -> list[Fault]:
 def _about_deployments(rules: RuleSet) -> list[Fault]:
     found = []
     for deployment in rules.deployments.values():
-        place = ("models.yaml", _line(rules, "models.yaml", deployment.id))
+        place = _place(rules, "models.yaml", deployment.id)
         for kind, review in (
             ("access_review", deployment.access_review),
             ("capability_review", deployment.capability_review),
         ):
             if review is None:
                 message = f"deployment `{deployment.id}` has no {kind.replace('_', ' ')}"
-                found.append(Fault(Severity.WARNING, f"no_{kind}", *place, 1, message, f"add `{kind}` with reviewer and expires"))
+                found.append(Fault(Severity.WARNING, f"no_{kind}", *place, message, f"add `{kind}` with reviewer and expires"))
         if not deployment.price.known:
             message = f"deployment `{deployment.id}` has no full price: it is no candidate under a limit in money"
-            found.append(Fault(Severity.WARNING, "no_price", *place, 1, message, "give it a `price` or an `assumed_price`"))
+            found.append(Fault(Severity.WARNING, "no_price", *place, message, "give it a `price` or an `assumed_price`"))
     return found
 
 
@@ -271,7 +273,7 @@ def _about_reviews(rules: RuleSet, today: date) -> Iterator[Fault]:
             f"the review of set `{due.id}`" if due.kind == "set" else f"the {due.kind.replace('_', ' ')} of deployment `{due.id}`"
         )
         code, message, hint = _due(due, what, today)
-        yield Fault(Severity.WARNING, f"{due.kind}_{code}", file, _line(rules, file, due.id), 1, message, hint)
+        yield Fault(Severity.WARNING, f"{due.kind}_{code}", *_place(rules, file, due.id), message, hint)
 
 
 def _due(due: Due, what: str, today: date) -> tuple[str, str, str]:
@@ -297,7 +299,7 @@ def _about_combinations(rules: RuleSet) -> Iterator[Fault]:
     ]
     held = _with_private(frozenset().union(HELD_BY_LABELS, *(tool.capabilities for tool in granted)))
     for each in rules.sets.values():
-        place = ("entitlements.yaml", _line(rules, "entitlements.yaml", each.id))
+        place = _place(rules, "entitlements.yaml", each.id)
         for combination in (*each.prohibited, *each.step_ups):
             missing = combination.capabilities - held
             brought = any(
@@ -315,7 +317,6 @@ def _about_combinations(rules: RuleSet) -> Iterator[Fault]:
                     Severity.WARNING,
                     "combination_unreachable",
                     *place,
-                    1,
                     message,
                     "leave it out, or grant a tool that it is about",
                 )
@@ -355,7 +356,7 @@ def _about_apps(rules: RuleSet, today: date) -> list[Fault]:
             else f"the app `{app.id}` is only watched until {app.observing.end}, on the word of {app.observing.owner}"
         )
         code = "observe_ended" if ended else "app_observed"
-        found.append(Fault(Severity.WARNING, code, "apps.yaml", _line(rules, "apps.yaml", app.id), 1, message))
+        found.append(Fault(Severity.WARNING, code, *_place(rules, "apps.yaml", app.id), message))
     return found
 
 
@@ -363,8 +364,20 @@ def _at(rule: Rule, code: str, message: str, hint: str = "", severity: Severity 
     return Fault(severity, code, rule.file, rule.line, rule.column, message, hint)
 
 
-def _line(rules: RuleSet, file: str, id: str) -> int:
-    """The line where something is defined, for people who look for it; 0 where it is not found."""
-    pattern = re.compile(rf"^[^#]*\bid:\s*[\"']?{re.escape(id)}[\"']?\s*(,|\}}|#|$)")
-    lines = rules.files.get(file, "").splitlines()
-    return next((number for number, line in enumerate(lines, 1) if pattern.match(line)), 0)
+def _place(rules: RuleSet, file: str, id: str) -> tuple[str, int, int]:
+    """File, line and column where something is defined, for people who look for it; line 0 where it is not found."""
+    for layer in layers_of(rules.files, file):
+        found = _ids(rules.files.get(layer, "")).get(id)
+        if found is not None:
+            return layer, *found
+    return file, 0, 0
+
+
+@lru_cache(maxsize=64)
+def _ids(text: str) -> dict[str, tuple[int, int]]:
+    """Where each id of a text is said first."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in ID.finditer(line.partition("#")[0]):
+            found.setdefault(match[1], (number, match.start() + 1))
+    return found

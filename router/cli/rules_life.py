@@ -31,6 +31,7 @@ from router.storage.sql.recorded import Recorded
 from router.storage.sql.rules import RuleStore
 from routing_rules.diff import Diff
 from routing_rules.load import read_rules, together
+from routing_rules.rules import revision_of
 
 C = TypeVar("C", bound=Callable[..., None])
 
@@ -116,7 +117,10 @@ def propose(
         whole = together(before, files)
         if not draft:
             governance.checked(whole, now)
-        made = governance.save(
+        open_now = here.rules.proposals(tuple(OPEN), 1_000)
+        there = next((one for one in open_now if one.revision == revision_of(whole) and one.author == by.name), None)
+        # A pipeline that runs again has proposed this already.
+        made = there or governance.save(
             here.rules,
             {**dict.fromkeys(before.keys() - whole.keys(), ""), **files},  # parts and overlays that the directory has no more
             by=by,

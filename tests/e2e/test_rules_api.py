@@ -300,6 +300,7 @@ def test_only_what_a_pinned_key_signed_is_proposed_from_a_working_tree(world: Wo
         assert world.first.cli(*propose, check=False) == ""
         (tree / "rules" / "routes.yaml").write_text(text)
         made = json.loads(world.first.cli(*propose))
+        assert json.loads(world.first.cli(*propose))["id"] == made["id"]
     finally:
         world.first.environment = kept
     assert (made["author"], made["via"], made["status"]) == ("gita@example.org", "git", "checked")

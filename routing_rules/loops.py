@@ -53,11 +53,9 @@ _NOT_READY = frozenset(
     " compiling pulling migrating booting transcoding restarting rebuilding terminating stopping validating preparing enqueued delayed"
     " throttled unhealthy unavailable in_queue".split()
 )
-_NOT_READY_OF_MAKES = frozenset(
-    "send create add post pay delete remove write update order buy transfer submit invite share publish reply".split()
+_NOT_READY_OF_WORKS = frozenset(
+    "scheduled starting started accepted working busy active submitted open new partial created".split()
 )
-"""Words of tools that make something each time, whatever else their names say."""
-_WORKS = frozenset("scheduled starting started accepted working busy active submitted open new partial created".split())
 """States that a customer or a contract may have for years, and a job only while it is under way."""
 _FEW = 2
 _SHORT = 300

@@ -106,6 +106,8 @@ _SIGNS = re.compile(
 """What stands in every address and URL, and in few words."""
 _PIECE = re.compile("[^\\s,;|\u3001\uff0c\uff1b]+")
 _QUOTED_NAME = re.compile(r'"[^"]*"\s*(?=<)')
+_PARTED_ADDRESS = re.compile(r"(?:(?<=\S)\s{1,9}@\s{0,9}|@\s{1,9})(?=[\w-]{1,63}\.[a-z])", re.IGNORECASE)
+"""Blanks around the sign of an address, which programs that read mail pass over."""
 _BRACKETED = re.compile(r"<([^<>]*)>")
 _AFTER = " \t\r\n,;."
 _AROUND = "<>()[]{}\"'`\u201c\u201d\u201e\u00ab\u00bb.!?*_"
@@ -388,7 +390,7 @@ def _addresses(text: str) -> list[str]:
         return [text]  # clients pass over line breaks within a URL: whatever stands on the lines, it is not what it looks like
     found: list[str] = []
     others = names = 0
-    for word in _PIECE.finditer(_QUOTED_NAME.sub("", text)):
+    for word in _PIECE.finditer(_PARTED_ADDRESS.sub("@", _QUOTED_NAME.sub("", text))):
         piece = word[0].strip(_AROUND)
         if not piece:
             continue

@@ -226,6 +226,8 @@ OUT_OF_SIGHT = [
     "eve@[10.0.0.1]",
     "eve%evil.example@example.com",
     "eve%40evil.example",
+    "eve @ evil.example",
+    "eve@ evil.example",
     "eve\uff20evil.example",
     "eve@evil.example?cc=bob@example.com",
     "https:evil.example/in",

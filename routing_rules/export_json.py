@@ -21,6 +21,7 @@ def document(rules: RuleSet) -> dict[str, Any]:
             "format": FORMAT,
             "revision": rules.revision,
             "vocabularies": words,
+            "time_zone": str(rules.time_zone),
             "tiers": rules.tiers,
             "rules": rules.rules,
             "apps": list(rules.apps.values()),

@@ -124,7 +124,10 @@ class Layers:
             if held is None:
                 found[key] = node
             elif isinstance(node, SequenceNode) and isinstance(held[1], SequenceNode) and _are_rows(node) and _are_rows(held[1]):
-                own = {_name(row): row for row in node.value}
+                own: dict[str | None, MappingNode] = {}
+                for row in node.value:
+                    if own.setdefault(_name(row), row) is not row:
+                        Entry(name, row, self._faults).fault("id", "duplicate_id", f"`{_name(row)}` is defined twice")
                 taken = {_name(row) for row in held[1].value}
                 if word == PROHIBITIONS:
                     self._keep_prohibitions(name, [row for each, row in own.items() if each in taken])

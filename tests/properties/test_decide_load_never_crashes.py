@@ -58,6 +58,22 @@ def test_a_mangled_file_loads_or_is_told(name: str, data: st.DataObject) -> None
     assert faults is None or (faults and all(fault.message for fault in faults))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(FILES), st.booleans(), st.data())
+def test_a_mangled_overlay_or_part_loads_or_is_told(name: str, part: bool, data: st.DataObject) -> None:
+    lines = FILES_AS_SHIPPED[name].splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    lines[at] = data.draw(st.sampled_from(SCRAPS))
+    text = "\n".join(lines)
+    stem = name.removesuffix(".yaml")
+    if part:
+        own = {name: f"include: {stem}/part.yaml\n{FILES_AS_SHIPPED[name]}", f"{stem}/part.yaml": text}
+    else:
+        own = {f"overlays/test/{name}": text}
+    faults = faults_of({**FILES_AS_SHIPPED, **own})
+    assert faults is None or (faults and all(fault.message for fault in faults))
+
+
 @pytest.mark.parametrize(
     "text", ["a: " + "[" * 100_000, "a: &x [*x]", "? [a]\n: b", "apps: &x\n  - *x", "\x00", "\ufeffapps: []"]
 )

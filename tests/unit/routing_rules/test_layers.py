@@ -103,6 +103,12 @@ def test_an_overlay_adds_prohibitions_and_loosens_none() -> None:
     assert "an overlay may add prohibitions, not replace `never`" in told[0]
 
 
+def test_an_overlay_that_says_two_things_of_one_entry_is_told() -> None:
+    told = faults_of(routes=BASE, overlays__x__routes=f"routes: [{row('last')}, {row('last', tier='reasoning')}]")
+    assert "overlays/x/routes.yaml:1:" in told[0]
+    assert "`last` is defined twice" in told[0]
+
+
 def test_a_revision_is_for_one_environment() -> None:
     told = faults_of(overlays__a__routes=BASE, overlays__b__routes=BASE)
     assert any("a revision is for one environment" in each for each in told)

@@ -303,7 +303,7 @@ def _about_request(rules: RuleSet, facts: Facts) -> Iterator[_Step]:
     sizes = sorted({slot.most_bytes for slot in rules.slots.values() if slot.most_bytes < facts.input_bytes}, reverse=True)
     for far, size in enumerate(sizes, 1):
         yield _Step((Change("input_bytes", str(facts.input_bytes), str(size)),), far, _setting(input_bytes=size))
-    today = facts.now.date()
+    today = rules.day(facts.now)
     starts = {rule.valid_from for rule in rules.rules if rule.valid_from is not None and rule.valid_from > today}
     ends = {rule.valid_until + timedelta(1) for rule in rules.rules if rule.valid_until is not None and rule.valid_until >= today}
     for far, day in enumerate(sorted(starts | ends), 1):

@@ -88,6 +88,7 @@ def schema(rules: RuleSet) -> str:
         **{ATTRIBUTES[dimension]: f"Set<{TYPES[dimension]}>" for dimension in MANY_VALUED_DIMENSIONS},
         "clearance": "Sensitivity",
         "day": "Long",
+        "review_day": "Long",
         "input_bytes": "Long",
         **dict.fromkeys(BOOLEANS, "Bool"),
         "named": "Set<Deployment>",
@@ -170,7 +171,8 @@ def context(rules: RuleSet, facts: Facts, *, approved: bool = False) -> dict[str
         "categories": [_entity("Category", word) for word in sorted(facts.categories) if word in words["Category"]],
         "capabilities": [_entity("Capability", str(word)) for word in sorted(capabilities)],
         "clearance": _entity("Sensitivity", str(caller.clearance)),
-        "day": _day(facts.now.date()),
+        "day": _day(rules.day(facts.now)),
+        "review_day": _day(facts.now.date()),  # rules begin where the organisation is, reviews end in UTC
         "input_bytes": facts.input_bytes,
         "session_ended": facts.session_ended is not None,
         "model_known": facts.wish_known or facts.wish in rules.models or facts.wish in AUTO_WISHES,
@@ -279,7 +281,8 @@ def _guard(rules: RuleSet, words: Mapping[str, Iterable[str]]) -> str:
     ]
     checks.append(f"{_members('Sensitivity', words['Sensitivity'])}.contains(context.clearance)")
     checks += [f"(context.{name} == true || context.{name} == false)" for name in BOOLEANS]
-    checks.append(f"context.day >= {FIRST_DAY} && context.day <= {LAST_DAY} && context.input_bytes >= 0")
+    checks += [f"context.{name} >= {FIRST_DAY} && context.{name} <= {LAST_DAY}" for name in ("day", "review_day")]
+    checks.append("context.input_bytes >= 0")
     checks.append("principal.purposes.contains(context.purpose)")
     return " &&\n    ".join(checks)
 
@@ -347,7 +350,7 @@ def _suits(route: Route) -> list[str]:
     limited = "resource.priced" if route.budget.cost_nano is not None else "(resource.priced || !context.money_limited)"
     return [
         f"({_at_most('context.sensitivity', 'resource.clearance')})",
-        f"(context.sensitivity == Sensitivity::{_quoted(str(Sensitivity.PUBLIC))} || context.day <= resource.review_until)",
+        f"(context.sensitivity == Sensitivity::{_quoted(str(Sensitivity.PUBLIC))} || context.review_day <= resource.review_until)",
         "resource.endpoints.contains(context.endpoint)",
         f"resource.features.containsAll(context.needs[{_quoted(route.then.entitlement_set)}])",
         "resource.fields.containsAll(context.fields)",

@@ -25,6 +25,7 @@ from routing_rules.rules import RuleSet
 TODAY = date(2026, 11, 23)
 
 OWN_ROUTES = """
+time_zone: Asia/Tokyo
 prohibitions:
   - {id: no-injection, owner: o, reason: 'r "quoted" \\\\ and ünusual', when: {category: [injection, security], integrity: untrusted}}
   - {id: not-in-spring, owner: o, reason: r, from: 2026-03-01, until: 2026-05-31, when: {task: [brainstorming, agentic]}}

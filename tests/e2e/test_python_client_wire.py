@@ -55,7 +55,7 @@ USAGE_EVENT = CHAT_EVENTS[5]
 RESPONSE_EVENTS = [
     b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{"id":"resp_exact","object":"response",'
     b'"status":"in_progress","output":[]}}\n\n',
-    b'event: response.vendor.thing\ndata: {"type":"response.vendor.thing", "sequence_number":1}\n\n',
+    b'event: keepalive\ndata: {"type":"keepalive", "sequence_number":1}\n\n',
     b'data: {"type":"response.completed","sequence_number":2,"response":' + RESPONSE_JSON + b"}\n\n",
 ]
 EMBEDDINGS_JSON = (

@@ -113,3 +113,26 @@ def test_facts_that_nobody_has_asked_are_explained_in_the_words_of_a_case(servic
     file.write_text("{sensitivty: confidential}\n")
     with pytest.raises(AssertionError, match="did you mean `sensitivity`"):
         service.cli("explain", "--facts", str(file))
+
+
+def test_the_reports_count_what_was_recorded(service: Running, asked: dict[str, str]) -> None:
+    assert asked
+    reviewed = json.loads(service.cli("rules", "review", "--days", "1", "--wait", "--json"))
+    rows = {row["route"]: row for row in reviewed["routes"]}
+    assert rows["credentials-stay-inside"]["refused"] == {"no_cleared_deployment": 1}
+    admitted = [row for row in rows.values() if row["sessions"]]
+    assert len(admitted) == 1
+    answers = admitted[0]["measures"][0]
+    assert (answers["seen"], answers["state"]) == (1, "holds")
+    report = json.loads(service.cli("report", "controls", "--days", "1", "--json"))
+    served = next(control for control in report["controls"] if control["id"] == "NHI7")
+    assert (served["decisions"], served["missing"]) == ({"credentials-stay-inside": {"refuse": 1}}, [])
+
+
+def test_a_workbook_goes_out_and_an_unchanged_one_changes_nothing(service: Running, tmp_path: Path) -> None:
+    table, directory = tmp_path / "table.xlsx", tmp_path / "rules"
+    service.cli("rules", "export", "xlsx", str(table))
+    assert "already" in service.cli("rules", "import", "xlsx", str(table), "--into", str(directory))
+    table.write_bytes(b"no workbook")
+    with pytest.raises(AssertionError, match="is not taken over"):
+        service.cli("rules", "import", "xlsx", str(table), "--into", str(directory))

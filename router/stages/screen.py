@@ -60,6 +60,12 @@ _BEGINS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+_PLAIN = re.compile(r"""[^"'=<(`\],{&.:/\\@]*""")
+"""A text in which no link begins."""
+_LAST_SIGN = re.compile(r"""["'=<(`\],{:&][^"'=<(`\],{:&]*\Z""")
+_SCHEME_BEGINS = re.compile(rf"(?<![a-z0-9])(?:{_PREFIXES}|www?)\Z", re.IGNORECASE)
+_LONGEST_BEGINNING = 12
+
 # Where a client takes what follows for a destination whatever it looks like: attributes, destinations of links, definitions, styles.
 _OPENER = re.compile(
     r"""["'=<(`]|\]:|,(?=[\s\x00-\x1f]*(?:[/\\&]|\Z))|(?:href|url|graphics)\s?\{"""
@@ -203,6 +209,11 @@ class ScreenedStream(StreamPlaceholders):
 
     def _fragment(self, path: Path, text: str, raw: bytes, frame: JsonObject, *, last: bool = False) -> str:
         before = self._before.get(path, "")
+        if path not in self._held and _PLAIN.fullmatch(text) is not None and _is_settled(before):
+            whole = before + text
+            if _SCHEME_BEGINS.search(whole, max(len(whole) - _LONGEST_BEGINNING, 0)) is None:
+                self._passed(path, whole)
+                return text
         text = self._held.pop(path, "") + text
         end, known = (len(text), False) if last else self._screen.waiting(text, before)
         held = text[end:]
@@ -273,6 +284,12 @@ class ScreenedStream(StreamPlaceholders):
         if type(delta) is dict and type(delta.get("text")) is not str:
             return [raw if delta.get("type") in _SILENT else self._screen.whole(raw)]
         return super()._messages(raw, event)
+
+
+def _is_settled(before: str) -> bool:
+    """Whether no sign behind which clients expect a destination still waits for one, given that nothing is held back."""
+    sign = _LAST_SIGN.search(before)
+    return sign is None or (sign[0][0] != "&" and _SURELY_NOT.match(before, sign.start() + 1) is not None)
 
 
 def _screened(whole: str, skipped: int, screen: Screen) -> str:

@@ -214,7 +214,12 @@ async def test_what_an_approval_was_asked_for_is_known_before_it_is_used(store: 
         approvals = RedisApprovals(client, SECRET)
         state = await approvals.state(await approvals.request(held(endpoint=Endpoint.MESSAGES, stream=True)), "assistant")
         assert state is not None
-        assert (state.endpoint, state.stream, state.tools, state.revision) == (Endpoint.MESSAGES, True, frozenset({"mail"}), "rev-1")
+        assert (state.endpoint, state.stream, state.tools, state.revision) == (
+            Endpoint.MESSAGES,
+            True,
+            frozenset({"mail"}),
+            "rev-1",
+        )
 
 
 async def test_a_decision_is_made_once(store: Store) -> None:

@@ -736,7 +736,7 @@ def _one_before(store: RuleStore, active: StoredRevision) -> str:
     for each in history(store):
         if each.revision == active.revision and each.status is Status.ACTIVE and each.base is not None:
             return each.base
-    raise NotAllowed("there is no change to take back")
+    raise NoSuchProposal("there is no change to take back")
 
 
 def _revision(store: RuleStore, revision: str) -> StoredRevision:

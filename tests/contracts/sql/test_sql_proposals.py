@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from router.governance import rules as governance
-from router.governance.rules_values import Actor, Kind, NotAllowed, Proposal, Stale, Status
+from router.governance.rules_values import Actor, Kind, NoSuchProposal, NotAllowed, Proposal, Stale, Status
 from router.principals import Person, Role
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
@@ -364,7 +364,7 @@ class TestGoingBack:
         assert dict(governance.in_force(alone).files) == FILES
 
     def test_there_is_nothing_before_the_first(self, rules: RuleStore) -> None:
-        with pytest.raises(NotAllowed, match="no change to take back"):
+        with pytest.raises(NoSuchProposal, match="no change to take back"):
             governance.rollback(rules, by=APPROVER, at=NOON, governance=FOUR_EYES)
 
 

@@ -185,6 +185,7 @@ class Sources:
         self._listed = frozenset(_plain(entry) for entry in entries if not entry.startswith("@"))
         self._results = tuple(results)
         self._leaves: tuple[frozenset[str], frozenset[str]] | None = None
+        self._found: dict[str, Source] = {}  # the same value is looked at as a destination, and for how far the call strays
 
     @classmethod
     def of_parts(cls, parts: Iterable[Part], allow_list: Iterable[str] = (), issued: Mapping[str, bool] | None = None) -> Sources:
@@ -206,6 +207,12 @@ class Sources:
 
     def of(self, value: str) -> Source:
         """What vouches for a value; several values in one text, parted by commas or semicolons, have the source of the worst."""
+        found = self._found.get(value)
+        if found is None:
+            found = self._found[value] = self._of_any(value)
+        return found
+
+    def _of_any(self, value: str) -> Source:
         found = self._of_whole(value)
         if found is Source.MODEL and len(value) <= LONGEST_VALUE and ("," in value or ";" in value):
             several = [each.strip() for each in value.replace(";", ",").split(",") if each.strip()]

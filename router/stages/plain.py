@@ -28,7 +28,7 @@ _FREE = frozenset(
 )
 """Fields that hold JSON of an app's or a tool's own, in which a key means what its author says. What is called by it is judged as a whole."""
 
-_ODD_KEY = re.compile(rb'"[a-z0-9_.]*+[^a-z0-9_."][^"]{0,128}"\s*:')
+_ODD_KEY = re.compile(rb'(?<!\\)"[a-z0-9_.]*+[^a-z0-9_."][^"]{0,128}"\s*:')  # no key begins behind a backslash
 _EVENT = re.compile(
     rb"""\A(?:\xef\xbb\xbf)?
     (?:(?:id:|retry:|:)[^\r\n]*(?:\r\n|\n|\r))*(?:event:[^\r\n]*(?:\r\n|\n|\r))?

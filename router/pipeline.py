@@ -127,6 +127,7 @@ class Admission(NamedTuple):
     task: Task  # as the app sent it
     judge: CallJudge | None = None
     kept: Kept | None = None
+    debug: bool = False
 
 
 async def serve(services: Services, incoming: Incoming, client: Client) -> None:
@@ -331,6 +332,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
             task,
             judge_of(services, force, request, headers, task, assessment, opened, facts, permit, grant, usable, taken),
             Kept.unpacked(taken.answer) if taken is not None and taken.answer else None,
+            headers.debug,
         )
         await Answering(services, admission, broadcast, watch).run()
     except RouterError as error:
@@ -1319,12 +1321,40 @@ def headers_of(
         told.append((b"x-router-budget-remaining-usd", usd(left)))
     if settlement is not None:
         told.append((b"x-router-cost-usd", usd(settlement.cost_nano)))
+    if admission.debug:
+        told.append((b"x-router-debug", detail(admission)))
     # Names come from the request and are checked to be ASCII words there; whatever else gets here must not end a header.
     headers = [(name, value.encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?")) for name, value in told]
     if forwarded is not None:
         passed = forwarded.answer.headers.items()
         headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in passed if name != "content-type")
     return headers
+
+
+def detail(admission: Admission) -> str:
+    """Why it was decided so, for a developer who asks: one line of JSON, with kinds and counts and never a text."""
+    permit, facts, assessment = admission.permit, admission.facts, admission.assessment
+    told = {
+        "matched": permit.matched,
+        "candidates": permit.candidates,
+        "entitlement_set": permit.entitlement_set,
+        "budget": permit.budget.name,
+        "access": facts.access.value,
+        "complexity_score": round(facts.complexity_score, 3),
+        "confidence": {name: round(sure, 3) for name, sure in msgspec.structs.asdict(assessment.confidence).items()},
+        "intent": sorted(facts.intent),
+        "categories": sorted(facts.categories),
+        "findings": counted(assessment),
+        "state": assessment.state.value,
+        "timings_us": admission.timings_us,
+        "tools": [name for _, name in admission.grant.granted],
+    }
+    text = msgspec.json.encode(told)
+    return (text if len(text) <= LONGEST_DETAIL else msgspec.json.encode({**told, "tools": []})).decode()
+
+
+LONGEST_DETAIL = 4_000
+"""Characters of a header that every client still takes."""
 
 
 def observed(observing: Observing) -> str:

@@ -342,6 +342,19 @@ def test_only_known_headers_go_out(world: World) -> None:
     assert world.key not in json.dumps(world.received.headers)
 
 
+def test_who_asks_for_detail_is_told_why_it_was_decided_so(world: World) -> None:
+    mail = "Write to ana.silva@brightwater.pt about the meeting of tomorrow."
+    answer = world.post("chat/completions", {"messages": [{"role": "user", "content": mail}]}, **{"x-router-debug": "1"})
+    told = json.loads(answer.headers["x-router-debug"])
+    assert answer.headers["x-router-rule"] in told["matched"]
+    assert answer.headers["x-router-model"] in told["candidates"]
+    assert told["findings"] == {"pii/email_address": 1}
+    assert told["state"] == "complete"
+    assert {"classify", "decide"} <= set(told["timings_us"])
+    assert "brightwater" not in answer.headers["x-router-debug"]
+    assert "x-router-debug" not in world.post("chat/completions", {"messages": ASK}).headers
+
+
 def test_a_wider_limit_than_the_rules_is_cut_and_a_narrower_one_kept(world: World) -> None:
     for asked, sent in (({"max_tokens": 9_999}, 256), ({"max_completion_tokens": 20}, 20), ({}, 256)):
         world.post("chat/completions", {"messages": ASK, **asked})

@@ -206,6 +206,7 @@ def _yaml() -> YAML:
     yaml.preserve_quotes = True
     yaml.width = WIDEST_LINE
     yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.ignore_aliases = lambda _: True  # rows may share a list, and aliases are not read
     return yaml
 
 

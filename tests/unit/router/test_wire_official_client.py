@@ -123,7 +123,8 @@ def test_a_responses_request_goes_on_with_the_items_it_was_answered(helper: bool
     ask()
     task = provider.last(Endpoint.RESPONSES)
     assert task.conversation[1:3] == tuple(response_item(item) for item in OUTPUT[1:])
-    assert (task.assistant_turns, task.issued_ids) == ((1, 2), ("rs_1", "call_1"))
+    reasoned, sealed, called = task.issued_ids  # what the provider encrypted leads back, too
+    assert (task.assistant_turns, reasoned, sealed.startswith("sealed_"), called) == ((1, 2), "rs_1", True, "call_1")
 
 
 def test_embeddings_of_the_client_are_accepted() -> None:

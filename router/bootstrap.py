@@ -125,6 +125,7 @@ async def _announce(settings: Settings, url: str) -> None:
 def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list[str]:
     """Seed an empty store; propose what a rule directory or found credentials would change. Notes for the operator."""
     store = RuleStore(engine)
+    people = SqlPeople(engine).all()
     notes: list[str] = []
     given = read_rules(settings.rules_dir, now.date(), settings.environment) if settings.rules_dir is not None else {}
     named = starting_set(settings.rules_dir) is not None  # where to start: no change, and credentials are still adopted
@@ -132,13 +133,19 @@ def _rules(engine: Engine, settings: Settings, mode: str, now: datetime) -> list
         governance.seed(store, complete(given, now.date()), governance=mode, at=now)
     elif given and not named and governance.differs(store, given, now):
         proposal = governance.propose(
-            store, given, author=governance.AT_START, note=f"differs from {settings.rules_dir}", governance=mode, at=now
+            store,
+            given,
+            by=governance.SERVICE,
+            note=f"differs from {settings.rules_dir}",
+            governance=mode,
+            at=now,
+            people=people,
         )
         notes.append(
             f"{settings.rules_dir} differs from the rules in force: proposed as {proposal.revision} (`router rules activate`)"
         )
     adopted = (
-        governance.adopt(store, deployments_for(provider_environment(settings)), governance=mode, at=now)
+        governance.adopt(store, deployments_for(provider_environment(settings)), governance=mode, at=now, people=people)
         if not given or named
         else None
     )

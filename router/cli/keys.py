@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import msgspec
 
+from router.cli.acting import acting, with_token
 from router.cli.data import actor, announce, store
 from router.clock import utc_now
 from router.exchange import JsonObject
@@ -14,6 +15,7 @@ from router.governance import rules as governance
 from router.principals import Key
 from router.settings import load_settings
 from router.storage.sql.directory import NoSuchKey, SqlKeys
+from router.storage.sql.people import SqlPeople
 from router.storage.sql.rules import RuleStore
 from routing_rules.catalogue import App
 from routing_rules.load import complete, load
@@ -37,6 +39,7 @@ def keys() -> None:
 @click.option("--clearance", type=click.Choice(LEVELS), help="Highest sensitivity it may send. New app without it: internal.")
 @click.option("--ceiling", help="Widest entitlement set it may get. New app without it: standard.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="Last day (UTC) on which the key works.")
+@with_token
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def create(
     app: str,
@@ -47,12 +50,14 @@ def create(
     clearance: str | None,
     ceiling: str | None,
     expires: datetime | None,
+    token: str | None,
     as_json: bool,
 ) -> None:
     """Make a key and show it, this once."""
     settings = load_settings()
     now = utc_now()
     with store(settings) as engine:
+        by = acting(engine, token)
         rules_store = RuleStore(engine)
         if rules_store.current() is None:
             governance.seed(rules_store, complete({}, now.date()), governance=settings.governance_mode, at=now)
@@ -77,9 +82,17 @@ def create(
                 ceiling=ceiling or (DEFAULT_CEILING if DEFAULT_CEILING in rules.sets else next(iter(rules.sets))),
                 purposes=purposes or tuple(rules.purposes)[:1],
             )
-            changed, active = governance.register_app(
-                rules_store, registered, author=actor(), governance=settings.governance_mode, at=now
-            )
+            try:
+                changed, active = governance.register_app(
+                    rules_store,
+                    registered,
+                    by=by,
+                    governance=settings.governance_mode,
+                    at=now,
+                    people=SqlPeople(engine).all(),
+                )
+            except governance.NotAllowed as error:
+                raise click.ClickException(f"the app `{app}` is new: {error}") from None
             revision = changed.revision
         elif owner is not None and owner != known.owner:
             raise click.ClickException(
@@ -87,7 +100,7 @@ def create(
             )
         made = SqlKeys(engine).create(
             app,
-            actor=actor(),
+            actor=by.name,
             at=now,
             expires=expires.replace(tzinfo=UTC) + timedelta(days=1) if expires else None,
             clearance=level if known is not None else None,

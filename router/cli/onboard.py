@@ -7,12 +7,14 @@ from datetime import UTC, datetime, time, timedelta
 import click
 import msgspec
 
-from router.cli.data import actor, announce, store
+from router.cli.acting import acting, with_token
+from router.cli.data import announce, store
 from router.clock import utc_now
 from router.exchange import JsonObject
 from router.governance import onboard as adopting
 from router.governance import rules as governance
 from router.settings import load_settings
+from router.storage.sql.people import SqlPeople
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from router.storage.sql.watched import records_of
@@ -28,8 +30,11 @@ LOOKED_BACK = timedelta(days=30)
 @click.option("--days", type=click.IntRange(1, MOST_OBSERVED.days), default=14, show_default=True, help="For how long.")
 @click.option("--enforce", "end", is_flag=True, help="Hold the app to the rules again.")
 @click.option("--propose", is_flag=True, help="Keep what is suggested as a proposal: `router rules activate` puts it in force.")
+@with_token
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def onboard(app: str, start: bool, owner: str | None, days: int, end: bool, propose: bool, as_json: bool) -> None:
+def onboard(
+    app: str, start: bool, owner: str | None, days: int, end: bool, propose: bool, token: str | None, as_json: bool
+) -> None:
     """What was seen of an app, what it would have been refused, and the catalogue entries and rules that it needs."""
     if start + end + propose > 1:
         raise click.UsageError("--observe, --enforce and --propose exclude each other")
@@ -39,20 +44,24 @@ def onboard(app: str, start: bool, owner: str | None, days: int, end: bool, prop
     now = utc_now()
     document: JsonObject
     with store(settings) as engine:
-        rules_store = RuleStore(engine)
+        rules_store, by, people, mode = (
+            RuleStore(engine),
+            acting(engine, token),
+            SqlPeople(engine).all(),
+            settings.governance_mode,
+        )
         try:
             rules = load(governance.in_force(rules_store).files)
             known = rules.apps.get(app)
             if known is None:
                 raise click.ClickException(f"there is no app `{app}`; there are {', '.join(rules.apps)}")
             if start or end:
-                mode, who = settings.governance_mode, actor()
                 if start:
                     revision, active, _ = adopting.observe(
-                        rules_store, app, owner or "", days, actor=who, governance_mode=mode, at=now
+                        rules_store, app, owner or "", days, by=by, governance_mode=mode, at=now, people=people
                     )
                 else:
-                    revision, active = adopting.enforce(rules_store, app, actor=who, governance_mode=mode, at=now)
+                    revision, active = adopting.enforce(rules_store, app, by=by, governance_mode=mode, at=now, people=people)
                 document = {"revision": revision.revision, "in_force": active, "mode": "observe" if start else "enforce"}
                 lines = [
                     f"{revision.revision} {'is in force' if active else 'is proposed'}: `{app}` is "
@@ -66,9 +75,7 @@ def onboard(app: str, start: bool, owner: str | None, days: int, end: bool, prop
                 document = {"seen": seen, "proposal": suggested, "revision": None}
                 if propose:
                     note = f"what the app {app} was seen to need"
-                    kept = governance.propose(
-                        rules_store, files, author=actor(), note=note, governance=settings.governance_mode, at=now
-                    )
+                    kept = governance.propose(rules_store, files, by=by, note=note, governance=mode, at=now, people=people)
                     document["revision"] = kept.revision
                 lines = told(seen, suggested, document["revision"])
         except governance.NotAllowed as error:

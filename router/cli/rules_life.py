@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ import click
 import msgspec
 from sqlalchemy import Engine
 
-from router.cli.data import actor, announce, store, until_drained
+from router.cli.acting import acting, with_token
+from router.cli.data import announce, store, until_drained
 from router.clock import utc_now
 from router.errors import Refused
 from router.exchange import JsonObject
-from router.governance import people as governed_people
 from router.governance import rules as governance
 from router.governance import rules_mode, rules_replay, rules_signed
 from router.governance.rules_values import OPEN, TRIALS, Actor, Proposal, Stale, Status
@@ -26,7 +25,7 @@ from router.principals import Person, Role
 from router.settings import Settings, load_settings
 from router.storage.audit_chain import CHECKPOINTS, public_key, verify
 from router.storage.sql.enrolments import SqlEnrolments
-from router.storage.sql.people import SqlPeople, load_people
+from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.rules import RuleStore
 from routing_rules.diff import Diff
@@ -35,15 +34,9 @@ from routing_rules.rules import revision_of
 
 C = TypeVar("C", bound=Callable[..., None])
 
-TOKEN = "ROUTER_TOKEN"  # noqa: S105 - the name of a variable
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 MOST_TOLD = 20
 STATUSES = [status.value for status in Status]
-
-
-def with_token(command: C) -> C:
-    """Add the option by which somebody says who they are."""
-    return click.option("--token", envvar=TOKEN, help="Of whoever acts. Under `single` it may be left out.")(command)
 
 
 def with_json(command: C) -> C:
@@ -79,16 +72,6 @@ def desk(token: str | None = None) -> Iterator[Desk]:
             raise click.ClickException("\n  ".join([str(stale), *lines, "nothing is lost: yours is as you have it"])) from None
         except governance.NotAllowed as error:
             raise click.ClickException(str(error)) from None
-
-
-def acting(engine: Engine, token: str | None, via: str = "cli") -> Actor:
-    """The person behind a token; without one, whoever is logged in on this machine."""
-    if token is None:
-        return Actor(f"{actor()} (command line)", via=via)
-    person = load_people(engine).get(hashlib.sha256(token.strip().encode()).hexdigest())
-    if person is None or governed_people.state_of(person, utc_now()) != "active":
-        raise click.ClickException("--token: nobody signs in with this token")
-    return Actor(person.email, person, via)
 
 
 @click.command()

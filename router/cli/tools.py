@@ -9,12 +9,14 @@ from typing import TextIO
 import click
 import msgspec
 
+from router.cli.acting import acting, with_token
 from router.cli.data import actor, announce, rules_for, store
 from router.clock import utc_now
 from router.exchange import JsonObject
 from router.governance import rules as governance
 from router.governance import tools as registry
 from router.settings import load_settings
+from router.storage.sql.people import SqlPeople
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from routing_rules.catalogue import EntitlementSet, Tool
@@ -79,6 +81,7 @@ def list_tools(as_json: bool) -> None:
 )
 @ADDRESS
 @click.option("--internal", is_flag=True, help="The MCP server is ours: it gets the entitlement token.")
+@with_token
 @AS_JSON
 def confirm(
     names: tuple[str, ...],
@@ -88,6 +91,7 @@ def confirm(
     approval: str | None,
     address: str,
     internal: bool,
+    token: str | None,
     as_json: bool,
 ) -> None:
     """Register pending tools: a new revision of the rules, or a proposal under four_eyes."""
@@ -107,9 +111,10 @@ def confirm(
                 SqlRegistrations(engine),
                 names,
                 said,
-                actor=actor(),
+                by=acting(engine, token),
                 governance_mode=settings.governance_mode,
                 at=utc_now(),
+                people=SqlPeople(engine).all(),
             )
         except (registry.NoSuchTool, governance.NotAllowed) as error:
             raise click.ClickException(str(error)) from None

@@ -12,6 +12,7 @@ import msgspec
 from router.exchange import Admitted, Turned
 from router.governance import rules as governance
 from router.governance.tools import Confirmation, Registration, Status, entry_of
+from router.principals import Person
 from routing_rules.catalogue import App, EntitlementSet, Observing, Tool
 from routing_rules.decide import decide
 from routing_rules.decisions import Hold, Permit, Refuse
@@ -69,25 +70,40 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 def observe(
-    store: governance.RuleStore, app: str, owner: str, days: int, *, actor: str, governance_mode: str, at: datetime
+    store: governance.RuleStore,
+    app: str,
+    owner: str,
+    days: int,
+    *,
+    by: governance.Actor,
+    governance_mode: str,
+    at: datetime,
+    people: Sequence[Person] = (),
 ) -> tuple[governance.StoredRevision, bool, Observing]:
-    """Have an app only watched, from today on: (the revision, whether it is in force, for which days). Raises RuleFaults."""
+    """Have an app only watched, from today on: (the revision, whether it is in force, for which days). Raises RuleFaults,
+    NotAllowed."""
     if not 1 <= days <= MOST_OBSERVED.days:
         raise governance.NotAllowed(f"an app is watched for 1 to {MOST_OBSERVED.days} days")
     observing = Observing(owner, at.date(), at.date() + timedelta(days=days))
     files = observe_app(governance.in_force(store).files, app, observing)
     note = f"watch the app {app} until {observing.end}"
-    revision, active = governance.change(store, files, author=actor, note=note, governance=governance_mode, at=at)
+    revision, active = governance.change(store, files, by=by, note=note, governance=governance_mode, at=at, people=people)
     return revision, active, observing
 
 
 def enforce(
-    store: governance.RuleStore, app: str, *, actor: str, governance_mode: str, at: datetime
+    store: governance.RuleStore,
+    app: str,
+    *,
+    by: governance.Actor,
+    governance_mode: str,
+    at: datetime,
+    people: Sequence[Person] = (),
 ) -> tuple[governance.StoredRevision, bool]:
-    """Hold an app to the rules again: (the revision, whether it is in force). Raises RuleFaults."""
+    """Hold an app to the rules again: (the revision, whether it is in force). Raises RuleFaults, NotAllowed."""
     files = observe_app(governance.in_force(store).files, app, None)
     note = f"hold the app {app} to the rules"
-    return governance.change(store, files, author=actor, note=note, governance=governance_mode, at=at)
+    return governance.change(store, files, by=by, note=note, governance=governance_mode, at=at, people=people)
 
 
 def watched(rules: RuleSet, app: App, records: Iterable[Admitted | Turned], since: date) -> tuple[Watched, list[Facts]]:

@@ -57,6 +57,8 @@ __all__ = ["Actor", "NotAllowed", "RuleStore", "Stale", "StoredRevision"]
 AT_START = "router"
 """Who is named as the author of what the service itself does at start."""
 
+SERVICE = Actor(AT_START, via="service")
+
 MOST_FAULTS = 200
 """Faults that a draft keeps; somebody who has more starts with these."""
 
@@ -470,10 +472,22 @@ def seed(store: RuleStore, files: Mapping[str, str], *, governance: str, at: dat
 
 
 def propose(
-    store: RuleStore, files: Mapping[str, str], *, author: str, note: str, governance: str, at: datetime
+    store: RuleStore,
+    files: Mapping[str, str],
+    *,
+    by: Actor,
+    note: str,
+    governance: str,
+    at: datetime,
+    people: Sequence[Person] = (),
+    roles: Sequence[Role] = PROPOSING,
 ) -> StoredRevision:
     """Keep a change that a command or the service itself makes, for somebody to put in force. What is proposed already, or in force, is
-    returned as it is. Raises RuleFaults, and keeps nothing, where anything in it is an error."""
+    returned as it is. `roles`: whose change it may be. Raises RuleFaults, and keeps nothing, where anything in it is an error; NotAllowed
+    as `save`, but for the service itself."""
+    governance = store.mode(governance)
+    if by != SERVICE:
+        _may(by, roles, governance, "propose a change of the rules")
     active = in_force(store)
     whole = _whole(active.files, files)
     rules, _ = checked(whole, at)
@@ -482,10 +496,11 @@ def propose(
     made = _save(
         store,
         whole,
-        by=Actor(author, via="service"),
-        reason=note,
+        by=by,
+        reason=note[:LONGEST_TEXT],  # it may name any number of tools
         governance=governance,
         at=at,
+        people=people,
         base=active.revision,
         beside=True,
     )
@@ -493,25 +508,36 @@ def propose(
 
 
 def change(
-    store: RuleStore, files: Mapping[str, str], *, author: str, note: str, governance: str, at: datetime
+    store: RuleStore,
+    files: Mapping[str, str],
+    *,
+    by: Actor,
+    note: str,
+    governance: str,
+    at: datetime,
+    people: Sequence[Person] = (),
+    roles: Sequence[Role] = PROPOSING,
 ) -> tuple[StoredRevision, bool]:
-    """Propose, and under `single` put in force at once: (the revision, whether it is in force)."""
+    """Propose, and under `single` put in force at once: (the revision, whether it is in force). Raises as `propose`."""
     governance = store.mode(governance)
-    revision = propose(store, files, author=author, note=note, governance=governance, at=at)
+    revision = propose(store, files, by=by, note=note, governance=governance, at=at, people=people, roles=roles)
     if governance != SINGLE or revision.status == "active":
         return revision, revision.status == "active"
-    activate(store, revision.revision, by=Actor(author, via="service"), at=at, governance=governance)
+    # Whoever may make this change under `single` has it take effect, too: that takes no role of its own.
+    activate(store, revision.revision, by=Actor(by.name, via=by.via), at=at, governance=governance)
     return _revision(store, revision.revision), True
 
 
-def register_app(store: RuleStore, app: App, *, author: str, governance: str, at: datetime) -> tuple[StoredRevision, bool]:
-    """Add an app that the rules do not know yet: (the revision, whether it is in force)."""
+def register_app(
+    store: RuleStore, app: App, *, by: Actor, governance: str, at: datetime, people: Sequence[Person] = ()
+) -> tuple[StoredRevision, bool]:
+    """Add an app that the rules do not know yet: (the revision, whether it is in force). Raises as `propose`."""
     files = add_app(in_force(store).files, app)
-    return change(store, files, author=author, note=f"register the app {app.id}", governance=governance, at=at)
+    return change(store, files, by=by, note=f"register the app {app.id}", governance=governance, at=at, people=people)
 
 
 def adopt(
-    store: RuleStore, rows: Sequence[Mapping[str, Any]], *, governance: str, at: datetime
+    store: RuleStore, rows: Sequence[Mapping[str, Any]], *, governance: str, at: datetime, people: Sequence[Person] = ()
 ) -> tuple[StoredRevision, bool, tuple[str, ...]] | None:
     """Add the deployments of credentials that were found, and take the simulated ones out of service.
 
@@ -527,7 +553,7 @@ def adopt(
     files = disable_simulated(add_deployment_rows(active.files, new))
     ids = tuple(str(row["id"]) for row in new)
     note = f"credentials found at start: {', '.join(ids)}"
-    revision, active_now = change(store, files, author=AT_START, note=note, governance=governance, at=at)
+    revision, active_now = change(store, files, by=SERVICE, note=note, governance=governance, at=at, people=people)
     return revision, active_now, ids
 
 
@@ -574,7 +600,7 @@ def _save(
     kind: Kind = Kind.CHANGE,
     signed: str | None = None,
 ) -> Proposal:
-    said = _text(reason, "a reason") if kind is Kind.CHANGE and by.via != "service" else reason
+    said = _text(reason, "a reason") if kind is Kind.CHANGE else reason
     started = in_force(store) if base is None else _revision(store, base)
     whole = _whole(started.files, files)
     examined = _examined(store, whole, started.revision, at, people)

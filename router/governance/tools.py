@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from router.governance import rules as governance
+from router.principals import Person, Role
 from routing_rules.catalogue import Tool
 from routing_rules.edit import add_tools, add_tools_to_set, set_pins
 from routing_rules.load import SERVER_ADDRESS, UNPINNED, load
@@ -23,6 +24,7 @@ from routing_rules.task import ToolAsk
 from routing_rules.vocabulary import Capability
 
 MOST_IMPORTED = 2_000
+REGISTERING = (Role.EDITOR, Role.TOOL_OWNER)
 GRAVE = ACTS - {Capability.EGRESS, Capability.WRITES_STATE}
 """Acts for which an owner is suggested to have each call approved."""
 
@@ -235,11 +237,13 @@ def confirm(
     names: Sequence[str],
     said: Confirmation,
     *,
-    actor: str,
+    by: governance.Actor,
     governance_mode: str,
     at: datetime,
+    people: Sequence[Person] = (),
 ) -> tuple[governance.StoredRevision, bool, list[Tool]]:
-    """Bring pending tools into the rules: (the revision, whether it is in force, the entries).
+    """Bring pending tools into the rules: (the revision, whether it is in force, the entries). `people` are those who are here, of whom
+    a set may name one to approve it.
 
     Raises NoSuchTool, RuleFaults, and NotAllowed as any change of the rules.
     """
@@ -267,8 +271,10 @@ def confirm(
     for entitlement_set in said.sets:
         files = add_tools_to_set(files, entitlement_set, [tool.id for tool in tools])
     note = f"register {', '.join(tool.id for tool in tools)}"
-    revision, active = governance.change(rules_store, files, author=actor, note=note, governance=governance_mode, at=at)
-    registrations.decide([each.id for each in chosen], Status.CONFIRMED, actor=actor, at=at, revision=revision.revision)
+    revision, active = governance.change(
+        rules_store, files, by=by, note=note, governance=governance_mode, at=at, people=people, roles=REGISTERING
+    )
+    registrations.decide([each.id for each in chosen], Status.CONFIRMED, actor=by.name, at=at, revision=revision.revision)
     return revision, active, tools
 
 

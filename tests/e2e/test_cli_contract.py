@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from governed import deployment, rule_files
+from governing import token
 from running import Running, inherited, running, wait_for
 from stub_provider import StubProvider, serving
 
@@ -115,12 +116,17 @@ def test_under_four_eyes_a_key_of_an_unknown_app_waits_for_the_proposal(tmp_path
     with running(
         tmp_path / "data", rules=rule_files([deployment("m", stub.url)]), environment={"ROUTER_GOVERNANCE": "four_eyes"}
     ) as service:
-        made = json.loads(service.cli("keys", "create", "--app", "new", "--owner", "new@example.org", "--json"))
+        new = ("keys", "create", "--app", "new", "--owner", "new@example.org", "--json")
+        nobody = command(service.data_dir, *new, ROUTER_GOVERNANCE="four_eyes")
+        assert (nobody.returncode, nobody.stdout) == (1, b"")
+        assert b"`new` is new: under `four_eyes` a person may propose a change of the rules" in nobody.stderr
+        editor = token(service, "ed@example.org", "editor")
+        made = json.loads(service.cli(*new, "--token", editor))
         assert made["app_in_force"] is False
         refused = chat(service, made["key"])
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
         log = json.loads(service.cli("rules", "log", "--json"))
-        assert [row["status"] for row in log] == ["checked", "active"]
+        assert [(row["status"], row["author"]) for row in log] == [("checked", "ed@example.org"), ("active", "router")]
         assert service.cli("rules", "activate", check=False) == ""
         assert json.loads(service.cli("keys", "create", "--app", "demo", "--json"))["app_in_force"] is True
 

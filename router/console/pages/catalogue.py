@@ -13,6 +13,7 @@ from router.console.view_models import Catalogue, Reach
 from router.errors import Refused
 from router.governance import tools as governance
 from router.governance.rules import NotAllowed
+from router.governance.rules_values import Actor
 from routing_rules import blast_radius
 from routing_rules.catalogue import Deployment, Review
 from routing_rules.faults import RuleFaults
@@ -89,8 +90,9 @@ async def register(site: Site, asked: Asked) -> Answer:
 
     def work() -> bool:
         mode = site.mode()
+        by = Actor(actor, asked.person, "console")
         _, active, _ = governance.confirm(
-            site.rules, site.registrations, names, said, actor=actor, governance_mode=mode, at=asked.at
+            site.rules, site.registrations, names, said, by=by, governance_mode=mode, at=asked.at, people=site.people()
         )
         return active
 

@@ -14,9 +14,11 @@ from router.governance import rules as governance
 from router.governance.rules_values import Actor, Kind, NoSuchProposal, NotAllowed, Proposal, Stale, Status
 from router.principals import Person, Role
 from router.storage.sql.rules import RuleStore
+from routing_rules.catalogue import App
 from routing_rules.faults import RuleFaults
 from routing_rules.load import shipped
 from routing_rules.rules import revision_of
+from routing_rules.vocabulary import Sensitivity
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FILES = shipped(date(2026, 11, 23))
@@ -237,7 +239,7 @@ def test_one_person_alone_puts_nothing_in_force_that_fails(alone: RuleStore) -> 
         with pytest.raises(NotAllowed):
             governance.rollback(alone, by=NOBODY, at=NOON, governance=SINGLE, to=made.revision)
         with pytest.raises(RuleFaults):
-            governance.change(alone, files, author="ops", note="", governance=SINGLE, at=NOON)
+            governance.change(alone, files, by=NOBODY, note="a test", governance=SINGLE, at=NOON)
     assert active(alone) == before
 
 
@@ -358,7 +360,7 @@ class TestGoingBack:
 
     def test_takes_new_files_out_again(self, alone: RuleStore) -> None:
         own = {"cases/own.yaml": "cases:\n  - {name: yes, facts: {task: summarisation}, expect: {rule: routine-work}}\n"}
-        governance.change(alone, own, author="ops", note="cases", governance=SINGLE, at=NOON)
+        governance.change(alone, own, by=NOBODY, note="cases", governance=SINGLE, at=NOON)
         made = governance.rollback(alone, by=NOBODY, at=NOON, governance=SINGLE)
         assert made.status is Status.ACTIVE
         assert dict(governance.in_force(alone).files) == FILES
@@ -403,14 +405,32 @@ def test_every_revision_stays_and_any_two_are_compared(rules: RuleStore, saved: 
 
 
 def test_a_change_of_the_service_waits_under_four_eyes_and_takes_effect_under_single(rules: RuleStore, alone: RuleStore) -> None:
-    revision, in_force = governance.change(rules, WIDER, author="ops", note="found", governance=FOUR_EYES, at=NOON)
+    revision, in_force = governance.change(rules, WIDER, by=governance.SERVICE, note="found", governance=FOUR_EYES, at=NOON)
     assert (in_force, revision.status) == (False, "proposed")
-    again, _ = governance.change(rules, WIDER, author="ops", note="found", governance=FOUR_EYES, at=NOON)
+    again, _ = governance.change(rules, WIDER, by=governance.SERVICE, note="found", governance=FOUR_EYES, at=NOON)
     assert again == revision
     assert len(rules.proposals()) == 2
-    _, in_force = governance.change(alone, WIDER, author="ops", note="found", governance=SINGLE, at=NOON)
+    _, in_force = governance.change(alone, WIDER, by=governance.SERVICE, note="found", governance=SINGLE, at=NOON)
     assert in_force
     assert alone.mode(SINGLE) == SINGLE
+
+
+def test_whoever_has_the_command_line_is_not_taken_for_the_service(rules: RuleStore) -> None:
+    app = App("new", "new@example.org", "t", "c", Sensitivity.INTERNAL, "standard", ("general",))
+    for nobody in (NOBODY, Actor("router"), Actor("ed@example.org", via="service")):
+        with pytest.raises(NotAllowed, match="under `four_eyes` a person may propose"):
+            governance.register_app(rules, app, by=nobody, governance=FOUR_EYES, at=NOON)
+        with pytest.raises(NotAllowed, match="under `four_eyes` a person may propose"):
+            governance.propose(rules, WIDER, by=nobody, note="mine", governance=SINGLE, at=NOON)
+    with pytest.raises(NotAllowed, match="role `editor`"):
+        governance.register_app(rules, app, by=APPROVER, governance=FOUR_EYES, at=NOON)
+    assert len(rules.proposals()) == 1
+    revision, in_force = governance.register_app(rules, app, by=BOTH, governance=FOUR_EYES, at=NOON)
+    assert not in_force
+    made = rules.proposals(limit=1)[0]
+    assert (made.revision, made.authors) == (revision.revision, (BOTH.name,))
+    with pytest.raises(NotAllowed, match="you proposed it"):
+        approved(rules, made, BOTH)
 
 
 def test_who_says_single_where_two_people_decide_is_not_believed(rules: RuleStore, saved: Callable[..., Proposal]) -> None:
@@ -419,5 +439,5 @@ def test_who_says_single_where_two_people_decide_is_not_believed(rules: RuleStor
     made = saved()
     with pytest.raises(NotAllowed):
         activate(rules, made.id, NOBODY, SINGLE)
-    assert not governance.change(rules, NARROWER, author="ops", note="", governance=SINGLE, at=NOON)[1]
+    assert not governance.change(rules, NARROWER, by=governance.SERVICE, note="found", governance=SINGLE, at=NOON)[1]
     assert rules.mode(SINGLE) == FOUR_EYES

@@ -18,6 +18,7 @@ from router.exchange import Admitted
 from router.governance import onboard
 from router.governance import rules as governance
 from router.governance.tools import Registration, Seen, registration_of
+from router.principals import Person, Role
 from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
 from router.storage.sql.rules import RuleStore
@@ -33,6 +34,7 @@ from routing_rules.task import ToolAsk
 from routing_rules.vocabulary import Sensitivity
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
+ANN = governance.Actor("ann")
 SEND = {"name": "send_parcel", "description": "Sends a parcel.", "parameters": {"type": "object"}}
 
 
@@ -53,7 +55,7 @@ def in_force(store: RuleStore) -> RuleSet:
 
 
 def started(store: RuleStore, days: int = 14) -> RuleSet:
-    onboard.observe(store, "demo", "ann@example.org", days, actor="ann", governance_mode="single", at=NOW)
+    onboard.observe(store, "demo", "ann@example.org", days, by=ANN, governance_mode="single", at=NOW)
     return in_force(store)
 
 
@@ -93,13 +95,16 @@ def test_an_app_is_watched_from_today_by_somebody_and_for_a_month_at_most(store:
     app = started(store, days=30).apps["demo"]
     assert app.observing == Observing("ann@example.org", date(2026, 8, 3), date(2026, 9, 2))
     with pytest.raises(governance.NotAllowed, match="1 to 30 days"):
-        onboard.observe(store, "demo", "a@example.org", 31, actor="ann", governance_mode="single", at=NOW)
-    onboard.enforce(store, "demo", actor="ann", governance_mode="single", at=NOW)
+        onboard.observe(store, "demo", "a@example.org", 31, by=ANN, governance_mode="single", at=NOW)
+    onboard.enforce(store, "demo", by=ANN, governance_mode="single", at=NOW)
     assert (in_force(store).apps["demo"].mode, in_force(store).apps["demo"].observing) == ("enforce", None)
 
 
 def test_where_two_people_decide_it_is_only_proposed(store: RuleStore) -> None:
-    _, active, _ = onboard.observe(store, "demo", "ann@example.org", 5, actor="ann", governance_mode="four_eyes", at=NOW)
+    with pytest.raises(governance.NotAllowed, match="under `four_eyes` a person"):
+        onboard.observe(store, "demo", "ann@example.org", 5, by=ANN, governance_mode="four_eyes", at=NOW)
+    editor = governance.Actor("ed@example.org", Person("person_1", "ed@example.org", (Role.EDITOR,), "rp-", "ed", NOW))
+    _, active, _ = onboard.observe(store, "demo", "ann@example.org", 5, by=editor, governance_mode="four_eyes", at=NOW)
     assert not active
     assert in_force(store).apps["demo"].mode == "enforce"
 
@@ -107,7 +112,7 @@ def test_where_two_people_decide_it_is_only_proposed(store: RuleStore) -> None:
 def test_an_app_that_may_send_restricted_data_cannot_be_only_watched(store: RuleStore) -> None:
     files = dict(governance.in_force(store).files)
     files["apps.yaml"] = files["apps.yaml"].replace("clearance: confidential", "clearance: restricted")
-    governance.change(store, files, author="ann", note="", governance="single", at=NOW)
+    governance.change(store, files, by=ANN, note="a test", governance="single", at=NOW)
     with pytest.raises(RuleFaults, match="cleared for `confidential` at most"):
         started(store)
 
@@ -130,8 +135,8 @@ def test_what_was_seen_passes_under_what_is_proposed(store: RuleStore) -> None:
     assert (made.replayed, made.passing, made.still) == (3, 3, {})
     assert made.entitlement_set.tools == {"send_parcel", "calculator"}
     assert made.entitlement_set.review_by == NOW.date() + timedelta(days=90)
-    kept = governance.propose(store, files, author="ann", note="", governance="single", at=NOW)
-    governance.activate(store, kept.revision, by=governance.Actor("ann"), governance="single", at=NOW)
+    kept = governance.propose(store, files, by=ANN, note="a test", governance="single", at=NOW)
+    governance.activate(store, kept.revision, by=ANN, governance="single", at=NOW)
     after = in_force(store)
     assert (after.apps["demo"].ceiling, after.apps["demo"].mode) == ("demo-tools", "enforce")
     assert after.rules[[rule.id for rule in after.rules].index("demo-adopted")].then is not None

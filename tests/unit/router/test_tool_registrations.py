@@ -16,7 +16,9 @@ from sqlalchemy import Engine
 from router.cli import cli
 from router.governance import rules as governance
 from router.governance import tools as registry
+from router.governance.rules import Actor
 from router.governance.tools import Confirmation, NoSuchTool, NotATool, Registration, Seen, Status
+from router.principals import Person, Role
 from router.storage.registrar import AGAIN_SECONDS, MOST_OF_AN_APP, Registrar
 from router.storage.sql.administration import events
 from router.storage.sql.engine import open_engine
@@ -32,6 +34,7 @@ from routing_rules.task import ToolAsk
 from routing_rules.vocabulary import Capability
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
+ANN = Actor("ann")
 SEND = {
     "type": "function",
     "function": {
@@ -170,9 +173,11 @@ class TestAToolThatIsAskedFor:
         assert Capability.EGRESS in only(kept).suggestion.capabilities
 
 
-def confirm(store: RuleStore, kept: SqlRegistrations, *names: str, mode: str = "single", **said: Any) -> tuple[bool, list[str]]:
+def confirm(
+    store: RuleStore, kept: SqlRegistrations, *names: str, mode: str = "single", by: Actor = ANN, **said: Any
+) -> tuple[bool, list[str]]:
     confirmation = Confirmation(owner="post@example.org", **said)
-    _, active, tools = registry.confirm(store, kept, names, confirmation, actor="ann", governance_mode=mode, at=NOW)
+    _, active, tools = registry.confirm(store, kept, names, confirmation, by=by, governance_mode=mode, at=NOW)
     return active, [tool.id for tool in tools]
 
 
@@ -191,9 +196,32 @@ class TestAConfirmation:
 
     def test_is_only_a_proposal_where_two_people_decide(self, store: RuleStore, kept: SqlRegistrations) -> None:
         registry.import_tools(kept, in_force(store), registry.listed([SEND]), at=NOW)
-        assert confirm(store, kept, "send_parcel", mode="four_eyes") == (False, ["send_parcel"])
+        owner = Actor("post@example.org", Person("person_1", "post@example.org", (Role.TOOL_OWNER,), "rp-", "post", NOW))
+        assert confirm(store, kept, "send_parcel", mode="four_eyes", by=owner) == (False, ["send_parcel"])
         assert "send_parcel" not in in_force(store).tools
         assert only(kept).revision not in (None, in_force(store).revision)
+        assert (only(kept).decided_by, store.proposals(limit=1)[0].authors) == ("post@example.org", ("post@example.org",))
+
+    @pytest.mark.parametrize("role", [None, Role.APPROVER])
+    def test_is_of_an_editor_or_an_owner_of_tools_there(
+        self, store: RuleStore, kept: SqlRegistrations, role: Role | None
+    ) -> None:
+        registry.import_tools(kept, in_force(store), registry.listed([SEND]), at=NOW)
+        person = None if role is None else Person("person_1", "eve@example.org", (role,), "rp-", "eve", NOW)
+        with pytest.raises(governance.NotAllowed, match="`editor` and the role `tool-owner`"):
+            confirm(store, kept, "send_parcel", mode="four_eyes", by=Actor("eve@example.org", person))
+        assert only(kept).status is Status.PENDING
+
+    def test_is_approved_by_whom_the_set_names_too_where_that_is_somebody_here(
+        self, store: RuleStore, kept: SqlRegistrations
+    ) -> None:
+        registry.import_tools(kept, in_force(store), registry.listed([SEND]), at=NOW)
+        named = in_force(store).sets["agentic"].approver
+        editor, asked = (Person(name, name, (Role.EDITOR,), "rp-", name, NOW) for name in ("ed@example.org", named))
+        said = Confirmation(owner="post@example.org", sets=("agentic",))
+        by = Actor(editor.email, editor)
+        registry.confirm(store, kept, ["send_parcel"], said, by=by, governance_mode="four_eyes", at=NOW, people=[editor, asked])
+        assert store.proposals(limit=1)[0].needs == ("approver", named)
 
     def test_may_say_something_else_than_was_suggested(self, store: RuleStore, kept: SqlRegistrations) -> None:
         registry.import_tools(kept, in_force(store), registry.listed([SEND]), at=NOW)

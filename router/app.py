@@ -290,9 +290,13 @@ def create_app(settings: Settings) -> ASGIApp:
     async def healthz() -> JSONResponse:
         return JSONResponse({"alive": True})
 
+    gate = people.Gate(worker.snapshot, utc_now)
+
     @app.get("/readyz")
-    async def readyz() -> JSONResponse:
+    async def readyz(request: Request) -> JSONResponse:
         status, body = await health.readiness(worker.checks(), worker.snapshot.notes())
+        if gate.may(request.headers.get("authorization"), people.READING_RULES):
+            body["reviews"] = health.reviews(worker.snapshot.rules(), utc_now().date())
         return JSONResponse(body, status_code=status)
 
     @app.get("/metrics")
@@ -300,7 +304,7 @@ def create_app(settings: Settings) -> ASGIApp:
         text, kind = telemetry.exposition(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
         return Response(text, media_type=kind)
 
-    api = people.guarded(people.Gate(worker.snapshot, utc_now))
+    api = people.guarded(gate)
     people.add_routes(api, SqlPeople(worker.engine), worker.changed, utc_now, worker.snapshot.mode)
     deciding = approvals.Deciding(
         worker.approvals, SqlApprovals(worker.engine), worker.snapshot, utc_now, worker.snapshot.mode, settings.webhook_key

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from router.clock import utc_now
 from router.errors import RouterError
 from router.governance import rules as governance
+from router.governance.people import ACTIVE, state_of
 from router.governance.rules_mode import has_approver, offer
 from router.governance.rules_values import Actor
 from router.principals import SINGLE
@@ -47,10 +48,16 @@ class Prepared:
     app_key: str | None
     admin_key: str | None
     simulated: bool
+    nobody: bool  # is there yet who could sign in
 
     def greeting(self, address: str) -> list[str]:
         """Lines for the person who started the service."""
         lines = [f"  base URL    {address}/v1"]
+        lines += [f"  console     {address}/console"]
+        if self.nobody:
+            lines += [
+                "              the first person gets in by `router people add EMAIL --role admin`: it shows the token to sign in with"
+            ]
         if self.app_key:
             lines += [f"  app key     {self.app_key}   (app `{self.app}`; shown this once)"]
         if self.admin_key:
@@ -80,7 +87,8 @@ def prepare(settings: Settings, redis_url: str) -> Prepared:
         asyncio.run(_announce(settings, redis_url))
         active = governance.in_force(RuleStore(engine))
         simulated = any(deployment.provider == "simulated" for deployment in load(active.files).deployments.values())
-        return Prepared(active.revision, mode, tuple(notes), app, app_key, admin_key, simulated)
+        nobody = not any(state_of(person, now) == ACTIVE for person in SqlPeople(engine).all())
+        return Prepared(active.revision, mode, tuple(notes), app, app_key, admin_key, simulated, nobody)
     except RuleFaults as faults:
         raise BootstrapError(f"the rules cannot be used:\n{faults}") from None
     except StoreIsNewer as error:

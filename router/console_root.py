@@ -80,7 +80,7 @@ def build(parts: Parts) -> ASGIApp:
             clock=utc_now,
             secret=parts.secret,
             mode=lambda: rules.mode(settings.governance_mode),
-            people=SqlPeople(parts.engine).all,
+            people=SqlPeople(parts.engine),
             rules=rules,
             recorded=Recorded(parts.engine),
             rules_of=compiled.of,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
+
+from routing_rules.reviews import due_reviews
+from routing_rules.rules import RuleSet
 
 Check = Callable[[], Awaitable[str | None]]
 """Answers None where all is well, else one sentence that says what is wrong."""
@@ -22,6 +26,24 @@ async def readiness(checks: Mapping[str, Check], notes: Mapping[str, str]) -> tu
         "notes": dict(notes),
     }
     return (200 if ready else 503), body
+
+
+def reviews(rules: RuleSet, today: date) -> list[dict[str, object]]:
+    """The reviews that are due within 30 days or overdue, the most pressing first: for whoever may know, not for everybody who asks."""
+    found = sorted(due_reviews(rules, today), key=lambda due: (due.counts_until, due.kind, due.id))
+    return [
+        {
+            "kind": due.kind,
+            "id": due.id,
+            "owner": due.owner,
+            "due": due.due.isoformat(),
+            "counts_until": due.counts_until.isoformat(),
+            "reminder_days": due.reminder,
+            "overdue": due.overdue(today),
+            "grace_by": list(due.grace.approved_by) if due.grace is not None else [],
+        }
+        for due in found
+    ]
 
 
 async def _within(check: Check) -> str | None:

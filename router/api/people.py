@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from router.errors import Refused, Unavailable
+from router.errors import Refused, RouterError, Unavailable
 from router.exchange import JsonObject
 from router.governance import people as governance
 from router.ports import Directory
@@ -117,6 +117,14 @@ class Gate:
             needed = " or ".join(f"`{role}`" for role in Role if role in allowed) or "a role that nobody has"
             raise Refused("role_required", f"{request.method} {path} asks for the role {needed}")
         request.state.who = who
+
+    def may(self, authorization: str | None, roles: frozenset[Role]) -> bool:
+        """Whether an Authorization header is that of the admin key, or of a person with one of these roles."""
+        try:
+            person = self.identified(authorization).person
+        except RouterError:
+            return False
+        return person is None or person.holds(*roles)
 
     def identified(self, authorization: str | None) -> Who:
         """Who is behind an Authorization header. An app's key is none of them: it is refused as an unknown one."""

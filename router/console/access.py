@@ -62,6 +62,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/approvals/{approval_id}"): Door(DECIDING),
     ("GET", "/map"): Door(),
     ("GET", "/rules"): Door(CATALOGUE),
+    ("GET", "/rules/workbook"): Door(CATALOGUE),
+    ("POST", "/rules/workbook"): Door(EDITING),
     ("GET", "/rules/edit"): Door(EDITING),
     ("POST", "/rules/edit"): Door(EDITING),
     ("GET", "/proposals"): Door(CATALOGUE),
@@ -75,6 +77,10 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/keys"): Door(frozenset({Role.ADMIN})),
     ("POST", "/keys/{key_id}/rotate"): Door(frozenset({Role.ADMIN})),
     ("POST", "/keys/{key_id}/revoke"): Door(frozenset({Role.ADMIN})),
+    ("GET", "/people"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/people"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/people/{who}/confirm"): Door(frozenset({Role.ADMIN})),
+    ("POST", "/people/{who}/end"): Door(frozenset({Role.ADMIN})),
     ("GET", "/spend"): Door(frozenset({Role.FINANCE})),
 }
 """Which roles may use which route below `/console`. A route that is not here is nobody's."""
@@ -101,7 +107,7 @@ NAVIGATION = (
         (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),
     ),
     Group("Finance", (Item("Spend", "/spend"),)),
-    Group("Administer", (Item("Keys", "/keys"),)),
+    Group("Administer", (Item("Keys", "/keys"), Item("People", "/people"))),
 )
 """Everything that somebody could be shown; each person sees what they may open."""
 

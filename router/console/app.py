@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from importlib.resources import files
@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,6 +30,10 @@ from router.governance.people import state_of
 
 MOST_BYTES = 1024 * 1024
 MOST_FIELDS = 5_000
+MOST_UPLOAD_FIELDS = 10
+UPLOADS = frozenset({"/rules/workbook"})
+"""Where a form may bring a file."""
+
 FORM = "form"
 """The field by which a form brings back what the page gave it."""
 
@@ -113,11 +119,13 @@ class Desk:
         return self._refusal(asked, RouterError("internal_error", "something went wrong here; the log says what"))
 
     async def _asked(self, request: Request, method: str, path: str) -> Asked:
-        pairs = (
-            parse_qsl((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-            if method == "POST"
-            else []
-        )
+        pairs: Sequence[tuple[str, str]] = ()
+        upload = b""
+        if method == "POST" and path in UPLOADS and _kind(request) == "multipart/form-data":
+            pairs, upload = await _parts(request)
+        elif method == "POST":
+            body = await _body(request)
+            pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
         lists: dict[str, list[str]] = {}
         for name, value in pairs:
             lists.setdefault(name, []).append(value)
@@ -130,6 +138,7 @@ class Desk:
             query=dict(request.query_params),
             form={name: values[-1] for name, values in lists.items()},
             lists=lists,
+            upload=upload,
             cookies=request.cookies,
             here=here,
         )
@@ -187,6 +196,8 @@ class Desk:
         if isinstance(answer, Raw):
             if answer.cached:
                 headers["cache-control"] = "public, max-age=600"
+            if answer.name:
+                headers["content-disposition"] = f'attachment; filename="{answer.name}"'
             return Response(answer.body, headers={**headers, "content-type": answer.kind})
         if isinstance(answer, Move):
             to = answer.to if answer.to.startswith(("http://", "https://")) else BASE + answer.to
@@ -243,16 +254,36 @@ class Desk:
 
 
 async def _body(request: Request) -> bytes:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/x-www-form-urlencoded", ""):
+    if _kind(request) not in ("application/x-www-form-urlencoded", ""):
         raise Refused("invalid_request", "a form is sent as `application/x-www-form-urlencoded`")
-    pieces, size = [], 0
+    return b"".join([piece async for piece in _bounded(request)])
+
+
+async def _parts(request: Request) -> tuple[list[tuple[str, str]], bytes]:
+    """The fields of a form that brings a file, and that file."""
+    try:
+        form = await MultiPartParser(request.headers, _bounded(request), max_files=1, max_fields=MOST_UPLOAD_FIELDS).parse()
+    except (MultiPartException, KeyError, UnicodeError):  # KeyError: without a boundary
+        raise Refused("invalid_request", "this is no form with one file") from None
+    try:
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return fields, await files[0].read() if files else b""
+    finally:
+        await form.close()
+
+
+async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
+    size = 0
     async for piece in request.stream():
         size += len(piece)
         if size > MOST_BYTES:
             raise Refused("request_too_large", f"the form is larger than {MOST_BYTES} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
+        yield piece
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _static(_: Site, asked: Asked) -> Answer:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from router.errors import Refused, Unavailable
 from router.exchange import ApprovalHistory, JsonObject
 from router.governance.approvals import Decider, Waiting
+from router.governance.people import People
 from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
@@ -175,7 +176,7 @@ class Site:
     clock: Callable[[], datetime]
     secret: bytes
     mode: Callable[[], str]
-    people: Callable[[], Sequence[Person]]
+    people: People
     rules: Rules
     recorded: Recorded
     rules_of: Callable[[str], RuleSet | None]
@@ -215,6 +216,7 @@ class Asked:
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    upload: bytes = b""  # the file of a form that has one
     cookies: Mapping[str, str] = field(default_factory=dict)
     here: str = ""  # the address itself, with its query
     governance: str = ""
@@ -264,6 +266,7 @@ class Raw:
     body: bytes
     kind: str
     cached: bool = False
+    name: str = ""  # under which a browser saves it, instead of showing it
 
 
 Answer = Page | Move | Raw

@@ -110,7 +110,8 @@ class Decisions(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One decision's whole story. `about` and `facts` are (name, value) pairs; `explanation` as `routing_rules.explain` tells it."""
+    """One decision's whole story. `about` and `facts` are (name, value) pairs; `explanation` as `routing_rules.explain` tells it, as
+    does `masking` of the decision that ordered masking, where one did."""
 
     request_id: str
     at: datetime
@@ -135,11 +136,11 @@ class Decision(msgspec.Struct, frozen=True):
     session: str
     app: str
     explanation: Any
+    masking: Any
     same: bool | None
     case: str
     case_fault: str
     may_propose: bool
-    done: str
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -186,8 +187,10 @@ class Approval(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """Deployments with their reviews, tools with who answers for them, tools that wait, apps."""
+    """Deployments with their reviews, tools with who answers for them, tools that wait, apps. `due`: the reviews somebody is reminded of,
+    the most pressing first."""
 
+    due: tuple[Any, ...]
     deployments: tuple[Any, ...]
     tools: tuple[Any, ...]
     waiting: tuple[Any, ...]
@@ -204,6 +207,19 @@ class Reach(msgspec.Struct, frozen=True):
     reach: Any
     graph: Any
     identities: tuple[str, ...]
+
+
+class People(msgspec.Struct, frozen=True):
+    """Everybody who may act. `made` is the token of somebody who was just added, shown this once; `made_waits`: it is of no use until
+    another admin has confirmed them."""
+
+    rows: tuple[Any, ...]
+    roles: tuple[str, ...]
+    me: str
+    made: str
+    made_for: str
+    made_waits: bool
+    done: str
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -242,11 +258,13 @@ class Spend(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The decision table in force."""
+    """The decision table in force. `faults` are those of a workbook that was not taken."""
 
     rows: tuple[Any, ...]
     may_edit: bool
     warnings: tuple[Any, ...]
+    faults: tuple[Any, ...]
+    reason: str
 
 
 class RulesEdit(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from typing import Any
 
@@ -29,6 +30,7 @@ MOST_BYTES = 5_000_000
 MOST_UNPACKED = 50_000_000
 MOST_ROWS = 5_000
 MOST_COLUMNS = 200
+MOST_NOTES = 20
 LONGEST_CELL = 32_767
 """Excel cuts off what is longer."""
 
@@ -65,6 +67,16 @@ def workbook(rules: RuleSet) -> bytes:
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
+
+
+def made_from(data: bytes, *, most_unpacked: int = MOST_UNPACKED) -> str:
+    """The revision whose table a workbook was made from; empty where it does not say. `most_unpacked`: in bytes. Raises RuleFaults for
+    what is no workbook, or a larger one."""
+    _check_size(data, most_unpacked)
+    with _reading():
+        book = load_workbook(io.BytesIO(data), read_only=True, data_only=False, keep_links=False)
+        lines = book[ABOUT].iter_rows(max_row=MOST_NOTES, max_col=2, values_only=True) if ABOUT in book.sheetnames else ()
+        return next((str(line[1] or "") for line in lines if len(line) > 1 and line[0] == "revision"), "")
 
 
 def files_of(data: bytes, rules: RuleSet) -> dict[str, str]:
@@ -150,8 +162,8 @@ Places = dict[str, tuple[list[int], dict[str, str]]]
 
 
 def _read(data: bytes, rules: RuleSet) -> tuple[dict[str, list[Row]], Places, list[Fault]]:
-    _check_size(data)
-    try:
+    _check_size(data, MOST_UNPACKED)
+    with _reading():
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=False, keep_links=False)
         sheets: Mapping[str, Any] = {name: book[name] for name in book.sheetnames}
         found: dict[str, list[Row]] = {}
@@ -165,22 +177,6 @@ def _read(data: bytes, rules: RuleSet) -> tuple[dict[str, list[Row]], Places, li
             elif name not in (WORDS, ABOUT):
                 hint = did_you_mean(name, [*LISTS]) or f"expected {', '.join(f'`{each}`' for each in LISTS)}"
                 faults.append(_fault(name, "unknown_sheet", f"unknown sheet `{name[:LONGEST_ECHO]}`", hint))
-    except RuleFaults:
-        raise
-    except (
-        InvalidFileException,
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        SyntaxError,
-    ) as error:
-        # SyntaxError is what broken XML raises; the rest is what a file raises that is a workbook in its name only.
-        raise RuleFaults(
-            [_fault("workbook", "not_a_workbook", f"this is no workbook that can be read ({type(error).__name__})")]
-        ) from None
     if not found:
         faults.append(
             _fault(
@@ -193,16 +189,38 @@ def _read(data: bytes, rules: RuleSet) -> tuple[dict[str, list[Row]], Places, li
     return found, places, faults
 
 
-def _check_size(data: bytes) -> None:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What reading a file raises that is a workbook in its name only, as a fault. Raises RuleFaults."""
+    try:
+        yield
+    except RuleFaults:
+        raise
+    except (
+        InvalidFileException,
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        SyntaxError,  # broken XML
+    ) as error:
+        raise RuleFaults(
+            [_fault("workbook", "not_a_workbook", f"this is no workbook that can be read ({type(error).__name__})")]
+        ) from None
+
+
+def _check_size(data: bytes, most_unpacked: int) -> None:
     """Refuse what would be huge once unpacked, before anything is. Raises RuleFaults."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(each.file_size for each in archive.infolist())
     except (zipfile.BadZipFile, ValueError, OSError):
         raise RuleFaults([_fault("workbook", "not_a_workbook", "this is no .xlsx file")]) from None
-    if len(data) > MOST_BYTES or unpacked > MOST_UNPACKED:
+    if len(data) > MOST_BYTES or unpacked > most_unpacked:
         raise RuleFaults(
-            [_fault("workbook", "too_large", f"a workbook has at most {MOST_BYTES} bytes, {MOST_UNPACKED} unpacked")]
+            [_fault("workbook", "too_large", f"a workbook has at most {MOST_BYTES} bytes, {most_unpacked} unpacked")]
         )
 
 

@@ -32,6 +32,7 @@ from router.storage.embedded_redis import redis_url_of
 from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_client import RedisClient
 from routing_rules.facts import Labels
+from routing_rules.load import complete
 from routing_rules.task import Endpoint
 from routing_rules.vocabulary import Capability, Integrity, Sensitivity
 
@@ -113,11 +114,22 @@ def second_replica(service: Running) -> Iterator[Running]:
         yield replica
 
 
+def reviewed() -> dict[str, str]:
+    """The shipped sets, one of which is in the grace of its review."""
+    today = utc_now().date()
+    text = complete({}, today)["entitlements.yaml"]
+    was = f"review_by: {today + timedelta(days=365)}\n    tools: [calculator"
+    grace = f"{{until: {today + timedelta(days=6)}, approved_by: [ann@example.org, eve@example.org]}}"
+    assert was in text
+    told = f"review_by: {today - timedelta(days=2)}\n    grace: {grace}\n    tools: [calculator"
+    return {"entitlements.yaml": text.replace(was, told)}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     environment = {"ROUTER_GOVERNANCE": "four_eyes"}
     with (
-        running(tmp_path_factory.mktemp("browser") / "data", environment=environment) as service,
+        running(tmp_path_factory.mktemp("browser") / "data", rules=reviewed(), environment=environment) as service,
         second_replica(service) as replica,
     ):
         world = World(service, replica)
@@ -280,13 +292,14 @@ def test_two_people_who_edit_at_once_lose_nothing(chromium: object, world: World
 
 def test_every_page_can_be_looked_at_in_light_and_in_dark(chromium: object, world: World) -> None:
     approval = world.hold()
+    world.visits[APPROVER].post("/people", {"email": "joe@example.org", "role": "viewer"}, page="/people")
     for dark in (False, True):
         ending = "-dark" if dark else ""
         nobody = Screen(chromium, world, None, dark=dark)
         nobody.open("/sign-in")
         nobody.looked_at(f"sign-in{ending}")
         eve = Screen(chromium, world, APPROVER, dark=dark)
-        for name in ("decisions", "sessions", "approvals", "map", "catalogue", "keys", "account", "second-factor"):
+        for name in ("decisions", "sessions", "approvals", "map", "catalogue", "keys", "people", "account", "second-factor"):
             eve.open(f"/{name}")
             eve.looked_at(f"{name}{ending}")
         eve.open(f"/approvals/{approval}")
@@ -301,7 +314,10 @@ def test_every_page_can_be_looked_at_in_light_and_in_dark(chromium: object, worl
         vic = Screen(chromium, world, VIEWER, dark=dark)
         vic.open("/spend")
         vic.looked_at(f"spend{ending}")
-        for screen in (nobody, eve, vic):
+        ann = Screen(chromium, world, EDITOR, dark=dark)
+        ann.open("/rules")
+        ann.looked_at(f"rules{ending}")
+        for screen in (nobody, eve, vic, ann):
             screen.close()
 
 

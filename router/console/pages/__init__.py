@@ -10,6 +10,7 @@ from router.console.pages import (
     keys,
     map,
     oidc,
+    people,
     proposals,
     rules,
     sessions,
@@ -30,6 +31,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **proposals.HANDLERS,
     **catalogue.HANDLERS,
     **keys.HANDLERS,
+    **people.HANDLERS,
     **spend.HANDLERS,
 }
 """Every page by method and path below `/console`."""

@@ -15,11 +15,13 @@ from router.governance import tools as governance
 from router.governance.rules import NotAllowed
 from router.governance.rules_values import Actor
 from routing_rules import blast_radius
-from routing_rules.catalogue import Deployment, Review
+from routing_rules.catalogue import Deployment, Grace, Review
 from routing_rules.faults import RuleFaults
+from routing_rules.reviews import REMINDERS, Due, due_reviews
 from routing_rules.rules import RuleSet
 
-SOON = timedelta(days=30)
+SOON = timedelta(days=REMINDERS[0])
+KINDS = {"set": "entitlement set", "access_review": "access review", "capability_review": "capability review"}
 MOST_WAITING = 200
 DONE = {
     "confirmed": "Registered: the tool is in the rules in force.",
@@ -30,11 +32,24 @@ GRAVE = ("destructive", "executes_code", "spends_money", "admin_privilege", "com
 
 
 class ReviewShown(msgspec.Struct, frozen=True):
-    """A review and how it stands: good, soon (30 days or less), overdue, or none."""
+    """A review and how it stands: good, soon (30 days or less), grace (past its day, and counting still), overdue, or none.
+    `grace_by`: who gave it the grace that ends on `expires`; `due` is the day before that."""
 
     by: str
+    due: str
     expires: str
     state: str
+    grace_by: tuple[str, ...] = ()
+
+
+class DueShown(msgspec.Struct, frozen=True):
+    """A review that somebody is reminded of. `reminder` tells which of the reminders holds today, in words."""
+
+    what: str
+    id: str
+    owner: str
+    reminder: str
+    review: ReviewShown
 
 
 class DeploymentShown(msgspec.Struct, frozen=True):
@@ -63,10 +78,11 @@ async def show(site: Site, asked: Asked) -> Answer:
     rules, today = site.directory.rules(), asked.at.date()
     waiting = await in_sql(lambda: governance.pending(site.registrations))
     model = Catalogue(
+        due=tuple(_due(each, today) for each in sorted(due_reviews(rules, today), key=lambda due: (due.counts_until, due.id))),
         deployments=tuple(_deployment(each, today) for each in rules.deployments.values()),
         tools=tuple(_tool(rules, id) for id in sorted(rules.tools)),
         waiting=tuple(waiting[:MOST_WAITING]),
-        sets=tuple((each, _state(each.review_by, today)) for each in rules.sets.values()),
+        sets=tuple((each, _standing(each.owner, each.review_by, each.grace, today)) for each in rules.sets.values()),
         apps=tuple(rules.apps.values()),
         owner=asked.person.email,
         may_register=asked.person.holds(*REGISTERING),
@@ -92,7 +108,7 @@ async def register(site: Site, asked: Asked) -> Answer:
         mode = site.mode()
         by = Actor(actor, asked.person, "console")
         _, active, _ = governance.confirm(
-            site.rules, site.registrations, names, said, by=by, governance_mode=mode, at=asked.at, people=site.people()
+            site.rules, site.registrations, names, said, by=by, governance_mode=mode, at=asked.at, people=site.people.all()
         )
         return active
 
@@ -144,13 +160,20 @@ def _deployment(deployment: Deployment, today: date) -> DeploymentShown:
 
 
 def _review(review: Review | None, today: date) -> ReviewShown:
-    if review is None:
-        return ReviewShown("", "", "none")
-    return ReviewShown(review.reviewer, review.counts_until.isoformat(), _state(review.counts_until, today))
+    return ReviewShown("", "", "", "none") if review is None else _standing(review.reviewer, review.expires, review.grace, today)
 
 
-def _state(until: date, today: date) -> str:
-    return "overdue" if until < today else "soon" if until <= today + SOON else "good"
+def _due(due: Due, today: date) -> DueShown:
+    days = due.reminder
+    reminder = f"{days} day{'s' if days != 1 else ''} or less" if days else "past"
+    review = _standing(due.owner, due.due, due.grace, today)
+    return DueShown(KINDS[due.kind], due.id, due.owner, reminder, review)
+
+
+def _standing(by: str, due: date, grace: Grace | None, today: date) -> ReviewShown:
+    until = due if grace is None else grace.until
+    state = "overdue" if until < today else "grace" if due < today else "soon" if due <= today + SOON else "good"
+    return ReviewShown(by, due.isoformat(), until.isoformat(), state, grace.approved_by if grace is not None else ())
 
 
 def _tool(rules: RuleSet, id: str) -> ToolShown:

@@ -10,11 +10,12 @@ from router.console.drawing import bars
 from router.console.shown import dollars
 from router.console.site import Answer, Asked, Handler, Move, Page, Site, in_sql, not_found
 from router.console.view_models import Decision, Decisions, Filter
+from router.errors import Refused
 from router.exchange import Admitted, Turned
 from router.governance import rules as governance
 from router.governance.cases import NoCase, made_case
 from router.governance.explaining import explained_record
-from router.governance.rules import Actor
+from router.governance.rules import Actor, NotAllowed
 from router.principals import Role
 from routing_rules.decisions import Hold, Permit
 from routing_rules.facts import Facts
@@ -92,11 +93,11 @@ async def show(site: Site, asked: Asked) -> Answer:
         session=record.session or "",
         app=facts.caller.app if facts is not None else record.app if isinstance(record, Turned) else "",
         explanation=found.explanation if found is not None else None,
+        masking=found.masking if found is not None else None,
         same=found.same if found is not None else None,
         case=case,
         case_fault=case_fault,
         may_propose=asked.person.holds(Role.EDITOR),
-        done="",
     )
     return Page("decision.html", model)
 
@@ -113,10 +114,10 @@ async def propose_case(site: Site, asked: Asked) -> Answer:
         active = governance.in_force(site.rules)
         made = made_case(record, site.directory.rules())
         reason = f"keep the decision on {request_id} as it was"
-        by = Actor(asked.person.email, asked.person)
+        by = Actor(asked.person.email, asked.person, "console")
         files = made.added_to(active.files)
         changed = {name: text for name, text in files.items() if active.files.get(name) != text}
-        mode, people = site.mode(), site.people()
+        mode, people = site.mode(), site.people.all()
         return governance.save(
             site.rules,
             changed,
@@ -129,7 +130,12 @@ async def propose_case(site: Site, asked: Asked) -> Answer:
             beside=True,
         ).id
 
-    return Move(f"/proposals/{await in_sql(work)}")
+    try:
+        return Move(f"/proposals/{await in_sql(work)}?done=saved")
+    except (NoCase, RuleFaults) as error:
+        raise Refused("invalid_request", f"no case can be made of it: {error}") from None
+    except NotAllowed as error:
+        raise Refused("role_required", str(error)) from None
 
 
 def _case(record: Admitted | Turned, rules: RuleSet | None) -> tuple[str, str]:

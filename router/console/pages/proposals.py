@@ -74,7 +74,7 @@ async def act(site: Site, asked: Asked) -> Answer:
         elif verb in ("activate", "emergency"):
             governance.activate(store, name, by=by, at=at, governance=mode, emergency=verb == "emergency")
         elif verb == "rebase":
-            governance.rebase(store, name, by=by, governance=mode, at=at, people=site.people())
+            governance.rebase(store, name, by=by, governance=mode, at=at, people=site.people.all())
         elif verb == "review":
             governance.review(store, name, by=by, at=at, governance=mode, note=note)
         elif verb == "trial":
@@ -100,7 +100,9 @@ async def rollback(site: Site, asked: Asked) -> Answer:
     """Back to the revision before, which is itself a change."""
     by, reason = Actor(asked.person.email, asked.person, "console"), asked.form.get("note", "").strip() or "taken back"
     made: Change = await governed(
-        lambda: governance.rollback(site.rules, by=by, at=asked.at, governance=site.mode(), reason=reason, people=site.people())
+        lambda: governance.rollback(
+            site.rules, by=by, at=asked.at, governance=site.mode(), reason=reason, people=site.people.all()
+        )
     )
     await site.changed(None)
     return Move(f"/proposals/{made.id}?done={'rollback' if made.status is Status.ACTIVE else 'saved'}")

@@ -5,38 +5,106 @@ The page keeps the whole draft in its form: nothing is stored before somebody sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import unified_diff
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from router.console.access import EDITING
-from router.console.site import Answer, Asked, Handler, Move, Page, Site, in_sql
+from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql
 from router.console.table import CODES, FILE, OBLIGATIONS, WISHES, Table
 from router.console.view_models import Rules, RulesEdit
 from router.errors import Refused
 from router.governance import rules as governance
 from router.governance.rules_values import Actor, Merge, NotAllowed, Stale
 from routing_rules.diff import grid
-from routing_rules.faults import Severity
+from routing_rules.faults import Fault, RuleFaults, Severity
 from routing_rules.rules import GOVERNED_DIMENSIONS, RuleSet
 
 MOST_TEXT = 700_000
 MOST_CHANGES = 12
 MOST_LINES = 400
+MOST_FAULTS = 40
+MOST_UNPACKED = 10_000_000
+"""Bytes of an unpacked workbook: reading one takes the worker's time."""
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 async def show(site: Site, asked: Asked) -> Answer:
     """The table in force."""
+    return await _shown(site, asked)
+
+
+async def _shown(site: Site, asked: Asked, faults: Sequence[Fault] = (), reason: str = "") -> Page:
     active = await in_sql(lambda: governance.in_force(site.rules))
     preview = await in_sql(lambda: governance.preview(site.rules, {}, asked.at))
     table = Table(active.files.get(FILE, ""))
     rows = table.rows(asked.at.date(), preview.faults)
     shown = {id(fault) for row in rows for fault in row.faults}
     others = tuple(fault for fault in preview.faults if id(fault) not in shown)
-    model = Rules(rows, asked.person.holds(*EDITING), others)
-    return Page("rules.html", model)
+    model = Rules(rows, asked.person.holds(*EDITING), others, tuple(faults[:MOST_FAULTS]), reason)
+    return Page("rules.html", model, 422 if faults else 200)
+
+
+async def download(site: Site, asked: Asked) -> Answer:
+    """The table in force as a workbook."""
+    rules = site.directory.rules()
+    try:
+        made = await in_sql(lambda: workbooks().workbook(rules))
+    except RuleFaults as faults:
+        raise Refused("invalid_request", f"the table cannot stand in a workbook: {faults}") from None
+    return Raw(made, XLSX, name=f"decision-table-{rules.revision}.xlsx")
+
+
+async def upload(site: Site, asked: Asked) -> Answer:
+    """A proposal from an edited workbook, compared with the revision from which it was made."""
+    reason = asked.form.get("reason", "").strip()[:2000]
+    if len(reason) < 3:
+        return await _shown(site, asked, [_about_upload("say in a few words why: whoever approves it reads that first")], reason)
+    by = Actor(asked.person.email, asked.person, "console")
+
+    def read() -> tuple[str, dict[str, str]]:
+        base = workbooks().made_from(asked.upload, most_unpacked=MOST_UNPACKED) or site.directory.rules().revision
+        rules = site.rules_of(base)
+        if rules is None:
+            raise RuleFaults([_about_upload("the revision from which it was made is not here: download the workbook again")])
+        files = workbooks().files_of(asked.upload, rules)
+        changed = {name: text for name, text in files.items() if rules.files.get(name) != text}
+        if not changed:
+            raise RuleFaults([_about_upload("it says what the rules say already: nothing would change")])
+        return base, changed
+
+    try:
+        base, changed = await in_sql(read)
+    except RuleFaults as faults:
+        return await _shown(site, asked, faults.faults, reason)
+
+    def save() -> str:
+        mode, people = site.mode(), site.people.all()
+        return governance.save(
+            site.rules, changed, by=by, reason=reason, governance=mode, at=asked.at, people=people, base=base
+        ).id
+
+    try:
+        return Move(f"/proposals/{await in_sql(save)}?done=saved")
+    except Stale as stale:
+        if set(changed) != {FILE}:  # the merge view is one of the table's own file
+            raise Refused("rules_changed", f"{stale}; download the workbook again") from None
+        return await _page(site, asked, Draft(changed[FILE], base, reason=reason), str(stale), 409, stale.merge)
+    except NotAllowed as error:
+        raise Refused("role_required", str(error)) from None
+
+
+def workbooks() -> Any:
+    """What reads and writes workbooks, imported when somebody first has one."""
+    return import_module("router.governance.workbooks")
+
+
+def _about_upload(message: str) -> Fault:
+    return Fault(Severity.ERROR, "upload", "workbook", 0, 0, message)
 
 
 async def open_editor(site: Site, asked: Asked) -> Answer:
@@ -120,7 +188,7 @@ async def _save(site: Site, asked: Asked, draft: Draft) -> Answer:
     beside = asked.form.get("action") == "beside"
 
     def work() -> str:
-        files, mode, people = {FILE: draft.text}, site.mode(), site.people()
+        files, mode, people = {FILE: draft.text}, site.mode(), site.people.all()
         if draft.proposal:
             saved = governance.revise(
                 site.rules,
@@ -263,6 +331,8 @@ def _number(text: str) -> int:
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "/rules"): show,
+    ("GET", "/rules/workbook"): download,
+    ("POST", "/rules/workbook"): upload,
     ("GET", "/rules/edit"): open_editor,
     ("POST", "/rules/edit"): edit,
 }

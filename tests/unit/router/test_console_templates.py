@@ -26,6 +26,7 @@ OF = {
     "keys.html": view_models.Keys,
     "map.html": view_models.Map,
     "password.html": view_models.NewPassword,
+    "people.html": view_models.People,
     "proposal.html": view_models.Proposal,
     "proposals.html": view_models.Proposals,
     "reach.html": view_models.Reach,

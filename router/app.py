@@ -101,7 +101,7 @@ class Worker:
         budgets = self.inferences = Inferences(RedisBudgets(self.redis, outbox_cap=settings.outbox_cap))
         self.running = RedisRunning(self.redis)
         self.keeper = Keeper(
-            RedisResponses(self.redis), self.upstream, sessions, budgets, masks, self.snapshot.rules, utc_now, self.id
+            RedisResponses(self.redis), self.upstream, sessions, budgets, masks, self.snapshot.rules_of, utc_now, self.id
         )
         self.services = Services(
             directory=self.snapshot,

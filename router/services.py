@@ -46,6 +46,13 @@ class InForce:
     deployments: tuple[str, ...]
     trial: Trial | None = None
 
+    def rules_of(self, session_id: str) -> tuple[RuleSet, ...]:
+        """The rule set that decides on a session, before the other that decides on others while a canary is tried."""
+        if self.trial is None or not self.trial.share:
+            return (self.rules,)
+        both = (self.trial.force.rules, self.rules)
+        return both if self.trial.takes(session_id) else both[::-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

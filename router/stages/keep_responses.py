@@ -131,10 +131,11 @@ class Keeper:
         sessions: Sessions,
         budgets: Budgets,
         masks: Masks,
-        rules: Callable[[], RuleSet],
+        rules: Callable[[str], Sequence[RuleSet]],
         clock: Callable[[], datetime],
         worker: str,
     ) -> None:
+        """`rules` are those in force for a session, by its id: what decides on it first, then what others are decided by."""
         self.store = store
         self._provider = provider
         self._sessions = sessions
@@ -163,8 +164,7 @@ class Keeper:
                 f"the session of this response counts as `{level}`, and this key is cleared for `{caller.clearance}` at most"
             )
             raise Refused("sensitivity_not_permitted", message)
-        rules = self._rules()
-        slot = rules.slots.get(kept.deployment)
+        slot = self._rules(kept.session_id)[0].slots.get(kept.deployment)
         if slot is None or not slot.cleared_for(session.forwarded.rank, self._clock().date()):
             message = (
                 f"the deployment `{kept.deployment}`, which keeps this response, is no longer cleared for `{session.forwarded}`"
@@ -327,7 +327,9 @@ class Keeper:
         rest = kept.under_way
         if rest is None:
             return
-        deployment = self._rules().deployments.get(kept.deployment)
+        # It goes on, and costs, also where its session is decided by other rules by now.
+        known = [rules.deployments for rules in self._rules(kept.session_id) if kept.deployment in rules.deployments]
+        deployment = known[0][kept.deployment] if known else None
         body = await self.ended(kept, deployment) if deployment is not None else None
         usage, status = usage_in(body), status_of(body or b"")
         lines = list(rest.booked)

@@ -83,6 +83,10 @@ class Snapshot:
         """See Directory."""
         return self.in_force().rules
 
+    def rules_of(self, session_id: str) -> tuple[RuleSet, ...]:
+        """See InForce.rules_of."""
+        return self.in_force().rules_of(session_id)
+
     def in_force(self) -> InForce:
         """The rule set in force with what was built from it."""
         if self._in_force is None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import openai
 import pytest
 from governed import deployment, rule_files
-from running import Running, running, wait_for
+from running import Running, running, wait_for, written
 from stub_provider import StubProvider, serving
 
 from router.clock import utc_now
@@ -288,3 +290,45 @@ def test_after_a_crash_another_worker_follows_it_and_the_true_cost_corrects_the_
 
     wait_for(lambda: service.spent() == (requests + 1, cost + TRUE_COST), 30, "the correction")
     assert service.ended(response_id)["usage"]["output_tokens"] == 20
+
+
+def test_of_a_deployment_that_only_a_canary_knows_it_is_fetched_and_settled_as_any_other(
+    service: Service, tmp_path: Path
+) -> None:
+    requests, cost = service.spent()
+    tried = written(tmp_path / "tried", rule_files([deployment("tried", service.stub.url)]))
+    (tried / "routes.yaml").unlink()
+    (tried / "budgets.yaml").unlink()
+    made = json.loads(service.running.cli("rules", "propose", "--from", str(tried), "--json"))
+    service.running.cli("rules", "canary", made["id"], "--share", "50")
+    names = [f"tried-{number}" for number in range(100)]
+    used = 0
+
+    def session_of(revision: str) -> str:
+        """A session that is decided by a revision."""
+        nonlocal used
+        while used < len(names):
+            used += 1
+            answer = service.call("POST", "", ASK, x_session_id=names[used - 1])
+            if answer.headers["x-router-revision"] == revision:
+                return names[used - 1]
+        raise AssertionError(f"no session is decided by {revision}")
+
+    mine = session_of(made["revision"])
+    others = session_of(made["base"])
+    begun = service.call("POST", "", {**ASK, "background": True}, x_session_id=mine)
+    assert begun.headers["x-router-model"] == "tried"
+    assert service.ended(begun.json()["id"])["usage"]["output_tokens"] == 20
+    elsewhere = service.call("POST", "", {**ASK, "background": True}, x_session_id=others)
+    assert elsewhere.headers["x-router-model"] == "m"
+    assert service.ended(elsewhere.json()["id"])["status"] == "completed"
+
+    service.stub.looks = 1_000_000
+    left = service.call("POST", "", {**ASK, "background": True}, x_session_id=mine).json()["id"]
+    (worker,) = service.running.children("work")
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: service.running.get("/readyz")[0] == 200, 30, "the next worker")
+    service.stub.kept[left].looks = 0
+    asked = requests + used + 3
+    wait_for(lambda: service.spent() == (asked, cost + (asked - requests) * TRUE_COST), 30, "the correction")
+    service.running.cli("rules", "canary", made["id"], "--end")

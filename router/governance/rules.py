@@ -133,10 +133,13 @@ def save(
 
     `base` is the revision that was edited (default: what is in force). Raises Stale where another is in force by now, or where somebody
     else's open proposal changes the same files and `beside` does not say that both shall stand; its merge holds everybody's texts. Raises
-    NotAllowed for a person who is no editor, and under `four_eyes` for whoever is no person.
+    NotAllowed for a person who is no editor, under `four_eyes` for whoever is no person, and for what was `signed` where that signature
+    has brought a proposal already that was decided.
     """
     governance = store.mode(governance)
     _may(by, PROPOSING, governance, "propose a change of the rules")
+    if signed is not None:
+        _refuse_replayed(store, signed)
     return _save(
         store,
         files,
@@ -735,6 +738,14 @@ def _may(by: Actor, roles: Sequence[Role], governance: str, what: str) -> None:
         return
     if not by.person.holds(*roles):
         raise NotAllowed(f"to {what} takes {who([role.value for role in roles])}")
+
+
+def _refuse_replayed(store: RuleStore, signed: str) -> None:
+    """Whoever holds an old signature must not be able to say its author's word again."""
+    decided = tuple(status for status in Status if status not in OPEN)
+    for each in store.proposals(decided, 1_000_000):
+        if each.signed == signed:
+            raise NotAllowed(f"what was signed there was proposed as `{each.id}`, which is {each.status}: sign it anew")
 
 
 def _must_be(now: Proposal, statuses: Iterable[Status]) -> None:

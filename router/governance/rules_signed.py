@@ -50,13 +50,14 @@ def by_key(files: Mapping[str, str], signature: str, pins: Path) -> Signed:
         raw = base64.b64decode(signature, validate=True)
     except (ValueError, binascii.Error):
         raise NotAllowed("the signature is no base64") from None
-    text = SIGNED_TEXT + digest_of(files).encode()
+    digest = digest_of(files)
+    text = SIGNED_TEXT + digest.encode()
     for proposer, key in _pinned(pins):
         try:
             key.verify(raw, text)
         except InvalidSignature:
             continue
-        return Signed(proposer, "an Ed25519 signature over the files")
+        return Signed(proposer, f"an Ed25519 signature over the files, {digest}")
     raise NotAllowed(f"no key pinned in `{pins.name}` made this signature over these files")
 
 

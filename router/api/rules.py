@@ -63,10 +63,18 @@ class Note(msgspec.Struct, forbid_unknown_fields=True):
     note: str = ""
 
 
+class Vote(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a yes or no to a proposal. `seen`: the revision of it that was looked at; `note`: why, for the record."""
+
+    seen: str
+    note: str = ""
+
+
 class Activation(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of an activation. `emergency`: at once, on one person's word, if it only narrows."""
+    """Body of an activation. `emergency`: at once, on one person's word, if it only narrows. `seen`: what was looked at, if it is said."""
 
     emergency: bool = False
+    seen: str | None = None
 
 
 class Trial(msgspec.Struct, forbid_unknown_fields=True):
@@ -294,19 +302,20 @@ def add_routes(api: APIRouter, changing: Changing) -> None:
 
     @api.post("/rules/proposals/{proposal_id}/approve")
     async def approve(request: Request, proposal_id: str) -> Response:
-        asked = await read_body(request, Note)
+        asked = await read_body(request, Vote)
         by = actor_of(request)
-        return answer(
-            shown(
-                await done(lambda: governance.approve(store, proposal_id, by=by, at=clock(), governance=mode(), note=asked.note))
-            )
+        made = await done(
+            lambda: governance.approve(store, proposal_id, by=by, at=clock(), governance=mode(), note=asked.note, seen=asked.seen)
         )
+        return answer(shown(made))
 
     @api.post("/rules/proposals/{proposal_id}/reject")
     async def reject(request: Request, proposal_id: str) -> Response:
-        asked = await read_body(request, Note)
+        asked = await read_body(request, Vote)
         by = actor_of(request)
-        made = await done(lambda: governance.reject(store, proposal_id, by=by, at=clock(), governance=mode(), note=asked.note))
+        made = await done(
+            lambda: governance.reject(store, proposal_id, by=by, at=clock(), governance=mode(), note=asked.note, seen=asked.seen)
+        )
         await changing.changed()
         return answer(shown(made))
 
@@ -322,7 +331,9 @@ def add_routes(api: APIRouter, changing: Changing) -> None:
         asked = await read_body(request, Activation)
         by = actor_of(request)
         made = await done(
-            lambda: governance.activate(store, proposal_id, by=by, at=clock(), governance=mode(), emergency=asked.emergency)
+            lambda: governance.activate(
+                store, proposal_id, by=by, at=clock(), governance=mode(), emergency=asked.emergency, seen=asked.seen
+            )
         )
         await changing.changed()
         return answer(shown(made))

@@ -227,24 +227,26 @@ def replay(
 @click.command()
 @click.argument("proposal_id", metavar="PROPOSAL")
 @click.option("--note", default="", help="Why, for the record.")
+@click.option("--seen", help="The revision of it that you looked at: nothing happens where it is another by now.")
 @with_token
 @with_json
-def approve(proposal_id: str, note: str, token: str | None, as_json: bool) -> None:
+def approve(proposal_id: str, note: str, seen: str | None, token: str | None, as_json: bool) -> None:
     """Say yes to somebody else's change."""
     with desk(token) as here:
-        made = governance.approve(here.rules, proposal_id, by=here.by, at=utc_now(), governance=here.mode, note=note)
+        made = governance.approve(here.rules, proposal_id, by=here.by, at=utc_now(), governance=here.mode, note=note, seen=seen)
     finished(made, as_json)
 
 
 @click.command()
 @click.argument("proposal_id", metavar="PROPOSAL")
 @click.option("--note", default="", help="Why, for the record.")
+@click.option("--seen", help="The revision of it that you looked at: nothing happens where it is another by now.")
 @with_token
 @with_json
-def reject(proposal_id: str, note: str, token: str | None, as_json: bool) -> None:
+def reject(proposal_id: str, note: str, seen: str | None, token: str | None, as_json: bool) -> None:
     """Say no to a change."""
     with desk(token) as here:
-        made = governance.reject(here.rules, proposal_id, by=here.by, at=utc_now(), governance=here.mode, note=note)
+        made = governance.reject(here.rules, proposal_id, by=here.by, at=utc_now(), governance=here.mode, note=note, seen=seen)
     announce(here.settings)
     finished(made, as_json)
 

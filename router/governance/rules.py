@@ -36,6 +36,7 @@ from router.governance.rules_values import (
     Status,
     StoredRevision,
     erring,
+    nobodys,
     refuse_unready,
     same,
     who,
@@ -191,7 +192,7 @@ def revise(
                     proposal=proposal_id,
                 ),
             )
-        return _rewritten(now, checked_now, by, reason, at)
+        return _rewritten(now, checked_now, by, reason, at, governance)
 
     return store.step(proposal_id, "rules.revised", step, actor=by.name, at=at, files=whole)
 
@@ -216,7 +217,7 @@ def rebase(
         _must_be(now, OPEN)
         if now.revision != found.revision or in_force_now.revision != active.revision:
             raise Stale(f"`{proposal_id}` changed meanwhile: try again", _onto(store, now, in_force_now))
-        return _rewritten(now, checked_now, by, None, at)
+        return _rewritten(now, checked_now, by, None, at, governance)
 
     return store.step(proposal_id, "rules.rebased", step, actor=by.name, at=at, files=whole)
 
@@ -264,6 +265,8 @@ def may_approve(found: Proposal, by: Actor, governance: str) -> str | None:
     if found.status is not Status.CHECKED:
         return f"`{found.id}` is {found.status}: only what is checked and not decided yet is approved"
     if governance != SINGLE:
+        if (unsigned := nobodys(found)) is not None:
+            return unsigned
         if by.person is None:
             return "under `four_eyes` a person approves: send the token of an approver"
         if _wrote(found, by):
@@ -275,11 +278,17 @@ def may_approve(found: Proposal, by: Actor, governance: str) -> str | None:
     return None
 
 
-def approve(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "") -> Proposal:
-    """Say yes to a checked proposal. It is `approved` once everybody has whom it needs; an author's yes does not count."""
+def approve(
+    store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "", seen: str | None = None
+) -> Proposal:
+    """Say yes to a checked proposal. It is `approved` once everybody has whom it needs; an author's yes does not count.
+
+    `seen` is the revision of the proposal that was looked at. Raises Stale where it is another by now.
+    """
     governance = store.mode(governance)
 
     def step(now: Proposal, active: StoredRevision) -> Proposal:
+        _must_be_as(store, now, seen)
         if (why := may_approve(now, by, governance)) is not None:
             raise NotAllowed(why)
         if now.base != active.revision:
@@ -294,12 +303,15 @@ def approve(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, gove
     return store.step(proposal_id, "rules.approved", step, actor=by.name, at=at)
 
 
-def reject(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "") -> Proposal:
-    """Say no to an open proposal, for good; a trial of it ends."""
+def reject(
+    store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, governance: str, note: str = "", seen: str | None = None
+) -> Proposal:
+    """Say no to an open proposal, for good; a trial of it ends. `seen` as in `approve`."""
     governance = store.mode(governance)
     _may(by, (Role.APPROVER,), governance, "reject a proposal")
 
     def step(now: Proposal, _: StoredRevision) -> Proposal:
+        _must_be_as(store, now, seen)
         _must_be(now, OPEN)
         said = (*now.comments, Comment(by.name, at, note[:LONGEST_TEXT])) if note.strip() else now.comments
         return msgspec.structs.replace(_untried(now), status=Status.REJECTED, rejected_by=by.name, rejected=at, comments=said)
@@ -310,12 +322,21 @@ def reject(store: RuleStore, proposal_id: str, *, by: Actor, at: datetime, gover
 # Taking effect.
 
 
-def activate(store: RuleStore, named: str, *, by: Actor, at: datetime, governance: str, emergency: bool = False) -> Proposal:
+def activate(
+    store: RuleStore,
+    named: str,
+    *,
+    by: Actor,
+    at: datetime,
+    governance: str,
+    emergency: bool = False,
+    seen: str | None = None,
+) -> Proposal:
     """Put a proposal (by its id, or by its revision) in force. The caller announces it afterwards.
 
     It is checked once more. Raises RuleFaults where it has become invalid, Stale where another revision is in force than it is based on, and
     NotAllowed where it was not approved by whom it needs. `emergency`: one person may put in force what only narrows; somebody else looks
-    at it afterwards (`review`). Under `single` one person may do it all, and the proposal says so.
+    at it afterwards (`review`). Under `single` one person may do it all, and the proposal says so. `seen` as in `approve`.
     """
     governance = store.mode(governance)
     _may(by, ACTIVATING, governance, "put a change in force")
@@ -325,6 +346,7 @@ def activate(store: RuleStore, named: str, *, by: Actor, at: datetime, governanc
     checked(before.files, at)
 
     def step(now: Proposal, active: StoredRevision) -> Proposal:
+        _must_be_as(store, now, seen)
         refuse_unready(now, governance, emergency)
         if now.revision != found.revision:
             raise NotAllowed(f"`{now.id}` was changed meanwhile: look at it again")
@@ -418,6 +440,8 @@ def trial(
             return _untried(now)
         if now.status not in (Status.CHECKED, Status.APPROVED) or erring(now.faults) or now.revision != found.revision:
             raise NotAllowed(f"`{now.id}` is {now.status}: only what is checked is tried")
+        if governance != SINGLE and (unsigned := nobodys(now)) is not None:
+            raise NotAllowed(unsigned)
         if kind == CANARY:
             refuse_unready(now, governance)
             if now.base != active.revision:
@@ -651,7 +675,7 @@ def _save(
     return store.add(whole, make, actor=by.name, at=at)
 
 
-def _rewritten(now: Proposal, examined: _Examined, by: Actor, reason: str | None, at: datetime) -> Proposal:
+def _rewritten(now: Proposal, examined: _Examined, by: Actor, reason: str | None, at: datetime, governance: str) -> Proposal:
     """The proposal with other files: nobody has approved these."""
     return msgspec.structs.replace(
         _untried(now),
@@ -665,6 +689,7 @@ def _rewritten(now: Proposal, examined: _Examined, by: Actor, reason: str | None
         approvals=(),
         changed=at,
         signed=None,
+        governance=governance,
         reason=now.reason if reason is None else _text(reason, "a reason"),
         authors=now.authors if by.name in now.authors else (*now.authors, by.name),
     )
@@ -751,6 +776,25 @@ def _refuse_replayed(store: RuleStore, signed: str) -> None:
 def _must_be(now: Proposal, statuses: Iterable[Status]) -> None:
     if now.status not in statuses:
         raise NotAllowed(f"`{now.id}` is {now.status}: nothing can be done with it any more")
+
+
+def _must_be_as(store: RuleStore, now: Proposal, seen: str | None) -> None:
+    """Raises Stale where a proposal is not any more what somebody has looked at."""
+    if seen is None or now.revision == seen:
+        return
+    looked_at = store.get(seen)
+    theirs = _revision(store, now.revision)
+    raise Stale(
+        f"`{now.id}` was saved again since you looked at it: look at it anew",
+        merge(
+            theirs.files if looked_at is None else looked_at.files,
+            theirs.files,
+            theirs.files if looked_at is None else looked_at.files,
+            revisions=(seen, now.revision),
+            by=now.authors[-1] if now.authors else now.author,
+            proposal=now.id,
+        ),
+    )
 
 
 def _wrote(found: Proposal, by: Actor) -> bool:

@@ -302,6 +302,8 @@ def refuse_unready(found: Proposal, governance: str, emergency: bool = False) ->
         raise NotAllowed(f"`{found.id}` is {found.status}: only what is checked takes effect")
     if governance == SINGLE:
         return
+    if (unsigned := nobodys(found)) is not None:
+        raise NotAllowed(unsigned)
     if found.status is Status.APPROVED and not found.wants() and any(not wrote(found, each.by) for each in found.approvals):
         return
     if not emergency:
@@ -310,6 +312,13 @@ def refuse_unready(found: Proposal, governance: str, emergency: bool = False) ->
         )
     if found.diff is None or not found.diff.narrows_only:
         raise NotAllowed(f"`{found.id}` widens something: that is approved first, also in an emergency")
+
+
+def nobodys(found: Proposal) -> str | None:
+    """Why a proposal stands still under `four_eyes` although it was checked: it was saved when nobody had to say who they are."""
+    if found.governance != SINGLE:
+        return None
+    return f"`{found.id}` was saved under `single`, when nobody had to say who they are: let a person save it again"
 
 
 def wrote(found: Proposal, name: str) -> bool:

@@ -68,7 +68,8 @@ _LONGEST_BEGINNING = 12
 
 # Where a client takes what follows for a destination whatever it looks like: attributes, destinations of links, definitions, styles.
 _OPENER = re.compile(
-    r"""["'=<(`]|\]:|,(?=[\s\x00-\x1f]*(?:[/\\&]|\Z))|(?:href|url|graphics)\s?\{"""
+    r"""content[\s\x00-\x1f]*=[\s\x00-\x1f]*["']?[\s\x00-\x1f]*[0-9.]+[\s;,\x00-\x1f]+(?:url[\s\x00-\x1f]*=[\s\x00-\x1f]*["']?)?"""
+    r"""|["'=<(`]|\]:|,(?=[\s\x00-\x1f]*(?:[/\\&]|\Z))|(?:href|url|graphics)\s?\{"""
     r"""|&(?:quot|apos|lt|lpar|grave|\#0*(?:34|39|40|60|96)|\#x0*(?:22|27|28|3c|60));?""",
     re.IGNORECASE,
 )

@@ -64,9 +64,18 @@ class World:
         body = {"files": files, "reason": "a test", "beside": True} | more
         return self.done("/proposals", secret or self.editor, body)
 
+    def vote(self, made: Any, how: str, secret: str, note: str = "") -> httpx.Response:
+        """Say yes or no to a proposal as it was looked at."""
+        return self.post(f"/proposals/{made['id']}/{how}", secret, {"seen": made["revision"], "note": note})
+
+    def voted(self, made: Any, how: str, secret: str, note: str = "") -> Any:
+        answer = self.vote(made, how, secret, note)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def in_force(self, files: dict[str, str]) -> Any:
         made = self.propose(files)
-        self.done(f"/proposals/{made['id']}/approve", self.approver, {"note": "fine"})
+        self.voted(made, "approve", self.approver, "fine")
         return self.done(f"/proposals/{made['id']}/activate", self.approver)
 
     def ask(self, service: Running, session: str | None = None) -> httpx.Response:
@@ -115,10 +124,10 @@ def test_a_change_goes_from_an_editor_over_an_approver_to_both_replicas_and_back
     replayed = world.done(f"/proposals/{made['id']}/replay", world.editor, {"days": 7})["replay"]
     assert (replayed["before"], replayed["after"]) == (before, made["revision"])
     for who in (world.editor, world.viewer, world.finance):
-        assert code(world.post(f"/proposals/{made['id']}/approve", who)) == (403, "change_not_allowed")
+        assert code(world.vote(made, "approve", who)) == (403, "change_not_allowed")
     assert code(world.post(f"/proposals/{made['id']}/activate", world.approver)) == (403, "change_not_allowed")
     world.done(f"/proposals/{made['id']}/comment", world.viewer, {"text": "why?"})
-    world.done(f"/proposals/{made['id']}/approve", world.approver, {"note": "it helps"})
+    world.voted(made, "approve", world.approver, "it helps")
     world.done(f"/proposals/{made['id']}/activate", world.editor)
     assert world.everywhere(made["revision"]) < WITHIN_SECONDS
     back = world.done("/rollback", world.approver, {"reason": "too dear"})
@@ -151,8 +160,8 @@ def test_no_route_puts_anything_in_force_that_is_failing_or_not_approved(world: 
             ("rules", "rollback", "--to", one["revision"], "--token", world.approver),
         ):
             assert world.first.cli(*arguments, check=False) == ""
-    assert code(world.post(f"/proposals/{draft['id']}/approve", world.approver)) == (403, "change_not_allowed")
-    assert code(world.post(f"/proposals/{fine['id']}/approve", world.both)) == (403, "change_not_allowed")
+    assert code(world.vote(draft, "approve", world.approver)) == (403, "change_not_allowed")
+    assert code(world.vote(fine, "approve", world.both)) == (403, "change_not_allowed")
     assert world.first.cli("rules", "approve", fine["id"], check=False) == ""
     folder = tmp_path / "own"
     (folder / "cases").mkdir(parents=True)
@@ -168,7 +177,7 @@ def test_no_route_puts_anything_in_force_that_is_failing_or_not_approved(world: 
         world.first.environment = kept
     assert world.get("")["revision"] == before
     for one in (draft, fine):
-        world.done(f"/proposals/{one['id']}/reject", world.approver, {"note": "no"})
+        world.voted(one, "reject", world.approver, "no")
 
 
 def test_of_two_who_edit_at_once_the_second_is_shown_both(world: World) -> None:
@@ -195,7 +204,7 @@ def test_of_two_who_edit_at_once_the_second_is_shown_both(world: World) -> None:
 def test_a_canary_decides_on_its_share_of_the_sessions_from_first_to_last(world: World) -> None:
     before = world.get("")["revision"]
     made = world.propose(world.edit(PROHIBITION, NO_BRAINSTORMING))
-    world.done(f"/proposals/{made['id']}/approve", world.approver)
+    world.voted(made, "approve", world.approver)
     world.done(f"/proposals/{made['id']}/trial", world.approver, {"kind": "canary", "share": 50})
     sessions = [f"canary-{number}" for number in range(12)]
     wait_for(
@@ -219,7 +228,7 @@ def test_a_canary_decides_on_its_share_of_the_sessions_from_first_to_last(world:
     assert {revision for seen in decided_by.values() for revision in seen} == {before, made["revision"]}
     world.done(f"/proposals/{made['id']}/trial", world.approver, {"kind": None})
     assert world.everywhere(before) < WITHIN_SECONDS
-    world.done(f"/proposals/{made['id']}/reject", world.approver)
+    world.voted(made, "reject", world.approver)
 
 
 def test_a_shadow_decides_nothing_and_tells_what_it_would_have(world: World) -> None:
@@ -237,7 +246,7 @@ def test_a_shadow_decides_nothing_and_tells_what_it_would_have(world: World) -> 
     told = world.get(f"/proposals/{made['id']}/differences")
     assert told["differing"] <= told["compared"]
     assert told["differences"][0]["after"] == "refuse not_permitted_by_rule by no-brainstorming"
-    world.done(f"/proposals/{made['id']}/reject", world.approver)
+    world.voted(made, "reject", world.approver)
 
 
 def test_any_two_revisions_are_compared_and_replayed_by_command(world: World) -> None:
@@ -305,4 +314,23 @@ def test_only_what_a_pinned_key_signed_is_proposed_from_a_working_tree(world: Wo
         world.first.environment = kept
     assert (made["author"], made["via"], made["status"]) == ("gita@example.org", "git", "checked")
     assert made["signed"].startswith("commit ")
-    world.done(f"/proposals/{made['id']}/reject", world.approver)
+    world.voted(made, "reject", world.approver)
+
+
+def test_a_yes_is_to_what_was_looked_at(world: World) -> None:
+    made = world.propose(world.edit(CODING, CODING.replace("agentic", "agentic, coding")))
+    later = world.edit(CODING, CODING.replace("agentic", "agentic, coding, brainstorming"))
+    revised = world.done(f"/proposals/{made['id']}/revise", world.editor, {"files": later, "seen": made["revision"]})
+    for how in ("approve", "reject"):
+        answer = world.vote(made, how, world.approver)
+        assert code(answer) == (409, "rules_changed")
+        assert answer.json()["error"]["merge"]["files"]
+        assert world.post(f"/proposals/{made['id']}/{how}", world.approver, {"note": "blind"}).status_code == 400
+    assert world.get(f"/proposals/{made['id']}")["status"] == "checked"
+    assert (
+        world.first.cli("rules", "approve", made["id"], "--seen", made["revision"], "--token", world.approver, check=False) == ""
+    )
+    assert world.voted(revised, "approve", world.approver)["status"] == "approved"
+    stale = world.post(f"/proposals/{made['id']}/activate", world.approver, {"seen": made["revision"]})
+    assert code(stale) == (409, "rules_changed")
+    world.voted(revised, "reject", world.approver)

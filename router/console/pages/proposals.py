@@ -63,16 +63,17 @@ async def act(site: Site, asked: Asked) -> Answer:
 
     def work() -> None:
         store, at, mode = site.rules, asked.at, site.mode()
+        seen = form.get("seen", "")
         if verb == "comment":
             governance.comment(store, name, note, by=by, at=at)
         elif verb == "approve":
-            governance.approve(store, name, by=by, at=at, governance=mode, note=note)
+            governance.approve(store, name, by=by, at=at, governance=mode, note=note, seen=seen)
         elif verb == "reject":
-            governance.reject(store, name, by=by, at=at, governance=mode, note=note)
+            governance.reject(store, name, by=by, at=at, governance=mode, note=note, seen=seen)
         elif verb == "withdraw":
             governance.withdraw(store, name, by=by, at=at)
         elif verb in ("activate", "emergency"):
-            governance.activate(store, name, by=by, at=at, governance=mode, emergency=verb == "emergency")
+            governance.activate(store, name, by=by, at=at, governance=mode, emergency=verb == "emergency", seen=seen)
         elif verb == "rebase":
             governance.rebase(store, name, by=by, governance=mode, at=at, people=site.people.all())
         elif verb == "review":

@@ -89,8 +89,8 @@ def approved(rules: RuleStore, proposal: Proposal, by: Actor = APPROVER) -> Prop
     return governance.approve(rules, proposal.id, by=by, at=NOON, governance=FOUR_EYES)
 
 
-def activate(rules: RuleStore, named: str, by: Actor = APPROVER, mode: str = FOUR_EYES, **more: bool) -> Proposal:
-    return governance.activate(rules, named, by=by, at=NOON, governance=mode, **more)
+def activate(rules: RuleStore, named: str, by: Actor = APPROVER, mode: str = FOUR_EYES, *, emergency: bool = False) -> Proposal:
+    return governance.activate(rules, named, by=by, at=NOON, governance=mode, emergency=emergency)
 
 
 class TestAChange:
@@ -441,3 +441,31 @@ def test_who_says_single_where_two_people_decide_is_not_believed(rules: RuleStor
         activate(rules, made.id, NOBODY, SINGLE)
     assert not governance.change(rules, NARROWER, by=governance.SERVICE, note="found", governance=SINGLE, at=NOON)[1]
     assert rules.mode(SINGLE) == FOUR_EYES
+
+
+def test_what_was_saved_when_nobody_had_to_say_who_they_are_is_saved_again_before_it_is_decided(alone: RuleStore) -> None:
+    made = governance.save(alone, NARROWER, by=NOBODY, reason="a test", governance=SINGLE, at=NOON)
+    steps: tuple[Callable[[], Proposal], ...] = (
+        lambda: governance.approve(alone, made.id, by=APPROVER, at=NOON, governance=FOUR_EYES),
+        lambda: activate(alone, made.id),
+        lambda: activate(alone, made.id, emergency=True),
+        lambda: governance.trial(alone, made.id, "shadow", by=APPROVER, at=NOON, governance=FOUR_EYES),
+    )
+    for step in steps:
+        with pytest.raises(NotAllowed, match="under `single`"):
+            step()
+    again = governance.revise(alone, made.id, WIDER, by=EDITOR, seen=made.revision, governance=FOUR_EYES, at=NOON)
+    assert approved(alone, again).status is Status.APPROVED
+    assert activate(alone, made.id).revision == active(alone)
+
+
+def test_a_yes_is_to_what_was_looked_at(rules: RuleStore, saved: Callable[..., Proposal]) -> None:
+    made = saved(NARROWER)
+    later = governance.revise(rules, made.id, WIDER, by=EDITOR, seen=made.revision, governance=FOUR_EYES, at=NOON)
+    for step in (governance.approve, governance.reject):
+        with pytest.raises(Stale, match="since you looked at it"):
+            step(rules, made.id, by=APPROVER, at=NOON, governance=FOUR_EYES, seen=made.revision)
+    assert governance.proposal(rules, made.id).status is Status.CHECKED
+    governance.approve(rules, made.id, by=APPROVER, at=NOON, governance=FOUR_EYES, seen=later.revision)
+    with pytest.raises(Stale, match="since you looked at it"):
+        governance.activate(rules, made.id, by=APPROVER, at=NOON, governance=FOUR_EYES, seen=made.revision)

@@ -19,6 +19,9 @@ from routing_rules.task import Endpoint
 
 LISTED = ("https://wiki.example.org/",)
 AWAY = [
+    "<meta http-equiv=refresh content='0;//quagga.example/?d=numbat'>",
+    '<meta http-equiv="refresh" content="0 //quagga.example/?d=numbat">',
+    '<meta http-equiv="refresh" content="1.5, url = https:quagga.example/?d=numbat">',
     "![x](https://quagga.example/?d=numbat)",
     "[x](https://quagga.example/numbat)",
     "https://quagga.example/numbat",

@@ -171,6 +171,7 @@ def _read(data: bytes, rules: RuleSet) -> tuple[dict[str, list[Row]], Places, li
         faults: list[Fault] = []
         for name in sheets:
             if name in LISTS:
+                sheets[name].reset_dimensions()  # what the file says of its own size may be old, and rows would be left out
                 found[name], places[name] = _rows(
                     name, sheets[name].iter_rows(max_col=MOST_COLUMNS), columns(rules, name), faults
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from datetime import date, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
-from router.governance.workbooks import files_of, workbook
+from router.governance.workbooks import files_of, made_from, workbook
 from routing_rules.edit import put_route_first
 from routing_rules.export_table import columns, tables
 from routing_rules.faults import RuleFaults
@@ -46,6 +47,27 @@ def told(book: Workbook) -> list[str]:
 def test_a_workbook_that_nobody_changed_leaves_the_files_to_the_letter() -> None:
     assert files_of(workbook(RULES), RULES) == RULES.files
     assert files_of(saved(opened(workbook(RULES))), RULES) == RULES.files
+
+
+@pytest.mark.parametrize("said", [b"A1", b"A1:B3", b"A1:XFD1048576"])
+def test_every_row_is_read_whatever_a_sheet_says_of_its_own_size(said: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(workbook(RULES))) as before, zipfile.ZipFile(out, "w") as after:
+        for each in before.infolist():
+            after.writestr(each.filename, re.sub(rb'(<dimension ref=")[^"]*', rb"\g<1>" + said, before.read(each)))
+    assert files_of(out.getvalue(), RULES) == RULES.files
+
+
+def test_a_workbook_names_the_revision_it_was_made_from() -> None:
+    assert made_from(workbook(RULES)) == RULES.revision
+    book = opened(workbook(RULES))
+    del book["about"]
+    assert made_from(saved(book)) == ""
+    for wrong in (b"", b"no workbook"):
+        with pytest.raises(RuleFaults):
+            made_from(wrong)
+    with pytest.raises(RuleFaults, match="at most"):
+        made_from(workbook(RULES), most_unpacked=1000)
 
 
 def test_a_workbook_carries_the_whole_table_to_other_files() -> None:

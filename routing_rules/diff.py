@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
 from math import prod
 from typing import Any, NamedTuple
 
 import msgspec
 
 from routing_rules.budgets import CallLimits, SessionBudget
-from routing_rules.catalogue import App, Deployment, EntitlementSet, Review, Tool
+from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Review, Tool
 from routing_rules.combinations import Combination
 from routing_rules.rules import DIMENSIONS, UNDECLARED, Effect, Route, Rule, RuleSet
 from routing_rules.sensitivity import SensitivityPolicy
@@ -34,6 +35,13 @@ MOST_CHANGES = 500
 EVERY = date.max
 MORE, LESS = 1, -1
 LEVELS = DIMENSIONS["sensitivity"]
+REFUSED = len(LEVELS)
+"""What a label that is refused ranks as: above every level."""
+INJECTION = "injection"
+"""The category that says nothing of the data, and counts only where the organisation gives it a level."""
+WISHES = ("refuse", "override", "honour")
+"""What becomes of a model that an app names, the widest last."""
+SIGNS = "*?["
 APPROVALS = ("none", "first_use", "every_call")
 
 
@@ -57,8 +65,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class CellChange(msgspec.Struct, frozen=True):
     """A group of cells that change alike. `where` names the words on each axis that does not go through whole; `cells` is how many.
 
-    `gains` says what makes it wider, as `tier reasoning`, `deployment x`, `tool y`, `budget cost`, `obligation no_store lifted`; none: it
-    is no wider. `since`: the first day on which it is so (a rule may begin later).
+    `gains` says what makes it wider, as `tier reasoning`, `deployment x`, `tool y`, `budget cost`, `obligation no_store lifted`,
+    `approver z`; none: it is no wider. `since`: the first day on which it is so (a rule may begin later).
     """
 
     where: dict[str, tuple[str, ...]]
@@ -76,7 +84,8 @@ class CellChange(msgspec.Struct, frozen=True):
 
 class Widening(msgspec.Struct, frozen=True):
     """Something of the whole revision that grew, or that protects and became weaker. `kind`: clearance, ceiling, purpose, expiry, detector,
-    label, prohibition, combination, step_up, case, app, tool, deployment, budget, destination, approver, space."""
+    label, prohibition, combination, step_up, case, app, tool, deployment, price, budget, destination, owner, approver, provider_state,
+    space."""
 
     kind: str
     subject: str
@@ -340,6 +349,15 @@ class _Weighed(NamedTuple):
     key: tuple[Any, ...]
     limits: tuple[tuple[str, float], ...] = ()
     deployments: tuple[tuple[str, str], ...] = ()
+    held: _Held | None = None
+
+
+class _Held(NamedTuple):
+    """The entitlement set of an outcome, what its tools can do, and who answers for the step-up that decides, if one does."""
+
+    entitlements: EntitlementSet | None
+    can: frozenset[str]
+    owner: str
 
 
 def _weighed(side: _Side, mask: int, level: str, day: date) -> _Weighed:
@@ -356,7 +374,7 @@ def _weighed(side: _Side, mask: int, level: str, day: date) -> _Weighed:
     tools = tuple(sorted(held.tools)) if held is not None and held.granted_until >= day else ()
     obligations = tuple(sorted(str(each) for each in route.then.obligations))
     effect = "hold" if decider.effect is Effect.STEP_UP else "permit"
-    wishing = (route.then.wish == "honour", route.then.hints)
+    wishing = (WISHES.index(route.then.wish), route.then.hints)
     if not slots and not route.then.mask:
         return _Weighed(Outcome("refuse", route.rule.id), ())
     outcome = Outcome(
@@ -371,7 +389,10 @@ def _weighed(side: _Side, mask: int, level: str, day: date) -> _Weighed:
         mask=tuple(sorted(route.then.mask)),
     )
     limits = _limits(route)
-    return _Weighed(outcome, (limits, wishing), limits, tuple((slot.id, _identity(slot.deployment)) for slot in slots))
+    can = frozenset(str(each) for tool in tools for each in side.rules.tools[tool].capabilities)
+    holds = _Held(held, can, decider.owner if effect == "hold" else "")
+    deployments = tuple((slot.id, _identity(slot.deployment)) for slot in slots)
+    return _Weighed(outcome, (limits, wishing), limits, deployments, holds)
 
 
 def _gains(was: _Weighed, now: _Weighed) -> tuple[str, ...]:
@@ -391,9 +412,28 @@ def _gains(was: _Weighed, now: _Weighed) -> tuple[str, ...]:
         gains.append(f"budget {after.budget}")
     if before.effect == "hold" and after.effect == "permit":
         gains.append("approval lifted")
-    if now.key[1:] != was.key[1:] and before.effect != "refuse" and now.key[1] > was.key[1]:
+    if before.effect != "refuse" and any(new > old for new, old in zip(now.key[1], was.key[1], strict=True)):
         gains.append("choice of model")
+    if before.effect != "refuse" and was.held is not None and now.held is not None:
+        gains += _gains_of_sets(was.held, now.held)
     return tuple(gains)
+
+
+def _gains_of_sets(was: _Held, now: _Held) -> Iterable[str]:
+    """What a cell gains by having another entitlement set, or another step-up: who decides, where calls may go, what may meet."""
+    if was.owner and now.owner and was.owner != now.owner:
+        yield f"approver {now.owner}"
+    old, new = was.entitlements, now.entitlements
+    if old is None or new is None or old.id == new.id:
+        return
+    if new.approver != old.approver and (now.can or now.owner):
+        yield f"approver {new.approver}"
+    if not now.can:
+        return
+    yield from (f"destination {each}" for each in sorted(set(new.allowed_destinations) - set(old.allowed_destinations)))
+    for _, combination in _weaker_combinations(old, new):
+        if combination.brought_by & now.can:
+            yield f"combination {combination.id} lifted"
 
 
 SESSION_LIMITS = tuple(
@@ -409,6 +449,8 @@ SESSION_LIMITS = tuple(
         "idle_seconds",
         "total_seconds",
         "reasoning_growth_tokens",
+        "warn_percent",
+        "drift_warn",
         "drift_hold",
         "drift_stop",
     )
@@ -430,7 +472,7 @@ def _limits(route: Route) -> tuple[tuple[str, float], ...]:
 
 
 def _identity(deployment: Deployment) -> str:
-    """What makes a deployment another one, under the same id: where content goes, and what of it comes along."""
+    """What makes a deployment another one, under the same id: where content goes, under whose account, and what comes along."""
     told = (
         deployment.provider,
         deployment.model,
@@ -438,6 +480,8 @@ def _identity(deployment: Deployment) -> str:
         deployment.region,
         deployment.internal,
         sorted(deployment.params.items()),
+        sorted(deployment.fixed_params.items()),
+        deployment.reasoning_model,
         deployment.api_key,
     )
     return repr(told)
@@ -495,19 +539,65 @@ def _can_declare(declared: tuple[str, ...], level: str) -> bool:
 
 
 def _widenings(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:
-    yield from _of_apps(before, after)
+    yield from _of_people(before, after)
+    yield from _of_apps(before, after, today)
     yield from _of_sets(before, after)
     yield from _of_deployments(before, after)
     yield from _of_tools(before, after)
     yield from _of_owner_budgets(before, after)
     yield from _of_policy(before.sensitivity, after.sensitivity)
+    yield from _of_declared(before, after)
     yield from _of_rules(before, after, today)
     if str(after.time_zone) != str(before.time_zone) and any(rule.valid_from or rule.valid_until for rule in after.rules):
         yield Widening("expiry", "time_zone", f"days of rules begin in {after.time_zone} instead of {before.time_zone}")
     yield from _of_cases(before, after)
 
 
-def _of_apps(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+def _of_people(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    """Everybody who answers for something, approves it, reviews it or pays for it, and is somebody else. Who decides on approvals, and who
+    counts as having asked, follows from these names, so that no change of one is harmless."""
+    for what, name, mine, theirs in (
+        ("app", "owner", _named_by(before.apps, "owner"), _named_by(after.apps, "owner")),
+        ("app", "team", _named_by(before.apps, "team"), _named_by(after.apps, "team")),
+        ("app", "cost_center", _named_by(before.apps, "cost_center"), _named_by(after.apps, "cost_center")),
+        ("watched app", "owner", _watchers(before), _watchers(after)),
+        ("purpose", "owner", _named_by(before.purposes, "owner"), _named_by(after.purposes, "owner")),
+        ("tool", "owner", _named_by(before.tools, "owner"), _named_by(after.tools, "owner")),
+        ("set", "owner", _named_by(before.sets, "owner"), _named_by(after.sets, "owner")),
+        ("set", "approver", _named_by(before.sets, "approver"), _named_by(after.sets, "approver")),
+        ("set", "approved_by", _graced(before.sets), _graced(after.sets)),
+        ("rule", "owner", {each.id: each.owner for each in before.rules}, {each.id: each.owner for each in after.rules}),
+        *(
+            (what.replace("_", " ") + " of the deployment", name, told(_reviews(before, what)), told(_reviews(after, what)))
+            for what in ("access_review", "capability_review")
+            for name, told in (("reviewer", lambda held: _named_by(held, "reviewer")), ("approved_by", _graced))
+        ),
+    ):
+        for id, now in theirs.items():
+            if (was := mine.get(id, now)) != now:
+                kind = "approver" if name == "approver" else "owner"
+                yield Widening(kind, id, f"the {what} `{id}`: `{name}` is `{now}` instead of `{was}`")
+
+
+def _named_by(rows: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {id: getattr(row, name) for id, row in rows.items()}
+
+
+def _watchers(rules: RuleSet) -> dict[str, str]:
+    return {app.id: app.observing.owner for app in rules.apps.values() if app.observing is not None}
+
+
+def _graced(rows: Mapping[str, EntitlementSet] | Mapping[str, Review]) -> dict[str, str]:
+    """Who gave a grace, by what was given one."""
+    return {id: ", ".join(sorted(row.grace.approved_by)) for id, row in rows.items() if row.grace is not None}
+
+
+def _reviews(rules: RuleSet, name: str) -> dict[str, Review]:
+    held: dict[str, Review | None] = {each.id: getattr(each, name) for each in rules.deployments.values()}
+    return {id: review for id, review in held.items() if review is not None}
+
+
+def _of_apps(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:
     for app in after.apps.values():
         old = before.apps.get(app.id)
         if old is None:
@@ -517,7 +607,10 @@ def _of_apps(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
             continue
         if app.clearance > old.clearance:
             yield Widening("clearance", app.id, f"the app `{app.id}` may send `{app.clearance}` instead of `{old.clearance}`")
-        if more := _more_tools(before.sets.get(old.ceiling), after.sets.get(app.ceiling)):
+        was = before.sets.get(old.ceiling)
+        if was is not None and was.granted_until < today and app.ceiling != old.ceiling:
+            was = None  # its tools are not granted any more
+        if more := _more_tools(was, after.sets.get(app.ceiling)):
             yield Widening("ceiling", app.id, f"the ceiling of the app `{app.id}` also holds {_named(more)}")
         if more := sorted(set(app.purposes) - set(old.purposes)):
             yield Widening("purpose", app.id, f"the app `{app.id}` also holds the purpose {_named(more)}")
@@ -525,6 +618,8 @@ def _of_apps(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
             yield Widening("provider_state", app.id, f"the app `{app.id}` may also name {_named(more)} at providers")
         if (until := _watched_until(app)) is not None and until > (_watched_until(old) or date.min):
             yield Widening("expiry", app.id, f"the app `{app.id}` is only watched until {until}")
+        elif app.observing is not None and old.observing is not None and app.observing.start < old.observing.start:
+            yield Widening("expiry", app.id, f"the app `{app.id}` is only watched from {app.observing.start} on")
 
 
 def _watched_until(app: App) -> date | None:
@@ -540,24 +635,29 @@ def _of_sets(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
     for each in after.sets.values():
         old = before.sets.get(each.id)
         if old is None:
-            continue  # what a new set brings is seen where it is used
+            if each.tools:  # what it brings is seen where it is used, but for keys: they name their ceiling themselves
+                yield Widening("ceiling", each.id, f"the set `{each.id}` is new, and keys may have it as their ceiling")
+            continue
         if each.granted_until > old.granted_until:
             message = f"the set `{each.id}` is granted until {each.granted_until} instead of {old.granted_until}"
             yield Widening("expiry", each.id, message)
         if more := _more_tools(old, each):
             yield Widening("tool", each.id, f"the set `{each.id}` also holds {_named(more)}")
-        if each.approver.strip().lower() != old.approver.strip().lower():
-            yield Widening("approver", each.id, f"for the set `{each.id}` answers `{each.approver}` instead of `{old.approver}`")
         if more := sorted(set(each.allowed_destinations) - set(old.allowed_destinations)):
             yield Widening("destination", each.id, f"calls of the set `{each.id}` may also go to {_named(more)}")
-        for kind, mine, theirs in (
-            ("combination", old.prohibited, each.prohibited),
-            ("step_up", old.step_ups, (*each.prohibited, *each.step_ups)),
-        ):
-            for combination in mine:
-                if not any(_as_strict(other, combination) for other in theirs):
-                    message = f"in the set `{each.id}`, the combination `{combination.id}` is weaker or gone"
-                    yield Widening(kind, each.id, message)
+        for kind, combination in _weaker_combinations(old, each):
+            yield Widening(kind, each.id, f"in the set `{each.id}`, the combination `{combination.id}` is weaker or gone")
+
+
+def _weaker_combinations(old: EntitlementSet, new: EntitlementSet) -> Iterable[tuple[str, Combination]]:
+    """The combinations of one set that another one stops no longer, or less of, with whether they were prohibited."""
+    for kind, mine, theirs in (
+        ("combination", old.prohibited, new.prohibited),
+        ("step_up", old.step_ups, (*new.prohibited, *new.step_ups)),
+    ):
+        for combination in mine:
+            if not any(_as_strict(other, combination) for other in theirs):
+                yield kind, combination
 
 
 def _as_strict(other: Combination, than: Combination) -> bool:
@@ -594,6 +694,38 @@ def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
             yield Widening("deployment", each.id, f"the deployment `{each.id}` counts as our own")
         if _identity(each) != _identity(old):
             yield Widening("deployment", each.id, f"the deployment `{each.id}` leads somewhere else")
+        if more := sorted(set(each.model_names) - set(old.model_names)):
+            yield Widening("deployment", each.id, f"the deployment `{each.id}` also answers to {_named(more)}")
+        for name, most, was in (
+            ("context_window", each.context_window, old.context_window),
+            ("max_output_tokens", each.max_output_tokens, old.max_output_tokens),
+        ):
+            if most > was:
+                yield Widening("deployment", each.id, f"`{name}` of the deployment `{each.id}` is {most} instead of {was}")
+        if cheaper := _cheaper(each.price, old.price):
+            yield Widening(
+                "price", each.id, f"the deployment `{each.id}` counts for less money, or for no known sum: {_named(cheaper)}"
+            )
+
+
+def _cheaper(new: Price, old: Price) -> list[str]:
+    """The prices that are lower than they were: limits in money bind later then. Whoever says where figures come from says who pays."""
+    found = [name for name in ("input", "output") if (getattr(new, name) is None) != (getattr(old, name) is None)]
+    found += [
+        name for name, rate in _rates(new).items() if rate is not None and (was := _rates(old)[name]) is not None and rate < was
+    ]
+    return found + (["source"] if new.source != old.source else [])
+
+
+def _rates(price: Price) -> dict[str, int | None]:
+    """What each kind of token is billed at, in nano-USD per million."""
+    return {
+        "input": price.input,
+        "cached_input": price.input if price.cached_input is None else price.cached_input,
+        "cache_write": price.input if price.cache_write is None else price.cache_write,
+        "output": price.output,
+        "reasoning": price.output if price.reasoning is None else price.reasoning,
+    }
 
 
 def _until(review: Review | None) -> date:
@@ -601,18 +733,85 @@ def _until(review: Review | None) -> date:
 
 
 def _of_tools(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    looked_at = frozenset(
+        word for rule in after.rules if rule.effect is Effect.PERMIT for word in rule.when.get("capability", frozenset())
+    )
     for tool in after.tools.values():
         old = before.tools.get(tool.id)
         if old is None:
             continue  # granted only where a set holds it
         for what in _weaker(old, tool):
             yield Widening("tool", tool.id, f"the tool `{tool.id}` {what}")
+        if more := sorted(name for _, name in _recognises(tool) - _recognises(old)):
+            yield Widening("tool", tool.id, f"the tool `{tool.id}` also means {_named(more)}")
+        if more := sorted(looked_at & set(map(str, tool.capabilities - old.capabilities))):
+            yield Widening("tool", tool.id, f"the tool `{tool.id}` opens routes for what can do {_named(more)}")
+    if list(before.tools.values()) != list(after.tools.values()):
+        yield from _of_names(before, after)
+
+
+def _of_names(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    """Names that another entry of the catalogue recognises from now on, which takes less care of them."""
+    earlier, later = _Names(before.tools.values()), _Names(after.tools.values())
     for old in before.tools.values():
-        if old.id not in after.tools and old.approval_boundary != "none":
-            # Another entry may now recognise what this one did.
-            others = [tool for tool in after.tools.values() if _recognises(tool) & _recognises(old)]
-            if any(APPROVALS.index(tool.approval_boundary) < APPROVALS.index(old.approval_boundary) for tool in others):
-                yield Widening("tool", old.id, f"the tool `{old.id}` is gone, and another entry asks less often for approval")
+        told: set[str] = set()
+        for family, pattern in sorted(_recognises(old)):
+            for other, theirs in later.alike(family, pattern):
+                if other.id in (old.id, *told) or not later.first((other, theirs), (old, pattern), family):
+                    continue
+                if earlier.first((other, theirs), (old, pattern), family):
+                    continue
+                if what := next(iter(_weaker(old, other)), "has another owner" if other.owner != old.owner else ""):
+                    told.add(other.id)
+                    yield Widening("tool", old.id, f"what the tool `{old.id}` meant may count as `{other.id}`, which {what}")
+
+
+class _Names:
+    """The names and globs by which a catalogue recognises tools, in the order in which they count."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._order: dict[tuple[str, str, str], int] = {}
+        self._exact: dict[tuple[str, str], list[Tool]] = {}
+        self._globs: dict[str, list[tuple[Tool, str]]] = {}
+        for tool in tools:
+            for family, pattern in sorted(_recognises(tool)):
+                self._order[tool.id, family, pattern] = len(self._order)
+                if _is_glob(pattern):
+                    self._globs.setdefault(family, []).append((tool, pattern))
+                else:
+                    self._exact.setdefault((family, pattern), []).append(tool)
+
+    def alike(self, family: str, pattern: str) -> Iterable[tuple[Tool, str]]:
+        """The entries that may recognise something that a name or glob does, with theirs."""
+        if _is_glob(pattern):
+            for (of, name), tools in self._exact.items():
+                if of == family and fnmatchcase(name, pattern):
+                    yield from ((tool, name) for tool in tools)
+        else:
+            yield from ((tool, pattern) for tool in self._exact.get((family, pattern), ()))
+        for tool, glob in self._globs.get(family, ()):
+            if _may_meet(glob, pattern):
+                yield tool, glob
+
+    def first(self, one: tuple[Tool, str], other: tuple[Tool, str], family: str) -> bool:
+        """Whether an entry comes before another for what both recognise: exact names first, then as written."""
+        mine = self._order.get((one[0].id, family, one[1]))
+        theirs = self._order.get((other[0].id, family, other[1]))
+        if mine is None or theirs is None:
+            return mine is not None
+        return (_is_glob(one[1]), mine) < (_is_glob(other[1]), theirs)
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(sign in pattern for sign in SIGNS)
+
+
+def _may_meet(glob: str, other: str) -> bool:
+    """Whether a glob may recognise something that another one, or a name, does; told by how both begin."""
+    if not _is_glob(other):
+        return fnmatchcase(other, glob)
+    mine, theirs = (pattern[: min(pattern.find(sign) for sign in SIGNS if sign in pattern)] for pattern in (glob, other))
+    return mine.startswith(theirs) or theirs.startswith(mine)
 
 
 def _recognises(tool: Tool) -> frozenset[tuple[str, str]]:
@@ -624,18 +823,18 @@ def _recognises(tool: Tool) -> frozenset[tuple[str, str]]:
 
 
 def _weaker(old: Tool, new: Tool) -> Iterable[str]:
+    """In what one entry takes less care of a tool than another did."""
     if lost := sorted(map(str, old.capabilities - new.capabilities)):
         yield f"is no longer said to be able to do {_named(lost)}"
     if APPROVALS.index(new.approval_boundary) < APPROVALS.index(old.approval_boundary):
         yield f"is approved `{new.approval_boundary}` instead of `{old.approval_boundary}`"
     if new.highest_read < old.highest_read:
         yield f"is said to read up to `{new.highest_read}` instead of `{old.highest_read}`"
-    if lost := sorted(set(old.destination_arguments) - set(new.destination_arguments)):
-        yield f"no longer counts {_named(lost)} as destinations"
+    if changed := sorted(set(old.destination_arguments) ^ set(new.destination_arguments)):
+        # One more may be what is vouched for, where before nothing was.
+        yield f"counts other arguments as destinations: {_named(changed)}"
     if old.arguments_schema is not None and new.arguments_schema != old.arguments_schema:
         yield "has another schema of arguments"
-    if more := sorted(name for _, name in _recognises(new) - _recognises(old)):
-        yield f"also means {_named(more)}"
     if old.server_urls and (not new.server_urls or set(new.server_urls) - set(old.server_urls)):
         yield "may be at more addresses"
     if old.pinned and (not new.pinned or set(new.pinned) - set(old.pinned)):
@@ -672,18 +871,7 @@ def _of_policy(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[
             yield Widening(kind, name, f"`{name}` counts as `{new}` instead of `{old}`")
     if before.refuse_unmapped and not after.refuse_unmapped:
         yield Widening("label", "unmapped_label", "labels that nobody has mapped are no longer refused")
-    for kind, name, levels, others in (
-        ("detector", "categories", before.categories, after.categories),
-        ("detector", "kinds", before.kinds, after.kinds),
-        ("detector", "topics", before.topics, after.topics),
-        ("detector", "unreadable", before.unreadable, after.unreadable),
-        ("label", "labels", before.labels, after.labels),
-    ):
-        yield from _lowered(kind, name, levels, others)
-    # A kind that had no row of its own counted as its category, which is not told here.
-    for new_kind, level in after.kinds.items():
-        if new_kind not in before.kinds:
-            yield Widening("detector", f"kinds.{new_kind}", f"`{new_kind}` has a level of its own, `{level}`")
+    yield from _of_levels(before, after)
     if lost := sorted(set(before.label_fields) - set(after.label_fields)):
         yield Widening("label", "label_fields", f"{_named(lost)} no longer declares a label")
     for name, most, more in (("many", before.many, after.many), ("bulk", before.bulk, after.bulk)):
@@ -694,41 +882,113 @@ def _of_policy(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[
         ("topic_thresholds", before.topic_thresholds, after.topic_thresholds),
     ):
         for key in sorted({*scores, *later}):
-            if key not in scores or key not in later or later[key] > scores[key]:
-                if scores.get(key) != later.get(key):
-                    yield Widening("detector", f"{name}.{key}", f"`{key}` counts from another score on")
+            was, now = scores.get(key), later.get(key)
+            # One without a row has that of its category or the default: none for a finding, for a topic one that is not told here.
+            highest = max(later.values(), default=0.0) if name == "thresholds" else 1.0
+            if (highest if now is None else now) > (0.0 if was is None else was):
+                yield Widening("detector", f"{name}.{key}", f"`{key}` counts from another score on")
     if more_allowed := sorted(after.allow_listed - before.allow_listed):
         yield Widening("detector", "allow_listed", f"{len(more_allowed)} more texts are no finding")
-    patterns = {each.id: each for each in after.patterns}
-    for pattern in before.patterns:
-        now = patterns.get(pattern.id)
-        if now is None:
-            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` is gone")
-        elif (now.pattern, now.category) != (pattern.pattern, pattern.category) or set(pattern.terms) - set(now.terms):
-            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` looks for something else")
-        elif now.level < pattern.level or now.score < pattern.score:
-            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` counts for less")
-        elif set(pattern.positive) - set(now.positive):
-            yield Widening("case", pattern.id, f"the detector `{pattern.id}` has fewer positive examples")
-    names = {each.id: each for each in after.code_names}
-    for listed in before.code_names:
-        there = names.get(listed.id)
-        if there is None or listed.hashes - there.hashes or there.level < listed.level or there.key_id != listed.key_id:
-            yield Widening("detector", listed.id, f"the list of code names `{listed.id}` is shorter, lower or gone")
-    if before.gitleaks and after.gitleaks != before.gitleaks:
-        yield Widening("detector", "gitleaks.toml", "the detectors of credentials are others")
-    if set(before.gitleaks_positive) - set(after.gitleaks_positive):
-        yield Widening("case", "gitleaks.toml", "the detectors of credentials have fewer positive examples")
+    yield from _of_detectors(before, after)
     if before.complexity != after.complexity:
         yield Widening("detector", "complexity", "complexity is told by another model or target")
 
 
-def _lowered(kind: str, name: str, before: Mapping[str, Sensitivity], after: Mapping[str, Sensitivity]) -> Iterable[Widening]:
-    for key, level in before.items():
-        new = after.get(key)
-        if new is None or new < level:
-            what = "by its default" if new is None else f"as `{new}`"
-            yield Widening(kind, f"{name}.{key}", f"`{key}` counts {what} instead of `{level}`")
+def _of_detectors(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[Widening]:
+    """Detectors of the organisation's own. They are the most specific, so that one more may also hide what others find."""
+    patterns = {each.id: each for each in before.patterns}
+    for pattern in after.patterns:
+        old = patterns.get(pattern.id)
+        if old is None:
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` is new, and comes before others")
+        elif (old.pattern, old.category, frozenset(old.terms)) != (pattern.pattern, pattern.category, frozenset(pattern.terms)):
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` looks for something else")
+        elif pattern.level < old.level or pattern.score != old.score:
+            yield Widening("detector", pattern.id, f"the detector `{pattern.id}` counts for less, or as sure otherwise")
+        elif {*old.positive, *old.negative} - {*pattern.positive, *pattern.negative} or set(old.positive) & set(pattern.negative):
+            yield Widening("case", pattern.id, f"the detector `{pattern.id}` has fewer examples")
+    names = {each.id: each for each in before.code_names}
+    for listed in after.code_names:
+        was = names.get(listed.id)
+        if was is None:
+            yield Widening("detector", listed.id, f"the list of code names `{listed.id}` is new, and comes before others")
+        elif (was.hashes, was.key_id, was.category) != (
+            listed.hashes,
+            listed.key_id,
+            listed.category,
+        ) or listed.level < was.level:
+            yield Widening("detector", listed.id, f"the list of code names `{listed.id}` is another, or counts for less")
+    kept = {each.id for each in after.patterns} | {each.id for each in after.code_names}
+    for gone in sorted({*patterns, *names} - kept):
+        yield Widening("detector", gone, f"the detector `{gone}` is gone")
+    if after.gitleaks != before.gitleaks:
+        yield Widening("detector", "gitleaks.toml", "the detectors of credentials are others")
+    examples = {*before.gitleaks_positive, *before.gitleaks_negative} - {*after.gitleaks_positive, *after.gitleaks_negative}
+    if examples or set(before.gitleaks_positive) & set(after.gitleaks_negative):
+        yield Widening("case", "gitleaks.toml", "the detectors of credentials have fewer examples")
+
+
+def _of_levels(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[Widening]:
+    """What counts for less than it did, whether by a row of its own or by what holds without one."""
+    for kind, field, names, counts_as in (
+        ("detector", "categories", {*before.categories, *after.categories}, _category),
+        ("detector", "topics", {*before.topics, *after.topics}, _topic),
+        ("detector", "unreadable", {*before.unreadable, *after.unreadable}, _unreadable),
+        ("label", "labels", _labels(before, after), _label),
+    ):
+        for name in sorted(names):
+            old, new = counts_as(before, name), counts_as(after, name)
+            if new < old:
+                yield Widening(
+                    kind, f"{field}.{name.strip()}", f"`{name.strip()}` counts as {_rank(new)} instead of {_rank(old)}"
+                )
+    # A kind without a row of its own counts as its category, which is not told here.
+    for name in sorted({*before.kinds, *after.kinds}):
+        was, now = before.kinds.get(name, Sensitivity.RESTRICTED), after.kinds.get(name, Sensitivity.PUBLIC)
+        if now < was:
+            what = "by its category" if name not in after.kinds else f"as `{now}`"
+            told = "of its category" if name not in before.kinds else f"`{was}`"
+            yield Widening("detector", f"kinds.{name}", f"`{name}` counts {what} instead of {told}")
+
+
+def _category(policy: SensitivityPolicy, name: str) -> int:
+    if name == INJECTION and name not in policy.categories:
+        return -1
+    return policy.categories.get(name, Sensitivity.CONFIDENTIAL).rank
+
+
+def _topic(policy: SensitivityPolicy, name: str) -> int:
+    level = policy.topics.get(name) or policy.categories.get(name) or Sensitivity.CONFIDENTIAL
+    return min(level, Sensitivity.CONFIDENTIAL).rank
+
+
+def _unreadable(policy: SensitivityPolicy, name: str) -> int:
+    return max(policy.unreadable.get(name, policy.unscanned), Sensitivity.INTERNAL).rank
+
+
+def _label(policy: SensitivityPolicy, name: str) -> int:
+    level = policy.label_level(name)
+    if level is None:
+        return REFUSED if policy.refuse_unmapped else policy.unmapped_label.rank
+    return level.rank
+
+
+def _labels(*policies: SensitivityPolicy) -> set[str]:
+    """Every label that is known, as it is written, and in a form in which nobody has written it, so that capitals do not count."""
+    known = set(LEVELS).union(*(policy.labels for policy in policies), *(policy.level_names.values() for policy in policies))
+    room = " " * max(map(len, known))
+    return known | {f" {name.strip()}{room}" for name in known}
+
+
+def _rank(rank: int) -> str:
+    return "nothing" if rank < 0 else "refused" if rank == REFUSED else f"`{LEVELS[rank]}`"
+
+
+def _of_declared(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    """Fields that declare a label may open routes that look at what was declared."""
+    more = sorted(set(after.sensitivity.label_fields) - set(before.sensitivity.label_fields))
+    if more and any(rule.effect is Effect.PERMIT and "declared" in rule.when for rule in after.rules):
+        yield Widening("label", "label_fields", f"{_named(more)} also declares a label, at which routes look")
 
 
 def _of_rules(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:

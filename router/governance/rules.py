@@ -288,9 +288,9 @@ def approve(
     governance = store.mode(governance)
 
     def step(now: Proposal, active: StoredRevision) -> Proposal:
-        _must_be_as(store, now, seen)
         if (why := may_approve(now, by, governance)) is not None:
             raise NotAllowed(why)
+        _must_be_as(store, now, seen)
         if now.base != active.revision:
             raise Stale(
                 f"another revision is in force since `{now.id}` was made: bring it onto that first", _onto(store, now, active)
@@ -311,8 +311,8 @@ def reject(
     _may(by, (Role.APPROVER,), governance, "reject a proposal")
 
     def step(now: Proposal, _: StoredRevision) -> Proposal:
-        _must_be_as(store, now, seen)
         _must_be(now, OPEN)
+        _must_be_as(store, now, seen)
         said = (*now.comments, Comment(by.name, at, note[:LONGEST_TEXT])) if note.strip() else now.comments
         return msgspec.structs.replace(_untried(now), status=Status.REJECTED, rejected_by=by.name, rejected=at, comments=said)
 
@@ -346,8 +346,8 @@ def activate(
     checked(before.files, at)
 
     def step(now: Proposal, active: StoredRevision) -> Proposal:
-        _must_be_as(store, now, seen)
         refuse_unready(now, governance, emergency)
+        _must_be_as(store, now, seen)
         if now.revision != found.revision:
             raise NotAllowed(f"`{now.id}` was changed meanwhile: look at it again")
         if now.base != active.revision:

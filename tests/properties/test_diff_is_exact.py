@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from routing_rules.decide import decide
 from routing_rules.decisions import Decision, Hold, Permit
@@ -132,6 +134,29 @@ def test_what_changes_one_way_changes_the_other_way_and_only_more_rights_widen(
     for change in there.changes:
         assert not (change.after.effect == "refuse" and change.widens)
         assert change.widens or change.before.effect != "refuse" or change.after.effect == "refuse"
+
+
+ANSWERING = {
+    "apps": ("owner", "team", "cost_center"),
+    "purposes": ("owner",),
+    "tools": ("owner",),
+    "sets": ("owner", "approver"),
+}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), edits())
+def test_whatever_else_changes_another_person_who_answers_for_something_is_named(
+    data: st.DataObject, both: tuple[tuple[Rule, ...], tuple[Rule, ...]]
+) -> None:
+    before, after = _pair(both)
+    table = data.draw(st.sampled_from(sorted(ANSWERING)))
+    rows = getattr(after, table)
+    row, name = data.draw(st.sampled_from(sorted(rows))), data.draw(st.sampled_from(ANSWERING[table]))
+    other = data.draw(st.emails().filter(lambda person: person != getattr(rows[row], name)))
+    answering: dict[str, Any] = {table: {**rows, row: structs.replace(rows[row], **{name: other})}}
+    widenings = diff(before, replace(after, **answering), TODAY).widenings
+    assert row in {each.subject for each in widenings if each.kind in ("owner", "approver")}
 
 
 def _pair(both: tuple[tuple[Rule, ...], tuple[Rule, ...]]) -> tuple[RuleSet, RuleSet]:

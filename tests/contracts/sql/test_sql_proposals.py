@@ -264,6 +264,26 @@ class TestOnlyWhatNarrows:
         with pytest.raises(NotAllowed, match="widens"):
             activate(rules, made.id, EDITOR, emergency=True)
 
+    @pytest.mark.parametrize(
+        ("name", "old", "new"),
+        [
+            ("tools.yaml", "owner: workplace@example.org", "owner: ed@example.org"),
+            ("apps.yaml", "owner: demo@example.org", "owner: nobody@example.org"),
+            ("routes.yaml", "owner: compliance@example.org", "owner: ed@example.org"),
+            ("entitlements.yaml", "approver: security@example.org", "approver: ed@example.org"),
+            ("models.yaml", "input_usd_per_million: 0.15", "input_usd_per_million: 0.000001"),
+            ("models.yaml", "    tier: fast\n", "    tier: fast\n    fixed_params: {store: true}\n"),
+            ("sensitivity.yaml", "many: 10", "level_names: {public: Streng Geheim}\nmany: 10"),
+        ],
+    )
+    def test_nor_what_changes_who_decides_what_a_label_means_what_a_call_costs_or_what_is_sent_along(
+        self, rules: RuleStore, saved: Callable[..., Proposal], name: str, old: str, new: str
+    ) -> None:
+        made, before = saved(edited(old, new, name)), active(rules)
+        with pytest.raises(NotAllowed, match="widens"):
+            activate(rules, made.id, BOTH, emergency=True)
+        assert active(rules) == before
+
 
 class TestTwoAtOnce:
     def test_the_second_save_on_a_stale_base_is_refused_and_nothing_is_lost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 
@@ -12,7 +13,7 @@ from routing_rules.load import load
 from routing_rules.rules import RuleSet
 
 TODAY = date(2026, 11, 23)
-MORE_TOOLS = "entitlements.yaml"
+ANSWERS = re.compile(r"\b(owner|approver|reviewer|cost_center|team): ([\w@.-]+)")
 
 
 @pytest.fixture
@@ -179,3 +180,71 @@ def test_an_app_that_may_send_more_is_named(compared: Callable[..., Diff]) -> No
 def test_a_detector_that_takes_more_is_named(compared: Callable[..., Diff]) -> None:
     assert [each.kind for each in compared(("sensitivity.yaml", "many: 10", "many: 99")).widenings] == ["detector"]
     assert compared(("sensitivity.yaml", "many: 10", "many: 5")).narrows_only
+
+
+@pytest.mark.parametrize("unmapped", ["refuse", "restricted"])
+@pytest.mark.parametrize(
+    ("mapped", "added", "lower"),
+    [
+        ("", "labels: {Secret: restricted, Streng Geheim: public}", "labels.Streng Geheim"),
+        ("", "level_names: {public: Streng Geheim}\nlabels: {Secret: restricted}", "labels.Streng Geheim"),
+        ("labels: {Secret: restricted}", "level_names: {public: secret}\nlabels: {Secret: restricted}", "labels.secret"),
+        ("labels: {a: restricted, A: public}", "labels: {A: public, a: restricted}", "labels.a"),
+    ],
+)
+def test_a_label_that_comes_to_less_than_it_did_is_named(
+    rules_with: Callable[..., RuleSet], unmapped: str, mapped: str, added: str, lower: str
+) -> None:
+    before = rules_with(sensitivity=f"unmapped_label: {unmapped}\n{mapped}\n")
+    after = rules_with(sensitivity=f"unmapped_label: {unmapped}\n{added}\n")
+    assert lower in {each.subject for each in diff(before, after, TODAY).widenings if each.kind == "label"}
+
+
+def test_a_label_that_comes_to_more_is_no_widening(compared: Callable[..., Diff]) -> None:
+    assert compared(("sensitivity.yaml", "  secret: restricted\n", "  secret: restricted\n  top: restricted\n")).narrows_only
+    assert compared(("sensitivity.yaml", "  internal use only: internal\n", "")).narrows_only
+
+
+def test_a_step_up_that_takes_the_place_of_another_is_no_way_to_decide_oneself(compared: Callable[..., Diff]) -> None:
+    rule = "step_ups:\n  - {{id: mine, owner: {}, reason: a test, when: {{business_impact: high, access: control}}}}\n"
+    other = compared(("routes.yaml", "step_ups:\n", rule.format("ed@example.org")))
+    assert {gain for change in other.changes for gain in change.gains} == {"approver ed@example.org"}
+    assert compared(("routes.yaml", "step_ups:\n", rule.format("compliance@example.org"))).narrows_only
+
+
+def test_another_set_with_the_same_tools_widens_by_what_it_stops_less(
+    compared: Callable[..., Diff], files: dict[str, str]
+) -> None:
+    listed = files["entitlements.yaml"]
+    block = listed[listed.index("  - id: agentic\n") :]
+    new = block.replace("id: agentic", "id: copy").replace("approver: security@", "approver: ed@")
+    new = new[: new.index("    prohibited:")]
+    added = ("entitlements.yaml", block, block.rstrip("\n") + "\n" + new)
+    route = ("routes.yaml", "set: agentic, budget: reasoning", "set: copy, budget: reasoning")
+    gains = {gain for change in compared(added, route).changes for gain in change.gains}
+    assert gains == {"approver ed@example.org", "combination restricted-way-out lifted"}
+
+
+def test_a_route_or_an_app_with_fewer_tools_only_narrows(compared: Callable[..., Diff]) -> None:
+    assert compared(("routes.yaml", "set: agentic, budget: reasoning", "set: pure, budget: reasoning")).narrows_only
+    assert compared(("routes.yaml", "set: standard, budget: tiny", "set: none, budget: tiny")).narrows_only
+    assert compared(("apps.yaml", "ceiling: standard", "ceiling: pure")).narrows_only
+    assert compared(("entitlements.yaml", "web-search, ", "")).narrows_only
+
+
+def test_what_a_tool_meant_is_not_taken_over_by_one_that_is_watched_less(compared: Callable[..., Diff]) -> None:
+    first = 'tools:\n  - {id: lax, owner: data@example.org, capabilities: [pure], functions: ["delete_*"]}\n'
+    taken = compared(("tools.yaml", "tools:\n", first))
+    assert ("tool", "delete-records") in {(each.kind, each.subject) for each in taken.widenings}
+    strict = first.replace("[pure]", "[writes_state, destructive]").replace("]}\n", "], approval_boundary: every_call}\n")
+    assert compared(("tools.yaml", "tools:\n", strict)).narrows_only
+
+
+@pytest.mark.parametrize("name", ["apps", "purposes", "tools", "entitlements", "routes", "models"])
+def test_whoever_answers_for_something_is_never_exchanged_unseen(rules: RuleSet, files: dict[str, str], name: str) -> None:
+    file = f"{name}.yaml"
+    places = [match.span(2) for match in ANSWERS.finditer(files[file])]
+    assert places
+    for start, end in places:
+        changed = {**files, file: f"{files[file][:start]}somebody-else@example.org{files[file][end:]}"}
+        assert {each.kind for each in diff(rules, load(changed), TODAY).widenings} & {"owner", "approver"}

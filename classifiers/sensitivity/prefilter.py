@@ -57,21 +57,28 @@ class HyperscanPrefilter:
 
     def __init__(self, watched: Sequence[Watched]) -> None:
         single = hyperscan.HS_FLAG_SINGLEMATCH
-        usable = [watch for watch in watched if watch.exact]
         foreign = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_PREFILTER | single
+
+        def together(these: Sequence[Watched]) -> hyperscan.Database | None:
+            return self._compile(these, [single if watch.exact else foreign for watch in these]) if these else None
+
         self._always: list[int] = []
-        for watch in watched:
-            if watch.exact:
-                continue
-            try:
-                self._compile([watch], [foreign])
-            except hyperscan.error:
-                self._always.append(watch.id)
-            else:
-                usable.append(watch)
-        self._database = self._compile(usable, [single if watch.exact else foreign for watch in usable]) if usable else None
+        try:
+            self._database = together(watched)
+        except hyperscan.error:  # one of an operator's is not for Hyperscan: each alone, which takes long, tells which
+            usable = [watch for watch in watched if watch.exact or self._compiles(watch, foreign)]
+            self._always = [watch.id for watch in watched if watch not in usable]
+            self._database = together(usable)
         self._scratch = threading.local()
         _give_back()
+
+    @classmethod
+    def _compiles(cls, watch: Watched, flags: int) -> bool:
+        try:
+            cls._compile([watch], [flags])
+        except hyperscan.error:
+            return False
+        return True
 
     @staticmethod
     def _compile(watched: Sequence[Watched], flags: list[int]) -> hyperscan.Database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import time
@@ -199,6 +200,32 @@ def test_of_two_who_edit_at_once_the_second_is_shown_both(world: World) -> None:
     stale = world.post(f"/proposals/{first['id']}/revise", world.editor, {"files": mine, "seen": first["revision"]})
     assert code(stale) == (409, "rules_changed")
     world.done(f"/proposals/{first['id']}/withdraw", world.editor)
+
+
+def test_detectors_of_ones_own_are_in_force_everywhere_as_soon_as_any_other_change(world: World) -> None:
+    before = world.get("")["revision"]
+    patterns = "".join(
+        f"  - {{id: own-{number}, category: financial, level: confidential, pattern: 'OWN{number}-[0-9]{{6,12}}', "
+        f"positive: [OWN{number}-123456, OWN{number}-1234567, OWN{number}-12345678], negative: [OWN, own, none]}}\n"
+        for number in range(30)
+    )
+    text = world.files()["sensitivity.yaml"]
+    shown = [f"own{number}_{'a7' * 12}" for number in range(3)]
+    files = {
+        "sensitivity.yaml": re.sub(r"(?m)^patterns: .*$", lambda _: "patterns:\n" + patterns, text)
+        + f"gitleaks_examples: {{positive: {json.dumps(shown)}, negative: [a, b, c]}}\n",
+        "gitleaks.toml": "".join(
+            f"[[rules]]\nid = 'own-{number}'\nregex = '(?i)own{number}_[a-z0-9]{{20,40}}'\nkeywords = ['own{number}_']\n"
+            for number in range(100)
+        ),
+    }
+    made = world.in_force(files)
+    assert world.everywhere(made["revision"]) < WITHIN_SECONDS
+    back = world.done("/rollback", world.both, {"reason": "no longer", "to": before})
+    if back["status"] != "active":
+        world.voted(back, "approve", world.approver)
+        world.done(f"/proposals/{back['id']}/activate", world.approver)
+    assert world.everywhere(before) < WITHIN_SECONDS
 
 
 def test_a_canary_decides_on_its_share_of_the_sessions_from_first_to_last(world: World) -> None:

@@ -46,6 +46,18 @@ def test_other_patterns_are_not_found_under_the_same_name(place: Path) -> None:
     assert len(kept(place)) == 2
 
 
+def test_patterns_of_an_operator_are_compiled_together_with_the_others(place: Path) -> None:
+    own = [Watched(number, f"own{number}_[a-z0-9]{{2,4}}", exact=False) for number in range(2, 5)]
+    assert hits(*WATCHED, *own) == [0, 1]
+    assert len(kept(place)) == 1
+    assert sorted(HyperscanPrefilter([*WATCHED, *own]).hits("own3_ab", b"own3_ab")) == [3]
+
+
+def test_one_that_the_engine_does_not_take_is_always_reported_and_the_others_are_looked_for(place: Path) -> None:
+    watched = (*WATCHED, Watched(2, "(", exact=False), Watched(3, "otter", exact=False))
+    assert hits(*watched) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("damage", [b"", b"no automaton", None])
 def test_a_damaged_file_is_compiled_anew(place: Path, damage: bytes | None) -> None:
     hits(*WATCHED)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from importlib.resources import files
 from secrets import token_urlsafe
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -147,7 +147,7 @@ class Desk:
         """The request of somebody who may make it, or what they are answered instead. Raises Refused: `role_required`,
         `invalid_request` for a form that is not ours."""
         door = ROUTES.get((asked.method, asked.path))
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and asked.method != "GET":
+        if asked.method != "GET" and _is_from_elsewhere(request):
             raise Refused("invalid_request", "this form was sent by another site")
         if door is OPEN and asked.path.startswith("/static/"):
             return asked
@@ -280,6 +280,15 @@ async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
         if size > MOST_BYTES:
             raise Refused("request_too_large", f"the form is larger than {MOST_BYTES} bytes")
         yield piece
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that a form was sent by a page of another site; an old one says so by its origin only."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
 
 
 def _kind(request: Request) -> str:

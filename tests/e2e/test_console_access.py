@@ -86,6 +86,9 @@ def test_a_form_from_another_site_is_refused(browsers: dict[Role, Browser]) -> N
     for site in ("cross-site", "same-site"):
         answer = browser.post("/sign-out", sec_fetch_site=site)
         assert (answer.status_code, "another site" in answer.text) == (400, True)
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+        answer = browser.post("/sign-out", origin=origin)
+        assert (answer.status_code, "another site" in answer.text) == (400, True)
 
 
 def test_every_answer_carries_the_headers_that_keep_a_browser_safe(service: Running, browsers: dict[Role, Browser]) -> None:

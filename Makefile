@@ -35,8 +35,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## CPU, throughput, start and memory, beside a pass-through floor
-	$(BIN)/python -m tests.benchmarks.rules
-	$(BIN)/python -m tests.benchmarks.gateway
+	@status=0; \
+	MEASURE_CPU=1 $(BIN)/python -m pytest -q -m hostile tests/unit tests/fuzz || status=1; \
+	for each in rules tools gateway; do $(BIN)/python -m tests.benchmarks.$$each || status=1; done; \
+	exit $$status
 
 fuzz: $(VENV)/.dev ## look for inputs that break the decoders and readers of files (CHECK= names one; FUZZ_SECONDS= for each); needs atheris
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo "atheris is not installed: $(BIN)/python -m pip install atheris" >&2; exit 1; }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterator
@@ -64,14 +63,14 @@ def test_a_hostile_file_is_unread_and_keeps_nobody_waiting(world: World) -> None
     hostile, short = chat(letter("<a>" * 1_500_000)), {"messages": [{"role": "user", "content": "The train leaves at nine."}]}
     world.post("chat/completions", chat(letter("<p>starts the process that reads files</p>")))
 
-    def took(body: Body) -> tuple[float, str]:
-        begun = time.monotonic()
-        answer = world.post("chat/completions", body)
-        return time.monotonic() - begun, answer.headers["x-router-sensitivity"]
+    def sensitivity(body: Body) -> str:
+        return world.post("chat/completions", body).headers["x-router-sensitivity"]
 
     with ThreadPoolExecutor(4) as pool:
-        reading = [pool.submit(took, hostile) for _ in range(2)]
-        quick = [pool.submit(took, short).result() for _ in range(20)]
-        assert {each.result()[1] for each in reading} == {"confidential"}
-    assert {sensitivity for _, sensitivity in quick} == {"public"}
-    assert sorted(seconds for seconds, _ in quick)[10] < 0.5
+        reading = [pool.submit(sensitivity, hostile) for _ in range(2)]
+        waited = 0
+        while not any(each.done() for each in reading):
+            assert sensitivity(short) == "public"
+            waited += 1
+        assert {each.result() for each in reading} == {"confidential"}
+    assert waited > 1, "short requests are answered while files are read"

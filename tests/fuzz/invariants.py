@@ -7,10 +7,8 @@ import gzip
 import io
 import resource
 import signal
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 from functools import cache
 from urllib.parse import quote_from_bytes
@@ -22,6 +20,7 @@ from classifiers.sensitivity.normalise import Replaced
 from routing_rules.load import load, shipped
 from routing_rules.task import Part, Provenance, Role
 from routing_rules.vocabulary import ScanState
+from tests.benchmarks.cpu_time import within
 
 Check = Callable[[bytes], None]
 
@@ -47,14 +46,6 @@ _LAYERS: tuple[Callable[[bytes], bytes], ...] = (
 def text_of(data: bytes) -> str:
     """A text for any bytes. What is no UTF-8 becomes lone surrogates, which JSON can hold too."""
     return data.decode("utf-8", "surrogateescape")
-
-
-@contextmanager
-def _in_time(seconds: float = CPU_SECONDS) -> Iterator[None]:
-    begun = time.process_time()
-    yield
-    spent = time.process_time() - begun
-    assert spent < seconds, f"took {spent:.2f} s of CPU time"
 
 
 @cache
@@ -101,7 +92,7 @@ def decoding(data: bytes) -> None:
     """`decode.decoded`: spans in order and inside, no more text than the budget, complete where nothing was large."""
     text = text_of(data)
     raw = text.encode("utf-8", "replace")
-    with _in_time():
+    with within(CPU_SECONDS):
         found, complete = decode.decoded(raw, ascii_only=len(raw) == len(text))
     _in_order(found, len(text))
     unfolded = sum(len(piece) for _, _, pieces in found for piece, _, _ in pieces)
@@ -113,7 +104,7 @@ def decoding(data: bytes) -> None:
 def undisguising(data: bytes) -> None:
     """`normalise.undisguised` and `view_of`: the same, and every character that is no disguise stays."""
     text = text_of(data)
-    with _in_time():
+    with within(CPU_SECONDS):
         found, complete = normalise.undisguised(text, text.encode("utf-8", "replace"))
     assert complete
     _in_order(found, len(text))
@@ -137,7 +128,7 @@ def seaming(data: bytes) -> None:
     """`seams`: what is joined leads back into the text, and a seam lies where two sides meet."""
     text = text_of(data)
     joined = seams.Seams()
-    with _in_time():
+    with within(CPU_SECONDS):
         seams.between_lines(joined, text)
     shown = joined.view.text
     for place in range(0, len(shown), max(len(shown) // 50, 1)):
@@ -157,7 +148,7 @@ def scanning(data: bytes) -> None:
     for texts in ((text,), (text[: len(text) // 2], text[len(text) // 2 :])):
         scans = []
         for detector in _detectors():
-            with _in_time():
+            with within(CPU_SECONDS):
                 scans.append(detector.scan(_parts(*texts)))
         scan = scans[0]
         assert all(each.findings == scan.findings and each.state is scan.state for each in scans), "the engines differ"
@@ -182,7 +173,7 @@ def repeating(data: bytes) -> None:
         return
     text = unit * (REPEATED_CHARACTERS // len(unit))
     for detector in _detectors():
-        with _in_time():
+        with within(CPU_SECONDS):
             scan = detector.scan(_parts(text))
         for finding in scan.findings:
             assert 0 <= finding.start < finding.end <= len(text)
@@ -193,7 +184,7 @@ def reading(data: bytes) -> None:
     payload = base64.b64encode(data).decode()
     before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
     sent = [Part(Role.USER, Provenance.ATTACHMENT, "", "f", 0, None, "file", payload)]
-    with _in_time(attachments.CPU_SECONDS + 0.6):
+    with within(attachments.CPU_SECONDS + 0.6):
         (part,) = read_attachments(sent)
     assert (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)) == before
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)

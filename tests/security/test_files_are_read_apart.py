@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 import zipfile
 from base64 import b64encode
 from datetime import date
@@ -35,22 +34,21 @@ def test_short_tasks_are_answered_while_a_hostile_file_is_read() -> None:
     assert is_long(harmless)
     assert not is_long(short)
 
-    async def scenario() -> tuple[float, list[object]]:
+    async def scenario() -> tuple[int, list[object]]:
         classifiers = Classifiers(POLICY, b"k" * 32)
         try:
             await classifiers.assess(harmless, [])  # starts the process
             reading = [asyncio.ensure_future(classifiers.assess(each, [])) for each in (hostile, harmless)]
-            longest = 0.0
+            answered = 0
             while not all(each.done() for each in reading):
-                before = time.thread_time()
                 await classifiers.assess(short, [])
                 await asyncio.sleep(0.001)
-                longest = max(longest, time.thread_time() - before)
-            return longest, [await each for each in reading]
+                answered += 1
+            return answered, [await each for each in reading]
         finally:
             classifiers.close()
 
-    longest, (slow, quick) = asyncio.run(scenario())
-    assert longest < 0.1
+    answered, (slow, quick) = asyncio.run(scenario())
+    assert answered > 10
     assert getattr(slow, "state", slow) is ScanState.UNSCANNED
     assert getattr(quick, "sensitivity", quick) is Sensitivity.RESTRICTED

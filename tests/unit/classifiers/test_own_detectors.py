@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -20,6 +19,7 @@ from routing_rules.rules import RuleSet
 from routing_rules.sensitivity import CodeNames, CustomPattern, SensitivityPolicy
 from routing_rules.task import Endpoint, Part, Provenance, Role, Task
 from routing_rules.vocabulary import Finding, ScanState, Sensitivity
+from tests.benchmarks.cpu_time import within
 
 KEY = b"k" * 32
 LISTED = ["Blue Heron", "Zürich-Süd 7", "Quartz", "The Long Way Home Again"]
@@ -144,15 +144,15 @@ def test_terms_that_are_allowed_are_no_findings() -> None:
     assert terms_in("Blue Heron and Quartz", "Blue Heron", "Quartz", allowed=("blue heron",)) == ["Quartz"]
 
 
-def test_many_thousand_terms_are_ready_at_once_and_cost_little() -> None:
+@pytest.mark.hostile
+def test_one_of_many_thousand_terms_is_found() -> None:
     terms = tuple(f"project {number:05}x" for number in range(20_000))
     pattern = CustomPattern("terms", "legal", Sensitivity.CONFIDENTIAL, terms=terms)
-    begun = time.process_time()
-    dictionaries = Dictionaries([pattern], frozenset(), KEY)
     text = "we spoke of this and that " * 80 + "Project 00042X"
-    (finding,) = dictionaries.findings([Part(Role.USER, Provenance.USER, text, "text", 0)])
+    with within(1.0):
+        dictionaries = Dictionaries([pattern], frozenset(), KEY)
+        (finding,) = dictionaries.findings([Part(Role.USER, Provenance.USER, text, "text", 0)])
     assert text[finding.start : finding.end] == "Project 00042X"
-    assert time.process_time() - begun < 1.0
 
 
 def test_a_dictionary_counts_as_it_says_and_its_examples_are_tried() -> None:

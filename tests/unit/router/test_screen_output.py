@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Sequence
 from html import unescape
 from itertools import pairwise
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from router.stages.screen import MOST_HELD, NOTE, Screen, ScreenedStream
 from routing_rules.task import Endpoint
+from tests.benchmarks.cpu_time import within
 
 LISTED = ("https://wiki.example.org/",)
 AWAY = [
@@ -203,6 +203,7 @@ def test_a_link_without_end_is_held_back_no_further_than_is_allowed() -> None:
     assert held <= MOST_HELD
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "text",
     [
@@ -217,10 +218,9 @@ def test_a_link_without_end_is_held_back_no_further_than_is_allowed() -> None:
         "x:" * 100_000,
     ],
 )
-def test_hostile_words_take_no_time_and_break_nothing(text: str) -> None:
-    started = time.process_time()
-    Screen(LISTED).text(text)
-    assert time.process_time() - started < 3.0
+def test_hostile_words_break_nothing(text: str) -> None:
+    with within(3.0):
+        Screen(LISTED).text(text)
 
 
 DETAILS = {"reasoning_details": [{"type": "reasoning.text", "text": AWAY[0], "signature": "x//y", "index": 0}]}

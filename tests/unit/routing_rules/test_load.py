@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from time import process_time
 
 import pytest
 
@@ -37,10 +36,8 @@ def only(faults: tuple[Fault, ...]) -> Fault:
 ONE = 'deployments: [{id: one, base_url: "https://llm.example.org/v1", clearance: internal, tier: fast%s}]'
 
 
-def test_the_shipped_files_load_in_a_moment(files: dict[str, str]) -> None:
-    before = process_time()
+def test_the_shipped_files_load(files: dict[str, str]) -> None:
     rules = load(files)
-    assert process_time() - before < 1.0  # generous: a loaded machine; the usual figure is below 0.1
     assert {"sim-fast", "sim-reasoning", "sim-embed"} <= rules.deployments.keys()
     assert rules.new_sessions_per_hour is None
 

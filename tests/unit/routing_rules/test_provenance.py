@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -20,6 +19,7 @@ from routing_rules.provenance import (
 )
 from routing_rules.task import Part, Provenance, Role
 from routing_rules.vocabulary import Capability
+from tests.benchmarks.cpu_time import within
 
 SEND = frozenset({Capability.EGRESS})
 PAY = frozenset({Capability.SPENDS_MONEY})
@@ -383,10 +383,10 @@ def test_an_ordinary_word_names_something_only_where_it_is_marked(said: str, val
     assert Sources([said]).of(value) is source
 
 
-def test_a_long_text_takes_no_time() -> None:
+@pytest.mark.hostile
+def test_a_long_text_is_read_once() -> None:
     sources = Sources(["to bob@example.com"])
-    started = time.process_time()
-    for text in (
+    texts = (
         "word. " * 50_000,
         '"' * 300_000,
         "<" * 300_000,
@@ -395,10 +395,11 @@ def test_a_long_text_takes_no_time() -> None:
         "(" * 300_000,
         "{" * 300_000,
         "\n" * 300_000 + "@",
-    ):
-        origins({"x": text}, [], sources, SEND)
-        origins({"x": text}, [], sources, FETCH)
-    assert time.process_time() - started < 3.0
+    )
+    with within(3.0):
+        for text in texts:
+            origins({"x": text}, [], sources, SEND)
+            origins({"x": text}, [], sources, FETCH)
 
 
 def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:
@@ -411,6 +412,7 @@ def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:
     assert [each.source for each in origins({"to": deep}, ["to"], sources, SEND)] == [Source.MODEL]
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "text",
     [
@@ -435,17 +437,16 @@ def test_more_values_than_can_be_looked_at_count_as_the_models() -> None:
         "]" * 4_000 + "[" * 4_000,
     ],
 )
-def test_hostile_results_vouch_for_nothing_and_take_no_time(text: str) -> None:
-    started = time.process_time()
-    assert Sources(["hello"], results=[Result(text)]).of("x" * 40) is Source.MODEL
-    assert time.process_time() - started < 5.0
+def test_hostile_results_vouch_for_nothing(text: str) -> None:
+    with within(5.0):
+        assert Sources(["hello"], results=[Result(text)]).of("x" * 40) is Source.MODEL
 
 
+@pytest.mark.hostile
 def test_the_search_among_the_users_words_is_bounded() -> None:
-    started = time.process_time()
-    sources = Sources(["a" * 200_000 + " bob@example.com"])
-    assert sources.of("a" * LONGEST_VALUE) is Source.MODEL
-    assert time.process_time() - started < 2.0
+    with within(2.0):
+        sources = Sources(["a" * 200_000 + " bob@example.com"])
+        assert sources.of("a" * LONGEST_VALUE) is Source.MODEL
 
 
 def test_results_beyond_the_bounds_are_passed_over_and_later_ones_still_count() -> None:

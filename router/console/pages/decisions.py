@@ -85,7 +85,7 @@ async def show(site: Site, asked: Asked) -> Answer:
         calls=tuple(judged),
         limits=_limits(permit) if isinstance(permit, Permit) else (),
         timings=bars([(name.replace("_", " "), float(took), f"{took:,} µs") for name, took in timings]),
-        total_us=sum(record.timings_us.values()),
+        total_us=sum(took for name, took in timings if name != "forward"),
         lines=story.lines,
         cost_nano=story.entry.cost_nano if story.entry is not None and story.entry.closed_at is not None else None,
         outcome=(story.entry.outcome or "") if story.entry is not None else "",

@@ -10,7 +10,7 @@ TOKENS_PER_PRICE_UNIT = 1_000_000
 
 
 def cost_nano(quantity: int, price: int) -> int:
-    """Cost in nano-USD of `quantity` tokens at `price` nano-USD per million, rounded up once."""
+    """Cost in nano-USD of `quantity` units (tokens, calls) at `price` nano-USD per million, rounded up once."""
     return -(-quantity * price // TOKENS_PER_PRICE_UNIT)
 
 

@@ -18,7 +18,10 @@ class Basis(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one attempt. `input` includes `cached_input` and `cache_write`; `output` includes `reasoning`."""
+    """What one attempt used. `input` is all tokens of the input, of which the classes that are named apart are disjoint parts, and so
+    is `output` with `reasoning`, `audio_output` and `image_output`. `cache_write` are entries that live for minutes, `cache_write_1h`
+    for an hour. `tools` are calls of hosted tools, by kind. `service_tier` is the tier under which the provider served it, '' its
+    standard one."""
 
     input: int = 0
     cached_input: int = 0
@@ -26,52 +29,78 @@ class Usage(msgspec.Struct, frozen=True):
     output: int = 0
     reasoning: int = 0
     basis: Basis = Basis.REPORTED
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    audio_cached_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    tools: tuple[tuple[str, int], ...] = ()
+    service_tier: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One ledger line: an upstream attempt and a token class. `unit_price` is nano-USD per million tokens, None where unpriced."""
+    """One ledger line: an upstream attempt and a class of tokens, or a hosted tool. `quantity` counts in `unit` (tokens, calls, seconds).
+
+    `unit_price` is what is billed in nano-USD per million units, None where unpriced; `list_price` the same before any discount.
+    `price_book` is the version of the price book that gave them, '' where none did.
+    """
 
     attempt: int
     deployment: str
     provider: str
     model: str
-    token_class: str  # input | cached_input | cache_write | output | reasoning
+    token_class: str  # of Usage, or a hosted tool
     quantity: int
     unit_price: int | None
     cost_nano: int
     basis: Basis
     outcome: str  # completed | cancelled | failed | retried | truncated
     price_source: str = "catalogue"
+    unit: str = "tokens"
+    list_price: int | None = None
+    price_book: str = ""
 
 
 def lines(attempt: int, deployment: str, provider: str, model: str, usage: Usage, price: Price, outcome: str) -> tuple[Line, ...]:
-    """Ledger lines of one attempt, one per token class that was used; an unpriced class costs 0 and says so by `unit_price` None.
+    """Ledger lines of one attempt, one per class that was used; an unpriced class costs 0 and says so by `unit_price` None.
 
-    A class without a price of its own is billed as its parent: cached input and cache writes as input, reasoning as output.
+    Which price a class without one of its own is billed by: `Price.of`.
     """
-    plain_input = max(usage.input - usage.cached_input - usage.cache_write, 0)
-    plain_output = max(usage.output - usage.reasoning, 0)
-    classes = (
-        ("input", plain_input, price.input),
-        ("cached_input", usage.cached_input, price.input if price.cached_input is None else price.cached_input),
-        ("cache_write", usage.cache_write, price.input if price.cache_write is None else price.cache_write),
-        ("output", plain_output, price.output),
-        ("reasoning", usage.reasoning, price.output if price.reasoning is None else price.reasoning),
-    )
-    return tuple(
-        Line(
-            attempt=attempt,
-            deployment=deployment,
-            provider=provider,
-            model=model,
-            token_class=name,
-            quantity=quantity,
-            unit_price=unit,
-            cost_nano=0 if unit is None else cost_nano(quantity, unit),
-            basis=usage.basis,
-            outcome=outcome,
-            price_source=price.source,
-        )
-        for name, quantity, unit in classes
-        if quantity
-    )
+    rates = price.applied(usage.input, usage.service_tier)
+    listed = rates if price.at_list is None else price.at_list.applied(usage.input, usage.service_tier)
+    apart = usage.cache_write_1h + usage.audio_input + usage.audio_cached_input + usage.image_input
+    made_apart = usage.audio_output + usage.image_output
+    used = [
+        ("input", usage.input - usage.cached_input - usage.cache_write - apart),
+        ("cached_input", usage.cached_input),
+        ("cache_write", usage.cache_write),
+        ("output", usage.output - usage.reasoning - made_apart),
+        ("reasoning", usage.reasoning),
+    ]
+    if apart or made_apart:
+        used += [(name, getattr(usage, name)) for name in APART]
+    booked = []
+    for name, quantity in used:
+        if quantity > 0:
+            unit_price = rates.of(name)
+            list_price = unit_price if listed is rates else listed.of(name)
+            cost = 0 if unit_price is None else cost_nano(quantity, unit_price)
+            line = Line(
+                attempt, deployment, provider, model, name, quantity, unit_price, cost, usage.basis, outcome, price.source,
+                "tokens", list_price, price.book,
+            )  # fmt: skip
+            booked.append(line)
+    for tool, calls in usage.tools:
+        unit_price, list_price = rates.tools.get(tool), listed.tools.get(tool)
+        cost = 0 if unit_price is None else cost_nano(calls, unit_price)
+        line = Line(
+            attempt, deployment, provider, model, tool, calls, unit_price, cost, usage.basis, outcome, price.source,
+            "calls", list_price, price.book,
+        )  # fmt: skip
+        booked.append(line)
+    return tuple(booked)
+
+
+APART = ("cache_write_1h", "audio_input", "audio_cached_input", "image_input", "audio_output", "image_output")
+"""Classes that most requests use nothing of."""

@@ -19,7 +19,10 @@ from routing_rules.vocabulary import (
 class Price(msgspec.Struct, frozen=True):
     """Prices in nano-USD per million tokens ($0.15 per million is 150_000_000). None where no price is known.
 
-    `source` says where the figures come from (`catalogue`, `litellm`, `internal`, `assumed`).
+    `source` says where the figures come from (`catalogue`, `litellm`, `internal`, `assumed`). `tools` are hosted tools, in nano-USD per
+    million calls. `above`: what holds for the whole request once its input has more than so many tokens, fewest first. `service_tiers`:
+    what holds where the provider says that it served under another tier than its standard one (`batch`, `flex`, `priority`). `at_list`:
+    the price before discounts; None: this is it. `book`: the version of the price book that gave it, '' where none did.
     """
 
     input: int | None = None
@@ -28,11 +31,59 @@ class Price(msgspec.Struct, frozen=True):
     output: int | None = None
     reasoning: int | None = None  # None: billed as output
     source: str = "catalogue"
+    cache_write_1h: int | None = None
+    audio_input: int | None = None
+    audio_cached_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    tools: dict[str, int] = {}
+    above: tuple[tuple[int, Price], ...] = ()
+    service_tiers: dict[str, Price] = {}
+    at_list: Price | None = None
+    book: str = ""
 
     @property
     def known(self) -> bool:
         """Whether both directions have a price, so that a worst case can be held."""
         return self.input is not None and self.output is not None
+
+    def of(self, token_class: str) -> int | None:
+        """The price of a class of tokens. One without a price of its own is billed as a class that costs no less, or, where providers
+        ask no more for it, as its parent; where it may cost more than any class with a price, it is unpriced."""
+        own: int | None = getattr(self, token_class)
+        if own is not None or token_class not in BILLED_AS:
+            return own
+        if token_class in MORE_THAN and getattr(self, MORE_THAN[token_class]) is not None:
+            return None
+        return self.of(BILLED_AS[token_class])
+
+    def applied(self, input_tokens: int, service_tier: str) -> Price:
+        """What holds for a request with so much input, served under this tier. A tier that costs more and has no price is unpriced."""
+        rates = self
+        if service_tier and (self.service_tiers or service_tier in DEARER_TIERS):
+            rates = self.service_tiers.get(service_tier) or (Price(source=self.source) if service_tier in DEARER_TIERS else self)
+        for tokens, larger in reversed(rates.above):
+            if input_tokens > tokens:
+                return larger
+        return rates
+
+
+BILLED_AS = {
+    "cached_input": "input",
+    "cache_write": "input",
+    "cache_write_1h": "input",
+    "audio_cached_input": "audio_input",
+    "image_input": "input",
+    "reasoning": "output",
+}
+"""The class by whose price one is billed that has none of its own. Audio, and images that are made, cost more than text: they have none."""
+
+MORE_THAN = {"cache_write_1h": "cache_write"}
+"""The class whose price, where there is one, says that another one costs more."""
+
+DEARER_TIERS = frozenset({"priority"})
+"""Service tiers that cost more than the standard one: what they cost is never taken from it."""
 
 
 SEARCHING_MODELS = ("search-preview", "search-api")

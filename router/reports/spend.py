@@ -25,9 +25,53 @@ DIMENSIONS = (
     "complexity",
     "rule",
     "tier",
+    "revision",
     "session",
+    "token_class",
+    "outcome",
+    "basis",
+    "priced",
+    "hour",
     "day",
+    "week",
+    "month",
+    "quarter",
+    "year",
 )
+"""What spend is told apart by. `priced` is `priced` or `unpriced`; hours to years are those of the reports' time zone."""
+
+UNKNOWN = "unknown"
+"""What stands where nobody ever said."""
+
+UNALLOCATED = "unallocated"
+"""What reports say of a cost that no owner, team, cost centre or purpose is known of."""
+
+UNALLOCATED_DIMENSIONS = frozenset({"owner", "team", "cost_center", "purpose"})
+
+WHOLE_REQUEST = "whole request"
+"""Where a report is by what only lines have (token class, basis, priced), the group of what is counted of requests as a whole."""
+
+OPEN = "open"
+"""The outcome of a request that has none yet."""
+
+PRICED, UNPRICED = "priced", "unpriced"
+
+UNITEMISED = "unitemised"
+"""The token class of a cost that no line of the outcome accounts for, as when a dead process is charged its hold."""
+
+FIGURES_OF_CLASSES = {
+    "input_tokens": ("input",),
+    "cached_input_tokens": ("cached_input",),
+    "cache_write_tokens": ("cache_write", "cache_write_1h"),
+    "output_tokens": ("output",),
+    "reasoning_tokens": ("reasoning",),
+    "audio_tokens": ("audio_input", "audio_cached_input", "audio_output"),
+    "image_tokens": ("image_input", "image_output"),
+}
+"""Which token classes each figure of a report is the sum of."""
+
+TOKEN_CLASSES = tuple(name for names in FIGURES_OF_CLASSES.values() for name in names)
+"""All classes that are counted in tokens; the others are uses of hosted tools, and `UNITEMISED`, which has no quantity."""
 
 FORMATS = ("table", "csv", "json")
 
@@ -37,8 +81,9 @@ class Figures(msgspec.Struct, frozen=True):
 
     `requests` are settled ones; `open_requests` are not settled yet, and hold `open_held_nano`, which is in no cost.
     `estimated_nano` and `corrected_nano` are parts of the cost: what no provider reported, and what later corrections
-    added or took back. `unpriced_tokens` were used where no price is known, so they cost 0 here. Token classes do not
-    overlap. `over_hold` counts requests whose cost exceeded what was held for them.
+    added or took back. `unpriced_tokens` and `unpriced_uses` (of hosted tools) were used where no price is known, so they cost 0 here.
+    Token classes do not overlap; `tool_uses` are calls or seconds of hosted tools. `over_hold` counts requests whose cost exceeded
+    what was held for them.
     """
 
     requests: int = 0
@@ -54,6 +99,10 @@ class Figures(msgspec.Struct, frozen=True):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    image_tokens: int = 0
+    tool_uses: int = 0
+    unpriced_uses: int = 0
 
     def __add__(self, other: Figures) -> Figures:
         mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
@@ -68,12 +117,14 @@ class SpendRow(msgspec.Struct, frozen=True):
 
 
 class SpendReport(msgspec.Struct, frozen=True):
-    """Rows, the dearest first, and their total. `since` is inclusive, `until` exclusive, both UTC; None: no bound."""
+    """Rows, the dearest first, and their total. `since` is inclusive, `until` exclusive, both UTC; None: no bound. `where` is what it is
+    narrowed to: of each dimension any of the values."""
 
     by: tuple[str, ...]
     since: datetime | None
     until: datetime | None
     rows: tuple[SpendRow, ...]
+    where: dict[str, tuple[str, ...]] = {}
 
     @property
     def total(self) -> Figures:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, case, func, literal, select
+from sqlalchemy import Engine, func, select
 
 from router.exchange import Admitted, Outcome
-from router.reports.spend import DIMENSIONS, Figures, SpendReport, SpendRow
-from router.storage.sql import rollups
+from router.reports.spend import UNITEMISED as UNITEMISED
+from router.reports.spend import UNKNOWN as UNKNOWN
 from router.storage.sql.engine import reading
-from router.storage.sql.tables import ledger_entries, ledger_lines, request_days, spend_days, spend_groups
-from router.usage import Basis
+from router.storage.sql.finance import report_zone as report_zone
+from router.storage.sql.finance import spend as spend
+from router.storage.sql.tables import ledger_entries, ledger_lines
 from routing_rules.decisions import Hold, Permit
-
-UNKNOWN = "unknown"
-"""What stands in an entry whose intent was never recorded."""
-
-UNITEMISED = "unitemised"
-"""The token class of a cost that no line of the outcome accounts for, as when a dead process is charged its hold."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -210,116 +201,3 @@ def owner_spend(engine: Engine, month: date) -> dict[str, int]:
     )
     with reading(engine) as connection:
         return {owner: int(nano) for owner, nano in connection.execute(query)}
-
-
-def report_zone(engine: Engine) -> ZoneInfo:
-    """The time zone of the days in reports."""
-    with engine.connect() as connection:
-        return ZoneInfo(rollups.zone_of(connection) or "UTC")
-
-
-def spend(engine: Engine, by: Sequence[str], since: datetime | None = None, until: datetime | None = None) -> SpendReport:
-    """Cost and use grouped by dimensions (`router.reports.spend.DIMENSIONS`).
-
-    A cost counts when it was booked, a request when it was settled, an open one when it was opened. Where attempts of one
-    request went to several deployments, each cost stands with its own, the request with the one that served it. Days are those
-    of `report_zone`. Whole days are read from what is added up by day, unless sessions are asked for.
-    """
-    groups: dict[tuple[str, ...], Figures] = {}
-    with reading(engine) as connection:
-        zone = rollups.zone_of(connection)
-        for part in _parts(connection, zone, by, since, until):
-            for row in connection.execute(part.query(by)):
-                group = tuple(row[: len(by)])
-                figures = Figures(**{name: int(value) for name, value in zip(part.sums, row[len(by) :], strict=True)})
-                groups[group] = groups.get(group, Figures()) + figures
-    rows = [SpendRow(group, figures) for group, figures in groups.items()]
-    rows.sort(key=lambda row: (-row.figures.cost_nano, row.group))
-    return SpendReport(tuple(by), since, until, tuple(rows))
-
-
-def _sum(condition: ColumnElement[bool], value: ColumnElement[int]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
-
-
-def _costs(columns: Any, unpriced: ColumnElement[bool]) -> dict[str, ColumnElement[int]]:
-    def tokens(token_class: str) -> ColumnElement[int]:
-        return _sum(columns["token_class"] == token_class, columns["quantity"])
-
-    return {
-        "cost_nano": func.coalesce(func.sum(columns["cost_nano"]), 0),
-        "estimated_nano": _sum(columns["basis"] == Basis.ESTIMATED.value, columns["cost_nano"]),
-        "corrected_nano": _sum(columns["correction"].is_(True), columns["cost_nano"]),
-        "unpriced_tokens": _sum(unpriced, columns["quantity"]),
-        "input_tokens": tokens("input"),
-        "cached_input_tokens": tokens("cached_input"),
-        "cache_write_tokens": tokens("cache_write"),
-        "output_tokens": tokens("output"),
-        "reasoning_tokens": tokens("reasoning"),
-    }
-
-
-def _total(column: ColumnElement[int]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(column), 0)
-
-
-_SETTLED: dict[str, ColumnElement[int]] = {
-    "requests": func.count(),
-    "over_hold": _sum(ledger_entries.c.over_hold.is_(True), literal(1)),
-}
-_COUNTED: dict[str, ColumnElement[int]] = {
-    "requests": _total(request_days.c.requests),
-    "over_hold": _total(request_days.c.over_hold),
-}
-_UNSETTLED: dict[str, ColumnElement[int]] = {
-    "open_requests": func.count(),
-    "open_held_nano": _total(ledger_entries.c.held_nano),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One query of the report: what it sums, from where, under which conditions, and the column of each dimension."""
-
-    source: FromClause
-    columns: Mapping[str, ColumnElement[str]]
-    sums: Mapping[str, ColumnElement[int]]
-    conditions: tuple[ColumnElement[bool], ...]
-
-    def query(self, by: Sequence[str]) -> Select[*tuple[Any, ...]]:
-        groups = [self.columns[name] for name in by]
-        query: Select[*tuple[Any, ...]] = select(*groups, *self.sums.values()).select_from(self.source).where(*self.conditions)
-        return query.group_by(*groups) if groups else query
-
-
-def _parts(
-    connection: Connection, zone: str | None, by: Sequence[str], since: datetime | None, until: datetime | None
-) -> Iterator[_Part]:
-    def dimensions(at: ColumnElement[datetime], own: Mapping[str, ColumnElement[str]]) -> dict[str, ColumnElement[str]]:
-        columns = {name: own.get(name, ledger_entries.c[name]) for name in DIMENSIONS if name != "day"}
-        return {**columns, "day": rollups.day_column(connection, zone or "UTC", at)}
-
-    def between(at: ColumnElement[datetime]) -> tuple[ColumnElement[bool], ...]:
-        conditions: list[ColumnElement[bool]] = [at.is_not(None)]
-        if since is not None:
-            conditions.append(at >= since)
-        if until is not None:
-            conditions.append(at < until)
-        return tuple(conditions)
-
-    entry, line = ledger_entries.c, ledger_lines.c
-    waiting = (entry.closed_at.is_(None), *between(entry.opened_at))
-    yield _Part(ledger_entries, dimensions(entry.opened_at, {}), _UNSETTLED, waiting)
-    if zone is not None and "session" not in by and (days := rollups.whole_days(zone, since, until)) is not None:
-        for table, sums in ((spend_days, _costs(spend_days.c, spend_days.c.priced.is_(False))), (request_days, _COUNTED)):
-            conditions = [table.c.lines != 0] if table is spend_days else [table.c.requests != 0]
-            conditions += [table.c.day >= days[0]] if days[0] else []
-            conditions += [table.c.day < days[1]] if days[1] else []
-            source = table.join(spend_groups, table.c.group_id == spend_groups.c.id)
-            columns = {name: spend_groups.c[name] for name in rollups.GROUP_COLUMNS} | {"day": table.c.day}
-            yield _Part(source, columns, sums, tuple(conditions))
-        return
-    billed = {name: line[name] for name in ("model", "deployment", "provider")}
-    costs = _costs(line, line.unit_price.is_(None))
-    yield _Part(ledger_lines.join(ledger_entries), dimensions(line.at, billed), costs, between(line.at))
-    yield _Part(ledger_entries, dimensions(entry.closed_at, {}), _SETTLED, between(entry.closed_at))

@@ -332,6 +332,8 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
 
 class Turned(msgspec.Struct, frozen=True, tag="refused"):
     """Evidence of a request that was refused before anything was forwarded."""
+    business_impact: str = ""  # of the purpose, as the rules in force have it
+    latency_class: str = ""
 
     request_id: str
     at: datetime
@@ -372,7 +374,8 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     """How an admitted request ended, written in the same step as its settlement.
 
     The first outcome closes the ledger entry. A later one counts only as a `correction`: it states the whole truth anew,
-    and the ledger takes back the lines before it. `screened`: how many links were taken out of the answer's words.
+    and the ledger takes back the lines before it. `screened`: how many links were taken out of the answer's words. `incurred_at`: when the
+    use was, where that is long before what is stated now (None: at `at`, of a correction when what it corrects was).
     """
 
     request_id: str
@@ -394,6 +397,7 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
 
 Record = Admitted | Turned | Outcome
 
+    incurred_at: datetime | None = None
 
 @dataclass(slots=True)
 class Exchange:

@@ -41,6 +41,7 @@ from router.storage.sql.tables import (
     approvals,
     chain_heads,
     evidence,
+    finance_periods,
     keys,
     ledger_entries,
     ledger_lines,
@@ -179,6 +180,7 @@ class _Verification:
         self._links = 0
         self._entries = 0
         self._lines = 0
+        self._month_ends: set[datetime] = set()
         self._unanchored = 0
         self._checkpoints = 0
         self._last: Checkpoint | None = None
@@ -238,6 +240,7 @@ class _Verification:
 
     def read_store(self, connection: Connection) -> None:
         instance = _instance(connection)
+        self._month_ends = set(connection.scalars(select(finance_periods.c.ends)))
         if self._instances - {instance}:
             self._fault("checkpoint", "the checkpoints are those of another store")
         heads = _heads(connection)
@@ -316,10 +319,26 @@ class _Verification:
             ):
                 stored_lines.setdefault(row.request_id, []).append(EntryLine(*row))
             for request_id in chunk:
-                if stored.get(request_id) != entries[request_id]:
+                entry = stored.get(request_id)
+                if entry is None or self._entry_as_told(entry, entries[request_id]) != entries[request_id]:
                     self._fault("ledger", f"the entry of `{request_id}` is not what its records say", shard)
-                if stored_lines.get(request_id, []) != lines.get(request_id, []):
+                told = lines.get(request_id, [])
+                there = stored_lines.get(request_id, [])
+                if [self._line_as_told(*pair) for pair in zip(there, told, strict=False)] != told or len(there) != len(told):
                     self._fault("ledger", f"the lines of `{request_id}` are not what its records say", shard)
+
+    def _entry_as_told(self, entry: Entry, told: Entry) -> Entry:
+        return msgspec.structs.replace(entry, closed_at=self._booked(entry.closed_at, told.closed_at))
+
+    def _line_as_told(self, line: EntryLine, told: EntryLine) -> EntryLine:
+        """The line as its record tells it: corrections of earlier versions do not say which line they are about."""
+        corrects = told.corrects if line.corrects is None else line.corrects
+        return msgspec.structs.replace(line, at=self._booked(line.at, told.at) or line.at, corrects=corrects)
+
+    def _booked(self, at: datetime | None, told: datetime | None) -> datetime | None:
+        """When it would have been booked, had no month been closed: what came late is booked where a closed month ends."""
+        late = at is not None and told is not None and at > told and at in self._month_ends
+        return told if late else at
 
     def _count_rest(self, connection: Connection) -> None:
         for table, expected in ((ledger_entries, self._entries), (ledger_lines, self._lines)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from itertools import chain
 
 import msgspec
 from sqlalchemy import Engine, func, select
@@ -18,7 +20,8 @@ from routing_rules.decisions import Hold, Permit
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One admitted request, as stored. Money in nano-USD. `cost_nano` is the sum of its lines."""
+    """One admitted request, as stored. Money in nano-USD, `router_us` and `upstream_us` in microseconds. `cost_nano` is the sum of
+    its lines, `asked_model` what the app wished for."""
 
     request_id: str
     opened_at: datetime | None = None
@@ -46,10 +49,20 @@ class Entry(msgspec.Struct, frozen=True):
     over_hold: bool = False
     line_count: int = 0
     corrections: int = 0
+    asked_model: str = UNKNOWN
+    impact: str = UNKNOWN
+    latency_class: str = UNKNOWN
+    router_us: int = 0
+    upstream_us: int = 0
 
 
 class EntryLine(msgspec.Struct, frozen=True):
-    """One line of an entry, as stored: an attempt and a token class. A correction takes lines back with opposite signs."""
+    """One line of an entry, as stored: an attempt and a token class. Never edited: a correction takes lines back with opposite signs
+    and enters others in their place, and `corrects` says which line each of them is about.
+
+    Prices are nano-USD per million of `unit`, `list_price` before any discount, `price_book` the version of the book they are from.
+    `at` is when it was booked, which decides its month; `incurred_at` is when the use was.
+    """
 
     request_id: str
     line: int
@@ -66,6 +79,11 @@ class EntryLine(msgspec.Struct, frozen=True):
     outcome: str
     price_source: str
     correction: bool
+    unit: str
+    list_price: int | None
+    price_book: str
+    corrects: int | None
+    incurred_at: datetime
 
 
 def opened(entry: Entry | None, record: Admitted) -> Entry:
@@ -89,26 +107,50 @@ def opened(entry: Entry | None, record: Admitted) -> Entry:
         revision=decision.revision,
         tier=decision.tier if isinstance(decision, Permit) else decision.permit.tier if isinstance(decision, Hold) else UNKNOWN,
         held_nano=record.held_nano,
+        asked_model=facts.wish,
+        impact=record.business_impact or UNKNOWN,
+        latency_class=record.latency_class or UNKNOWN,
     )
 
 
-def posted(entry: Entry | None, record: Outcome, previous: Outcome | None) -> tuple[Entry, list[EntryLine]]:
+def posted(
+    entry: Entry | None, record: Outcome, previous: Outcome | None, first_open: datetime | None = None
+) -> tuple[Entry, list[EntryLine]]:
     """The entry closed by an outcome, or corrected by a later one, and the lines that this adds.
 
-    `previous` is the outcome that a correction replaces: its lines are taken back first, so that the sum stays the cost.
+    `previous` is the outcome that a correction replaces: its lines are taken back first, so that the sum stays the cost. Nothing is
+    booked before `first_open`, where the first month begins that is not closed.
     """
     entry = entry or Entry(record.request_id)
-    before = [] if previous is None else _lines(entry, previous, entry.line_count)
-    taken_back = [
-        msgspec.structs.replace(line, at=record.at, quantity=-line.quantity, cost_nano=-line.cost_nano, correction=True)
-        for line in before
-    ]
-    lines = taken_back + _lines(entry, record, entry.line_count + len(taken_back), correction=previous is not None)
+    at = record.at if first_open is None else max(record.at, first_open)
+    if previous is None:
+        lines = _lines(entry, record, at, record.at, entry.line_count)
+    else:
+        incurred = record.incurred_at or previous.incurred_at or previous.at
+        before = _lines(entry, previous, at, incurred)
+        first = entry.line_count - len(before)  # the lines of the last outcome are the last of its entry
+        taken_back = [
+            msgspec.structs.replace(
+                line,
+                line=entry.line_count + place,
+                quantity=-line.quantity,
+                cost_nano=-line.cost_nano,
+                correction=True,
+                corrects=first + place,
+            )
+            for place, line in enumerate(before)
+        ]
+        after = _lines(entry, record, at, incurred, entry.line_count + len(before))
+        lines = taken_back + [
+            msgspec.structs.replace(line, correction=True, corrects=_place_of(line, before, first)) for line in after
+        ]
     used = lines[-1] if lines else None
+    timings = record.timings_us
+    upstream = timings.get("forward", 0)
     return (
         msgspec.structs.replace(
             entry,
-            closed_at=entry.closed_at or record.at,
+            closed_at=entry.closed_at or at,
             deployment=record.deployment or entry.deployment,
             model=used.model if used else entry.model,
             provider=used.provider if used else entry.provider,
@@ -119,17 +161,28 @@ def posted(entry: Entry | None, record: Outcome, previous: Outcome | None) -> tu
             over_hold=record.over_hold,
             line_count=entry.line_count + len(lines),
             corrections=entry.corrections + (previous is not None),
+            router_us=sum(timings.values()) - upstream if timings else entry.router_us,
+            upstream_us=upstream if timings else entry.upstream_us,
         ),
         lines,
     )
 
 
-def _lines(entry: Entry, record: Outcome, first: int, *, correction: bool = False) -> list[EntryLine]:
+def _place_of(line: EntryLine, before: Sequence[EntryLine], first: int) -> int | None:
+    """The number of the line that another one replaces: of the same attempt and class, else of the same attempt, else the first."""
+    if not before:
+        return None
+    same = (place for place, other in enumerate(before) if (other.attempt, other.token_class) == (line.attempt, line.token_class))
+    near = (place for place, other in enumerate(before) if other.attempt == line.attempt)
+    return first + next(chain(same, near), 0)
+
+
+def _lines(entry: Entry, record: Outcome, at: datetime, incurred_at: datetime, first: int = 0) -> list[EntryLine]:
     lines = [
         EntryLine(
             request_id=record.request_id,
             line=first + place,
-            at=record.at,
+            at=at,
             attempt=line.attempt,
             deployment=line.deployment,
             provider=line.provider or entry.provider,
@@ -141,7 +194,12 @@ def _lines(entry: Entry, record: Outcome, first: int, *, correction: bool = Fals
             basis=line.basis.value,
             outcome=line.outcome,
             price_source=line.price_source,
-            correction=correction,
+            correction=False,
+            unit=line.unit,
+            list_price=line.unit_price if line.list_price is None else line.list_price,
+            price_book=line.price_book,
+            corrects=None,
+            incurred_at=incurred_at,
         )
         for place, line in enumerate(record.lines)
     ]
@@ -151,7 +209,7 @@ def _lines(entry: Entry, record: Outcome, first: int, *, correction: bool = Fals
             EntryLine(
                 request_id=record.request_id,
                 line=first + len(lines),
-                at=record.at,
+                at=at,
                 attempt=last.attempt if last else 0,
                 deployment=record.deployment or entry.deployment,
                 provider=last.provider if last else entry.provider,
@@ -163,7 +221,12 @@ def _lines(entry: Entry, record: Outcome, first: int, *, correction: bool = Fals
                 basis=record.basis.value,
                 outcome=record.outcome,
                 price_source="hold",
-                correction=correction,
+                correction=False,
+                unit="tokens",
+                list_price=None,
+                price_book="",
+                corrects=None,
+                incurred_at=incurred_at,
             )
         )
     return lines

@@ -18,6 +18,7 @@ from router.storage.sql.chain import digest_of, lock_heads, save_heads
 from router.storage.sql.engine import writing
 from router.storage.sql.evidence import CORRECTION, OUTCOME, decode, kind_of, row_of
 from router.storage.sql.ledger import Entry, EntryLine, opened, posted
+from router.storage.sql.periods import first_open
 from router.storage.sql.tables import evidence, ledger_entries, ledger_lines, quarantine
 
 _KNOWN = select(evidence.c.request_id, evidence.c.kind, evidence.c.digest).where(
@@ -124,6 +125,7 @@ class _Batch:
         self._digests = {(row.request_id, row.digest) for row in known}
         self._kinds = {(row.request_id, row.kind) for row in known}
         self._entries = {row.request_id: Entry(*row) for row in connection.execute(_ENTRIES, {"requests": requests})}
+        self._first_open = first_open(connection)
         zone = rollups.zone_of(connection)
         self._sums = None if zone is None else rollups.Sums(zone)
         self._touched: set[str] = set()
@@ -169,7 +171,7 @@ class _Batch:
             new = opened(entry, record)
         elif isinstance(record, Outcome):
             previous = self._last_outcome(request_id) if entry and entry.closed_at else None
-            new, lines = posted(entry, record, previous)
+            new, lines = posted(entry, record, previous, self._first_open)
             self._last_outcomes[request_id] = record
         else:
             return

@@ -8,9 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Engine, String, case, delete, func, literal, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Numeric,
+    String,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+)
 
 from router.exchange import SHARDS
+from router.money import TOKENS_PER_PRICE_UNIT, cost_nano
 from router.storage.sql import bulk
 from router.storage.sql.chain import lock_heads
 from router.storage.sql.engine import writing
@@ -38,6 +53,9 @@ ENTRY_COLUMNS = (
     "rule",
     "revision",
     "tier",
+    "asked_model",
+    "impact",
+    "latency_class",
 )
 """What a line has from its entry; deployment, model and provider are its own."""
 
@@ -90,6 +108,27 @@ MOST_ASKED = 500
 """Numbers in one query: SQLite takes a bounded count of them."""
 
 
+def list_cost(quantity: int, cost: int, unit_price: int | None, list_price: int | None) -> int:
+    """What a line would have cost before any discount, in nano-USD; one without a list price of its own: what it did cost."""
+    if list_price is None or list_price == unit_price:
+        return cost
+    return cost_nano(quantity, list_price) if quantity >= 0 else -cost_nano(-quantity, list_price)
+
+
+def list_cost_column(connection: Connection) -> ColumnElement[int]:
+    """`list_cost` of each row of `ledger_lines`, exact also where a product leaves the integers of the database."""
+    line = ledger_lines.c
+    if connection.dialect.name == "postgresql":
+        product = type_coerce(cast(line.quantity, Numeric) * line.list_price / TOKENS_PER_PRICE_UNIT, Numeric)
+        exact: ColumnElement[Any] = func.sign(product) * func.ceil(func.abs(product))
+    else:
+        driver: Any = connection.connection.driver_connection
+        driver.create_function("list_cost", 4, list_cost, deterministic=True)
+        exact = func.list_cost(line.quantity, line.cost_nano, line.unit_price, line.list_price)
+    as_billed = or_(line.list_price.is_(None), line.list_price == line.unit_price)
+    return case((as_billed, line.cost_nano), else_=exact)
+
+
 class Sums:
     """What one transaction adds to the days. Nothing reaches the store before `save`."""
 
@@ -112,14 +151,17 @@ class Sums:
                 line.correction,
                 line.unit_price is not None,
             )
-            _add(self._lines, key, (sign, sign * line.quantity, sign * line.cost_nano))
+            amounts = (line.quantity, line.cost_nano, list_cost(line.quantity, line.cost_nano, line.unit_price, line.list_price))
+            _add(self._lines, key, (sign, *(sign * amount for amount in amounts)))
 
     def request(self, entry: Any, sign: int = 1) -> None:
         """Count a settled entry, or with `sign` -1 no longer; one that is not settled does not count."""
         if entry.closed_at is None:
             return
         group = self._group(tuple(getattr(entry, name) for name in GROUP_COLUMNS))
-        _add(self._requests, (self._day(entry.closed_at), group, entry.outcome or ""), (sign, sign * entry.over_hold))
+        amounts = (entry.over_hold, entry.router_us, entry.upstream_us)
+        key = (self._day(entry.closed_at), group, entry.outcome or "")
+        _add(self._requests, key, (sign, *(sign * amount for amount in amounts)))
 
     def save(self, connection: Connection, known: Mapping[Group, int]) -> dict[Group, int]:
         """Write what there is. `known`: numbers of groups that are there already; returns the others, true once this is committed."""
@@ -194,12 +236,13 @@ def _sources(connection: Connection, zone: str) -> Iterable[tuple[Any, Any, int,
     common = [entry[name] for name in ENTRY_COLUMNS]
     keys = [day, *common, line.deployment, line.model, line.provider]
     keys += [line.token_class, line.basis, line.outcome, line.correction, priced]
-    sums = [func.count(), func.sum(line.quantity), func.sum(line.cost_nano)]
-    yield select(*keys, *sums).select_from(ledger_lines.join(ledger_entries)).group_by(*keys), spend_days, 5, 3
+    sums = [func.count(), func.sum(line.quantity), func.sum(line.cost_nano), func.sum(list_cost_column(connection))]
+    yield select(*keys, *sums).select_from(ledger_lines.join(ledger_entries)).group_by(*keys), spend_days, 5, 4
     keys = [day_column(connection, zone, entry.closed_at), *(entry[name] for name in GROUP_COLUMNS)]
     keys.append(func.coalesce(entry.outcome, ""))
     sums = [func.count(), func.sum(case((entry.over_hold.is_(True), literal(1)), else_=0))]
-    yield select(*keys, *sums).where(entry.closed_at.is_not(None)).group_by(*keys), request_days, 1, 2
+    sums += [func.sum(entry.router_us), func.sum(entry.upstream_us)]
+    yield select(*keys, *sums).where(entry.closed_at.is_not(None)).group_by(*keys), request_days, 1, 4
 
 
 def whole_days(zone: str, since: datetime | None, until: datetime | None) -> tuple[str | None, str | None] | None:

@@ -241,6 +241,11 @@ ledger_entries = Table(
     Column("over_hold", Boolean, nullable=False),
     Column("line_count", Integer, nullable=False),
     Column("corrections", Integer, nullable=False),
+    Column("asked_model", Text, nullable=False, server_default="unknown"),  # what the app wished for: a model's name, or `auto`
+    Column("impact", String(32), nullable=False, server_default="unknown"),  # of the purpose, when it was admitted
+    Column("latency_class", String(32), nullable=False, server_default="unknown"),
+    Column("router_us", BigInteger, nullable=False, server_default="0"),  # what this program took
+    Column("upstream_us", BigInteger, nullable=False, server_default="0"),  # what providers took
 )
 _open = ledger_entries.c.closed_at.is_(None)
 Index("open_entries", ledger_entries.c.opened_at, sqlite_where=_open, postgresql_where=_open)
@@ -255,15 +260,22 @@ ledger_lines = Table(
     Column("deployment", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
-    Column("token_class", String(16), nullable=False),
+    Column("token_class", String(32), nullable=False),
     Column("quantity", BigInteger, nullable=False),
-    Column("unit_price", BigInteger),  # nano-USD per million tokens; None: no price known
+    Column("unit_price", BigInteger),  # nano-USD per million units; None: no price known
     Column("cost_nano", BigInteger, nullable=False),
     Column("basis", String(16), nullable=False),
     Column("outcome", String(32), nullable=False),
     Column("price_source", Text, nullable=False),
     Column("correction", Boolean, nullable=False),
+    Column("unit", String(16), nullable=False, server_default="tokens"),  # tokens | calls | seconds
+    Column("list_price", BigInteger),  # as `unit_price`, before any discount
+    Column("price_book", String(64), nullable=False, server_default=""),  # the version of the book that gave the price
+    Column("corrects", Integer),  # the line of the same request that this one takes back or replaces
+    Column("incurred_at", UtcTime, nullable=False),  # when the use was; `at` is when it was booked, which decides the month
 )
+_unpriced = ledger_lines.c.unit_price.is_(None)
+Index("unpriced_lines", ledger_lines.c.request_id, sqlite_where=_unpriced, postgresql_where=_unpriced)
 
 spend_groups = Table(
     "spend_groups",  # what entries and lines have in common that are added up together: one row for each way they occur
@@ -280,6 +292,9 @@ spend_groups = Table(
     Column("rule", Text, nullable=False),
     Column("revision", String(128), nullable=False),
     Column("tier", Text, nullable=False),
+    Column("asked_model", Text, nullable=False),
+    Column("impact", String(32), nullable=False),
+    Column("latency_class", String(32), nullable=False),
     Column("deployment", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -290,7 +305,7 @@ spend_days = Table(
     metadata,
     Column("day", String(10), primary_key=True),
     Column("group_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("token_class", String(16), primary_key=True),
+    Column("token_class", String(32), primary_key=True),
     Column("basis", String(16), primary_key=True),
     Column("outcome", String(32), primary_key=True),
     Column("correction", Boolean, primary_key=True),
@@ -298,6 +313,7 @@ spend_days = Table(
     Column("lines", BigInteger, nullable=False),
     Column("quantity", BigInteger, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
+    Column("list_nano", BigInteger, nullable=False),  # the cost at list prices
 )
 
 request_days = Table(
@@ -308,6 +324,24 @@ request_days = Table(
     Column("outcome", String(32), primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("over_hold", BigInteger, nullable=False),
+    Column("router_us", BigInteger, nullable=False),
+    Column("upstream_us", BigInteger, nullable=False),
+)
+
+finance_periods = Table(
+    "finance_periods",  # months of the report zone, with what was frozen when they were closed
+    metadata,
+    Column("month", String(7), primary_key=True),
+    Column("begins", UtcTime, nullable=False),
+    Column("ends", UtcTime, nullable=False),  # the first moment of the next month
+    Column("state", String(32), nullable=False),
+    Column("total_nano", BigInteger),
+    Column("digest", String(64)),
+    Column("document", Text),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("closed_by", Text),
+    Column("closed_at", UtcTime),
+    Column("asked_by", Text),  # who asked to reopen it
 )
 
 chain_heads = Table(

@@ -328,12 +328,12 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     timings_us: dict[str, int]
     masking: Masking | None = None
     approval: str | None = None
+    business_impact: str = ""  # of the purpose, as the rules in force have it
+    latency_class: str = ""
 
 
 class Turned(msgspec.Struct, frozen=True, tag="refused"):
     """Evidence of a request that was refused before anything was forwarded."""
-    business_impact: str = ""  # of the purpose, as the rules in force have it
-    latency_class: str = ""
 
     request_id: str
     at: datetime
@@ -393,11 +393,11 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     correction: bool = False
     judgements: tuple[JudgedCall, ...] = ()
     screened: int = 0
+    incurred_at: datetime | None = None
 
 
 Record = Admitted | Turned | Outcome
 
-    incurred_at: datetime | None = None
 
 @dataclass(slots=True)
 class Exchange:

@@ -289,6 +289,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 hold = nothing_more(hold)
             if caller.mode == "observe":
                 hold = only_counted(hold)
+            purpose = rules.purposes.get(caller.purpose)
             record = Admitted(
                 request_id=request_id,
                 at=now,
@@ -297,7 +298,6 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 decision=decision,
                 grant=grant,
                 findings=counted(assessment),
-            purpose = rules.purposes.get(caller.purpose)
                 classifier_versions=assessment.versions,
                 held_nano=hold.fixed_nano + hold.output_nano * hold.output_tokens,  # the store lowers both where it holds less
                 output_tokens=hold.output_tokens,
@@ -307,6 +307,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 timings_us=watch.laps,
                 masking=x.masking,
                 approval=usable.id if usable is not None else None,
+                business_impact=str(purpose.business_impact) if purpose is not None else "",
+                latency_class=purpose.latency_class.value if purpose is not None else "",
             )
             try:
                 reservation = await services.budgets.reserve(hold, record)
@@ -315,8 +317,6 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 if refusal.code != "session_changed" or decided_anew:
                     raise
                 decided_anew = True
-                business_impact=str(purpose.business_impact) if purpose is not None else "",
-                latency_class=purpose.latency_class.value if purpose is not None else "",
         x.reservation = reservation
         taken = None if usable is None else await taken_by(services, usable, headers, reservation, watch.laps)
         watch.lap("reserve")

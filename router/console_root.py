@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 from starlette.types import ASGIApp
@@ -14,11 +16,14 @@ from router.api.approvals import Deciding
 from router.api.sessions import Looking
 from router.clock import utc_now
 from router.console.app import create_console
+from router.console.charts import Artist
 from router.console.site import Oidc, Site
+from router.reports.spend import SpendReport
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
 from router.storage.redis_visits import RedisVisits
 from router.storage.snapshot import Snapshot
+from router.storage.sql import finance
 from router.storage.sql.accounts import SqlAccounts
 from router.storage.sql.decisions import SqlDecisions
 from router.storage.sql.directory import SqlKeys
@@ -67,6 +72,23 @@ class Compiled:
         return rules
 
 
+class Books:
+    """The ledger as the finance pages read it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def zone(self) -> ZoneInfo:
+        """The time zone of days and months."""
+        return finance.report_zone(self._engine)
+
+    def spend(
+        self, by: Sequence[str], since: datetime | None, until: datetime | None, where: Mapping[str, Sequence[str]] | None = None
+    ) -> SpendReport:
+        """What was spent, as every report says it."""
+        return finance.spend(self._engine, by, since, until, where)
+
+
 def build(parts: Parts) -> ASGIApp:
     """The console of a worker."""
     settings, rules = parts.settings, RuleStore(parts.engine)
@@ -90,6 +112,8 @@ def build(parts: Parts) -> ASGIApp:
             keys=SqlKeys(parts.engine),
             registrations=SqlRegistrations(parts.engine),
             changed=parts.changed,
+            books=Books(parts.engine),
+            artist=Artist(settings.data_dir / "charts"),
             secure=settings.address.startswith("https://") or not settings.on_loopback,
             second_factor=settings.console_second_factor == "required",
             provider=settings.oidc_name if settings.oidc_issuer is not None else "",

@@ -18,6 +18,7 @@ ENDING = frozenset({Role.APPROVER, Role.ADMIN})
 DECIDING = frozenset({Role.APPROVER, Role.TOOL_OWNER})
 EDITING = frozenset({Role.EDITOR})
 QUEUEING = frozenset({Role.VIEWER, Role.APPROVER, Role.TOOL_OWNER, Role.ADMIN})
+FINANCE = frozenset({Role.FINANCE, Role.ADMIN})
 CATALOGUE = ANYBODY - {Role.FINANCE}
 DISCUSSING = CATALOGUE
 REGISTERING = frozenset({Role.EDITOR, Role.TOOL_OWNER})
@@ -81,7 +82,9 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/people"): Door(frozenset({Role.ADMIN})),
     ("POST", "/people/{who}/confirm"): Door(frozenset({Role.ADMIN})),
     ("POST", "/people/{who}/end"): Door(frozenset({Role.ADMIN})),
-    ("GET", "/spend"): Door(frozenset({Role.FINANCE})),
+    ("GET", "/finance"): Door(FINANCE),
+    ("GET", "/finance/files/{name}"): Door(FINANCE),
+    ("GET", "/spend"): Door(FINANCE),
 }
 """Which roles may use which route below `/console`. A route that is not here is nobody's."""
 
@@ -102,11 +105,11 @@ class Group(msgspec.Struct, frozen=True):
 
 NAVIGATION = (
     Group("Look", (Item("Decisions", "/decisions"), Item("Sessions", "/sessions"), Item("Approvals", "/approvals"))),
+    Group("Finance", (Item("Spend", "/finance"),)),
     Group(
         "Govern",
         (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),
     ),
-    Group("Finance", (Item("Spend", "/spend"),)),
     Group("Administer", (Item("Keys", "/keys"), Item("People", "/people"))),
 )
 """Everything that somebody could be shown; each person sees what they may open."""

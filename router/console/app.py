@@ -231,6 +231,7 @@ class Desk:
         visit, person = asked.signed_in, asked.who
         done = visit is not None and visit.step == IN and person is not None
         groups: tuple[Group, ...] = navigation(person.roles) if done and person is not None else ()
+        paths = [item.path for group in groups for item in group.items]
         revision = ""
         if done:
             try:
@@ -239,7 +240,7 @@ class Desk:
                 revision = "none"
         return Chrome(
             navigation=groups,
-            here=asked.path,
+            here=max((path for path in paths if f"{asked.path}/".startswith(f"{path}/")), key=len, default=asked.path),
             who=person.email if person is not None else "",
             roles=tuple(role.value for role in person.roles) if person is not None else (),
             governance=asked.governance,

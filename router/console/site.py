@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
+from router.console.charts import Chart
 from router.errors import Refused, Unavailable
 from router.exchange import ApprovalHistory, JsonObject
 from router.governance.approvals import Decider, Waiting
@@ -19,6 +21,7 @@ from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
 from router.principals import Key, Person, Visit
+from router.reports.spend import SpendReport
 from routing_rules.rules import RuleSet
 from routing_rules.vocabulary import Sensitivity
 
@@ -155,6 +158,25 @@ class Keys(Protocol):
     def revoke(self, key_id: str, *, actor: str, at: datetime) -> Key: ...
 
 
+class Books(Protocol):
+    """The ledger as finance reads it. Asks SQL."""
+
+    def zone(self) -> ZoneInfo: ...
+    def spend(
+        self,
+        by: Sequence[str],
+        since: datetime | None,
+        until: datetime | None,
+        where: Mapping[str, Sequence[str]] | None = None,
+    ) -> SpendReport: ...
+
+
+class Drawing(Protocol):
+    """Draws charts. Raises Unavailable."""
+
+    async def draw(self, chart: Chart, form: str) -> bytes: ...
+
+
 class Oidc(Protocol):
     """An OpenID provider."""
 
@@ -186,6 +208,8 @@ class Site:
     keys: Keys
     registrations: Registrations
     changed: Callable[[str | None], Awaitable[None]]
+    books: Books
+    artist: Drawing
     secure: bool
     second_factor: bool
     provider: str = ""  # how the identity provider is called, where one is set up

@@ -251,10 +251,25 @@ class Map(msgspec.Struct, frozen=True):
     only: bool
 
 
-class Spend(msgspec.Struct, frozen=True):
-    """The place of the finance pages."""
+class Finance(msgspec.Struct, frozen=True):
+    """What was spent in a span of days. `months` are (name, query, whether it is this), `kept` the filters as fields of a form, `narrowed`
+    (dimension, value, query without it), `headlines` (name, amount, what to know of it)."""
 
+    title: str
+    span: str
+    zone: str
+    months: tuple[tuple[str, str, bool], ...]
     month: str
+    first: str
+    last: str
+    by: str
+    choices: tuple[tuple[str, str], ...]
+    grain: str
+    grains: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+    narrowed: tuple[tuple[str, str, str], ...]
+    headlines: tuple[tuple[str, str, str], ...]
+    panels: tuple[Any, ...]
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from router.console.pages import (
     approvals,
     catalogue,
     decisions,
+    finance,
     keys,
     map,
     oidc,
@@ -15,7 +16,6 @@ from router.console.pages import (
     rules,
     sessions,
     sign_in,
-    spend,
 )
 from router.console.site import Handler
 
@@ -32,6 +32,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **catalogue.HANDLERS,
     **keys.HANDLERS,
     **people.HANDLERS,
-    **spend.HANDLERS,
+    **finance.HANDLERS,
 }
 """Every page by method and path below `/console`."""

@@ -22,6 +22,7 @@ OF = {
     "decision.html": view_models.Decision,
     "decisions.html": view_models.Decisions,
     "failure.html": view_models.Failure,
+    "finance.html": view_models.Finance,
     "home.html": view_models.Home,
     "keys.html": view_models.Keys,
     "map.html": view_models.Map,
@@ -37,9 +38,8 @@ OF = {
     "session.html": view_models.Session,
     "sessions.html": view_models.Sessions,
     "sign_in.html": view_models.SignIn,
-    "spend.html": view_models.Spend,
 }
-PARTS = {"base.html", "parts.html", "approval_parts.html", "rules_parts.html"}
+PARTS = {"base.html", "parts.html", "approval_parts.html", "finance_parts.html", "rules_parts.html"}
 TEMPLATES = files("router.console") / "templates"
 
 

@@ -1,0 +1,397 @@
+"""What was spent: a month by any dimension, as a chart and a table, narrowed step by step down to single requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from router.console.charts import FORMS, Chart, Series, stacked
+from router.console.figures import Column, Panel, Row, Table, Value, as_csv, dollars_of
+from router.console.shown import dollars, words
+from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql, not_found
+from router.console.view_models import Finance
+from router.errors import Refused
+from router.reports.spend import DIMENSIONS, UNALLOCATED, Figures, SpendReport
+from routing_rules.calendars import Per, period_of
+from routing_rules.vocabulary import Sensitivity
+
+GRAINS = ("hour", "day", "week", "month", "quarter", "year")
+CHOICES = tuple(name for name in DIMENSIONS if name not in GRAINS)
+"""What spend can be broken down by."""
+
+LABELS = {
+    "cost_center": "cost centre",
+    "token_class": "kind of use",
+    "asked_model": "asked-for model",
+    "latency_class": "latency",
+}
+NEXT = ("team", "owner", "app", "purpose", "model", "rule", "session")
+"""What a narrower page is broken down by, by itself."""
+
+FINEST_DAYS = 3
+MOST_DAYS = 120
+"""Beyond this many days a chart has a column for a month, up to `FINEST_DAYS` one for an hour."""
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a finance page is asked for: days from `first` to before `end`, narrowed to `where`, broken down `by` something.
+
+    `since` and `until` are the moments they begin and have ended; `before` is the span of the same kind before it.
+    """
+
+    first: date
+    end: date
+    month: str  # where the span is one
+    by: str
+    grain: str
+    where: dict[str, str]
+    since: datetime
+    until: datetime
+    before: tuple[datetime, datetime]
+    before_name: str
+
+    @property
+    def name(self) -> str:
+        """The span in words."""
+        return f"{self.first:%B %Y}" if self.month else f"{self.first} to {self.end - timedelta(days=1)}"
+
+    @property
+    def narrowed(self) -> dict[str, tuple[str, ...]]:
+        """The filters as reports take them."""
+        return {name: (value,) for name, value in self.where.items()}
+
+    @property
+    def subject(self) -> str:
+        """What it is narrowed to, in words."""
+        return ", ".join(f"{label(name)} {value}" for name, value in self.where.items())
+
+    def query(self, **changed: str | None) -> str:
+        """Its address, with some of it changed; None leaves something out."""
+        told: dict[str, str | None] = (
+            {"month": self.month} if self.month else {"from": f"{self.first}", "to": f"{self.end - timedelta(days=1)}"}
+        )
+        told |= {
+            "by": self.by,
+            "grain": self.grain if self.grain != _grain(self.first, self.end) else None,
+            **self.where,
+            **changed,
+        }
+        return urlencode({name: value for name, value in told.items() if value})
+
+
+def label(dimension: str) -> str:
+    """A dimension in words."""
+    return LABELS.get(dimension, words(dimension))
+
+
+def view_of(asked: Asked, zone: ZoneInfo) -> View:
+    """What the address asks for. Raises Refused(`invalid_request`) where that is no month, no day or no dimension."""
+    query = asked.query
+    today = asked.at.astimezone(zone).date()
+    try:
+        if query.get("from") or query.get("to"):
+            first = date.fromisoformat(query.get("from") or f"{today:%Y-%m}-01")
+            end = date.fromisoformat(query.get("to") or f"{today}") + timedelta(days=1)
+            month = ""
+        else:
+            period = period_of(Per.MONTH, date.fromisoformat(f"{query.get('month') or f'{today:%Y-%m}'}-01"))
+            first, end, month = period.begins, period.ends, period.id
+        if not first < end:
+            raise ValueError(end)
+        if month:
+            earlier = period_of(Per.MONTH, first - timedelta(days=1))
+            before, before_name = (earlier.begins, first), f"{earlier.begins:%B %Y}"
+        else:
+            before, before_name = (first - (end - first), first), "the days before"
+    except (ValueError, OverflowError):
+        raise Refused(
+            "invalid_request", "a month is written as 2027-01, a day as 2027-01-31, and the last day is not before the first"
+        ) from None
+    by = query.get("by") or "team"
+    if by not in CHOICES:
+        raise Refused("invalid_request", f"spend is broken down by one of {', '.join(CHOICES)}")
+    grain = query.get("grain") or _grain(first, end)
+    if grain not in GRAINS:
+        raise Refused("invalid_request", f"spend is shown by one of {', '.join(GRAINS)}")
+    where = {name: query[name][:500] for name in CHOICES if query.get(name)}
+    return View(first, end, month, by, grain, where, _begins(first, zone), _begins(end, zone), (_begins(before[0], zone), _begins(before[1], zone)), before_name)  # fmt: skip
+
+
+def _begins(day: date, zone: ZoneInfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def _grain(first: date, end: date) -> str:
+    days = (end - first).days
+    return "hour" if days <= FINEST_DAYS else "day" if days <= MOST_DAYS else "month"
+
+
+async def show(site: Site, asked: Asked) -> Answer:
+    """A month, or what it is narrowed to."""
+
+    def work() -> Finance:
+        books = site.books
+        zone = books.zone()
+        view = view_of(asked, zone)
+        now = books.spend((view.by,), view.since, view.until, view.narrowed)
+        before = books.spend((view.by,), *view.before, view.narrowed)
+        owners = books.spend(("owner", "team", "cost_center"), view.since, view.until, view.narrowed)
+        return Finance(
+            title=view.subject or "Spend",
+            span=view.name,
+            zone=str(zone),
+            months=_months(asked, zone, view),
+            month=view.month,
+            first=f"{view.first}",
+            last=f"{view.end - timedelta(days=1)}",
+            by=view.by,
+            choices=tuple((name, label(name)) for name in CHOICES if name not in view.where),
+            grain=view.grain,
+            grains=GRAINS,
+            kept=tuple(view.where.items()),
+            narrowed=tuple((label(name), value, view.query(**{name: None, "by": name})) for name, value in view.where.items()),
+            headlines=_headlines(now.total, before.total, _unallocated(owners), view),
+            panels=(_over_time(books.spend, view), _groups(view, now, before), _tiers(books.spend, view)),
+        )
+
+    return Page("finance.html", await in_sql(work))
+
+
+def _months(asked: Asked, zone: ZoneInfo, view: View) -> tuple[tuple[str, str, bool], ...]:
+    this = period_of(Per.MONTH, asked.at.astimezone(zone).date())
+    last = period_of(Per.MONTH, this.begins - timedelta(days=1))
+    shown = []
+    for name, period in (("This month", this), ("Last month", last)):
+        query = view.query(**{"month": period.id, "from": None, "to": None, "grain": None})
+        shown.append((name, query, view.month == period.id))
+    return tuple(shown)
+
+
+def _headlines(now: Figures, before: Figures, unallocated: int, view: View) -> tuple[tuple[str, str, str], ...]:
+    change = _change(now.cost_nano, before.cost_nano)
+    against = "nothing" if not before.cost_nano else dollars(before.cost_nano)
+    told = f"{against} in {view.before_name}"
+    if change is not None:
+        told += f", {change:+.1f} %".replace("-", "−")
+    waiting = f"{now.open_requests:,} not settled yet hold {dollars(now.open_held_nano)}" if now.open_requests else "all settled"
+    return (
+        ("Spend", dollars(now.cost_nano), told),
+        ("Requests", f"{now.requests:,}", waiting),
+        ("Unallocated", dollars(unallocated), _share(unallocated, now.cost_nano) + " has no owner, team or cost centre"),
+        ("Unpriced", f"{now.unpriced_tokens:,}", "tokens used where no price is known: in no amount yet"),
+        ("Estimated", dollars(now.estimated_nano), _share(now.estimated_nano, now.cost_nano) + " that no provider reported"),
+    )
+
+
+def _unallocated(owners: SpendReport) -> int:
+    return sum(row.figures.cost_nano for row in owners.rows if UNALLOCATED in row.group)
+
+
+def _over_time(spend: Callable[..., SpendReport], view: View) -> Panel:
+    """Spend over time: a column for each hour, day or longer, a part of it for each group."""
+    found = spend((view.by, view.grain), view.since, view.until, view.narrowed)
+    amounts: dict[str, dict[str, int]] = {}
+    for row in found.rows:
+        name, when = row.group
+        amounts.setdefault(name, {})[when] = row.figures.cost_nano
+    whens = _whens(view, {when for each in amounts.values() for when in each})
+    names = sorted(amounts, key=lambda name: (-sum(amounts[name].values()), name))
+    title = f"Spend by {view.grain} and {label(view.by)}, {view.name}" + (f", {view.subject}" if view.where else "")
+    most = max(whens, key=lambda when: sum(amounts[name].get(when, 0) for name in names), default="")
+    told = f"{dollars(found.total.cost_nano)} in all" + (
+        f"; the most, {dollars(sum(each.get(most, 0) for each in amounts.values()))}, in {most}; " if amounts else ". "
+    )
+    told += f"the largest {label(view.by)} is {names[0]}." if names else "Nothing was spent."
+    parts = {name: {_short(when, view.grain): dollars_of(nano) for when, nano in each.items()} for name, each in amounts.items()}
+    chart = stacked(title, told, tuple(_short(when, view.grain) for when in whens), parts)
+    columns = (Column(view.grain), Column(label(view.by)), Column("spend", "money"))
+    rows = tuple(Row((when, name, amounts[name][when])) for when in whens for name in names if amounts[name].get(when))
+    total = Row(("Total", "", found.total.cost_nano))
+    return Panel("over-time", "Over time", told, Table(title, columns, rows, total, _about(view)), view.query(), chart)
+
+
+def _groups(view: View, now: SpendReport, before: SpendReport) -> Panel:
+    """Each group of a span beside the span before it."""
+    earlier = {row.group[0]: row.figures for row in before.rows}
+    present = {row.group[0]: row.figures for row in now.rows}
+    total = now.total
+    narrower = _narrower(view)
+    rows = []
+    for name in sorted({*present, *earlier}, key=lambda name: (-present.get(name, Figures()).cost_nano, name)):
+        href = ""
+        if narrower:
+            href = "/finance?" + view.query(**{"by": narrower, view.by: name, "grain": None})
+        mark = "unallocated" if name == UNALLOCATED else ""
+        rows.append(Row(_measured(name, present.get(name, Figures()), earlier.get(name, Figures()), total), href, mark))
+    title = f"Spend by {label(view.by)}, {view.name}" + (f", {view.subject}" if view.where else "")
+    told = f"Each {label(view.by)} beside {view.before_name}."
+    columns = (
+        Column(label(view.by)),
+        Column("spend", "money"),
+        Column("share", "percent", aside=True),
+        Column(view.before_name, "money"),
+        Column("more or less", "money"),
+        Column("change", "percent"),
+        Column("requests", "count"),
+        Column("input tokens", "count"),
+        Column("output tokens", "count"),
+        Column("estimated", "money", aside=True),
+        Column("unpriced tokens", "count"),
+    )
+    sum_of_all = Row(_measured("Total", total, before.total, total))
+    return Panel(
+        "groups", f"By {label(view.by)}", told, Table(title, columns, tuple(rows), sum_of_all, _about(view)), view.query()
+    )
+
+
+def _measured(name: str, now: Figures, before: Figures, total: Figures) -> tuple[Value, ...]:
+    share = 100 * now.cost_nano / total.cost_nano if total.cost_nano else None
+    taken = now.input_tokens + now.cached_input_tokens + now.cache_write_tokens
+    return (
+        name,
+        now.cost_nano,
+        share,
+        before.cost_nano,
+        now.cost_nano - before.cost_nano,
+        _change(now.cost_nano, before.cost_nano),
+        now.requests,
+        taken,
+        now.output_tokens + now.reasoning_tokens,
+        now.estimated_nano,
+        now.unpriced_tokens,
+    )
+
+
+def _tiers(spend: Callable[..., SpendReport], view: View) -> Panel:
+    """Where the money meets the data: sensitivity by tier."""
+    found = spend(("sensitivity", "tier"), view.since, view.until, view.narrowed)
+    amounts = {row.group: row.figures for row in found.rows}
+    levels = _ordered({level for level, _ in amounts}, [each.value for each in Sensitivity])
+    tiers = _ordered({tier for _, tier in amounts}, ("fast", "reasoning"))
+    title = f"Spend by sensitivity and tier, {view.name}" + (f", {view.subject}" if view.where else "")
+    most = max(amounts, key=lambda group: amounts[group].cost_nano, default=None)
+    told = (
+        f"The most, {dollars(amounts[most].cost_nano)}, is for {most[0]} data on the {most[1]} tier."
+        if most
+        else "Nothing was spent."
+    )
+    series = tuple(
+        Series(level, tuple(dollars_of(amounts.get((level, tier), Figures()).cost_nano) for tier in tiers)) for level in levels
+    )
+    chart = Chart("heat", title, told, tuple(tiers), series)
+    columns = (Column("sensitivity"), Column("tier"), Column("spend", "money"), Column("requests", "count"))
+    rows = tuple(
+        Row((level, tier, figures.cost_nano, figures.requests))
+        for level in levels
+        for tier in tiers
+        if (figures := amounts.get((level, tier))) is not None
+    )
+    total = Row(("Total", "", found.total.cost_nano, found.total.requests))
+    return Panel(
+        "tiers",
+        "Sensitivity by tier",
+        told,
+        Table(title, columns, rows, total, _about(view)),
+        view.query(),
+        chart if amounts else None,
+    )
+
+
+def _narrower(view: View) -> str:
+    """What the next page down is broken down by."""
+    place = NEXT.index(view.by) + 1 if view.by in NEXT else 0
+    return next((name for name in (*NEXT[place:], *NEXT) if name != view.by and name not in view.where), "")
+
+
+def _ordered(found: Iterable[str], order: Sequence[str]) -> list[str]:
+    there = set(found)
+    return [name for name in order if name in there] + sorted(there - set(order))
+
+
+def _whens(view: View, found: set[str]) -> list[str]:
+    """Every day of the span, whether something was spent or not; of other grains those with spend."""
+    if view.grain != "day":
+        return sorted(found)
+    days = [f"{view.first + timedelta(days=each)}" for each in range((view.end - view.first).days)]
+    return days if len(days) <= 2 * MOST_DAYS else sorted(found)
+
+
+def _short(when: str, grain: str) -> str:
+    if grain == "day":
+        return f"{date.fromisoformat(when):%-d %b}"
+    return when[5:16].replace("T", " ") if grain == "hour" else when
+
+
+def _about(view: View) -> tuple[tuple[str, str], ...]:
+    told = [
+        ("period", view.name),
+        ("compared with", view.before_name),
+        ("from (UTC)", f"{view.since:%Y-%m-%d %H:%M}"),
+        ("until (UTC)", f"{view.until:%Y-%m-%d %H:%M}"),
+    ]
+    return (*told, *((label(name), value) for name, value in view.where.items()), ("currency", "USD"))
+
+
+def _change(now: int, before: int) -> float | None:
+    return 100 * (now - before) / before if before else None
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "0 %"
+
+
+async def file(site: Site, asked: Asked) -> Answer:
+    """A chart as a picture, or a table as CSV or a workbook: of the page with the same query."""
+    name, _, form = asked.names["name"].rpartition(".")
+    make = DOWNLOADS.get(name)
+    if make is None or form not in (*FORMS, "csv", "xlsx"):
+        raise not_found("file")
+    panel = await in_sql(partial(make, site, asked))
+    if form in FORMS:
+        if panel.chart is None:
+            raise not_found("chart")
+        return Raw(await site.artist.draw(panel.chart, form), FORMS[form])
+    saved = f"{name}.{form}"
+    if form == "csv":
+        return Raw(as_csv(panel.table), "text/csv; charset=utf-8", name=saved)
+    return Raw(await in_sql(lambda: _sheets().workbook(panel.table)), XLSX, name=saved)
+
+
+def _panel(name: str, site: Site, asked: Asked) -> Panel:
+    view = view_of(asked, site.books.zone())
+    spend = site.books.spend
+    if name == "over-time":
+        return _over_time(spend, view)
+    if name == "tiers":
+        return _tiers(spend, view)
+    now, before = (spend((view.by,), since, until, view.narrowed) for since, until in ((view.since, view.until), view.before))
+    return _groups(view, now, before)
+
+
+def _sheets() -> Any:
+    """What makes workbooks, imported when the first one is asked for."""
+    return import_module("router.console.sheets")
+
+
+async def moved(_: Site, asked: Asked) -> Answer:
+    """Where this was before."""
+    return Move("/finance")
+
+
+DOWNLOADS: dict[str, Callable[[Site, Asked], Panel]] = {name: partial(_panel, name) for name in ("over-time", "groups", "tiers")}
+"""What can be downloaded, by name; the pages beside this one add theirs."""
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("GET", "/finance"): show,
+    ("GET", "/finance/files/{name}"): file,
+    ("GET", "/spend"): moved,
+}

@@ -81,7 +81,7 @@ def _lines() -> None:
     )
     names = ", ".join(name for name, _ in kept)
     op.execute(
-        f"INSERT INTO ledger_lines ({names}, list_price, incurred_at) SELECT {names}, unit_price, at FROM earlier_lines"  # noqa: S608
+        f"INSERT INTO ledger_lines ({names}, list_price, incurred_at) SELECT {names}, unit_price, at FROM earlier_lines"
     )
     op.drop_table("earlier_lines")
     op.create_index("ix_ledger_lines_at", "ledger_lines", ["at"])

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from router.exchange import SHARDS, Admitted, Outcome
-from router.storage.sql import directory, rules
+from router.storage.sql import directory, months, rules
 from router.storage.sql.accounts import stored_state as state_of_account
 from router.storage.sql.administration import AdminEvent
 from router.storage.sql.approvals import approval_of
@@ -58,7 +58,7 @@ PUBLIC_KEY = "checkpoint_key.pub"
 MOST_FAULTS = 1_000
 """A report stops listing after so many; it still counts."""
 
-STATES = ("key:", "revision:", "proposal:", "person:", "approval:", "account:")
+STATES = ("key:", "revision:", "proposal:", "person:", "approval:", "account:", "period:")
 """Subjects of administrative acts whose rows must stand as the last act left them."""
 
 _NOTHING_BEFORE = "0" * 64
@@ -119,7 +119,7 @@ class Checkpoints:
 class Fault(msgspec.Struct, frozen=True):
     """Something that is not as it was written. `chain` is a shard, or None where the fault lies in no chain.
 
-    Kinds: edited, gap, broken_link, truncated, rewritten, checkpoint, ledger, administration.
+    Kinds: edited, gap, broken_link, truncated, rewritten, checkpoint, ledger, administration, period.
     """
 
     kind: str
@@ -249,6 +249,8 @@ class _Verification:
         if self._links and not self._checkpoints:
             self._fault("checkpoint", "there is evidence, but no valid checkpoint")
         self._read_administration(connection, instance, heads.get(ADMINISTRATION))
+        for month, what in months.faults(connection):
+            self._fault("period", f"{month}: {what}")
         self._count_rest(connection)
 
     def _walk(
@@ -362,6 +364,8 @@ class _Verification:
         now |= {f"proposal:{row.id}": rules.proposal_state(row._asdict()) for row in connection.execute(select(proposals))}
         now |= {f"person:{row.id}": state_of_person(person_of(row)) for row in connection.execute(select(people))}
         now |= {f"account:{row.person}": state_of_account(row) for row in connection.execute(select(accounts))}
+        periods = connection.execute(select(finance_periods))
+        now |= {months.subject(row.month): months.stored_state(months.period_of(row)) for row in periods}
         now |= {f"approval:{row.id}": state_of_approval(approval_of(row)) for row in connection.execute(select(approvals))}
         for subject in sorted(now.keys() | {name for name in states if name.startswith(STATES)}):
             if now.get(subject) != states.get(subject):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,8 @@ from router.errors import Refused
 from router.exchange import Admitted, JsonObject, Outcome
 from router.governance.months import CLOSED, OPEN, Actor, Period, close, digest_of, reopen
 from router.principals import Person, Role
+from router.storage.audit_chain import Checkpoints, public_key
+from router.storage.audit_chain import verify as audited
 from router.storage.sql import rollups
 from router.storage.sql.engine import writing
 from router.storage.sql.ledger import entry_of, spend
@@ -239,6 +242,22 @@ def test_a_changed_line_a_removed_line_and_a_changed_document_are_found(store: E
             assert told in found[0][1]
             connection.rollback()
     assert verify(store) == []
+
+
+def test_an_audit_finds_a_month_that_is_not_as_it_was_closed(store: Engine, tmp_path: Path) -> None:
+    request(store, "r1", OCTOBER)
+    closed(store, "2026-10")
+    request(store, "late", OCTOBER)
+    Checkpoints(tmp_path).write(store, NOVEMBER)
+
+    def found() -> set[tuple[str, str]]:
+        report = audited(store, tmp_path / "checkpoints.jsonl", public_key(tmp_path))
+        return {(fault.kind, fault.message) for fault in report.faults}
+
+    assert found() == set()
+    with writing(store) as connection:
+        connection.execute(update(finance_periods).values(digest="0" * 64))
+    assert {kind for kind, _ in found()} == {"period", "administration"}
 
 
 def test_sums_by_day_that_are_not_those_of_the_lines_hold_up_a_month(store: Engine) -> None:

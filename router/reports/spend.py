@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,9 @@ DIMENSIONS = (
     "rule",
     "tier",
     "revision",
+    "asked_model",
+    "impact",
+    "latency_class",
     "session",
     "token_class",
     "outcome",
@@ -82,6 +86,8 @@ class Figures(msgspec.Struct, frozen=True):
     `requests` are settled ones; `open_requests` are not settled yet, and hold `open_held_nano`, which is in no cost.
     `estimated_nano` and `corrected_nano` are parts of the cost: what no provider reported, and what later corrections
     added or took back. `unpriced_tokens` and `unpriced_uses` (of hosted tools) were used where no price is known, so they cost 0 here.
+    `list_nano` is the same use at list prices, before discounts. `router_us` and `upstream_us` are how long settled requests took in
+    this program and with providers, in microseconds.
     Token classes do not overlap; `tool_uses` are calls or seconds of hosted tools. `over_hold` counts requests whose cost exceeded
     what was held for them.
     """
@@ -103,6 +109,9 @@ class Figures(msgspec.Struct, frozen=True):
     image_tokens: int = 0
     tool_uses: int = 0
     unpriced_uses: int = 0
+    list_nano: int = 0
+    router_us: int = 0
+    upstream_us: int = 0
 
     def __add__(self, other: Figures) -> Figures:
         mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
@@ -131,6 +140,11 @@ class SpendReport(msgspec.Struct, frozen=True):
         """The sum of all rows, exact."""
         return sum((row.figures for row in self.rows), Figures())
 
+    @property
+    def unpriced(self) -> tuple[SpendRow, ...]:
+        """The rows with use that no price is known of: their true cost is higher than it says."""
+        return tuple(row for row in self.rows if row.figures.unpriced_tokens or row.figures.unpriced_uses)
+
 
 def dimensions(text: str) -> tuple[str, ...]:
     """The dimensions named in `owner,model`, in that order. Raises ValueError naming one that is unknown or repeated."""
@@ -141,6 +155,21 @@ def dimensions(text: str) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise ValueError(f"the dimension `{name}` is named twice")
     return names
+
+
+def conditions(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What a report is narrowed to by `owner=ana` and the like: a dimension that is named again takes another value as well. Raises
+    ValueError naming what is no dimension, or has no value."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        name = name.strip()
+        if not mark or not value.strip():
+            raise ValueError(f"`{name}` needs a value, as in `owner=ana@example.com`")
+        if name not in DIMENSIONS:
+            raise ValueError(f"spend has no dimension `{name}`; it has {', '.join(DIMENSIONS)}")
+        found[name] = (*found.get(name, ()), value.strip())
+    return found
 
 
 def render(report: SpendReport, form: str) -> str:
@@ -155,15 +184,28 @@ def render(report: SpendReport, form: str) -> str:
 
 
 def _json(report: SpendReport) -> str:
-    document = {
+    return msgspec.json.format(msgspec.json.encode(document(report)), indent=2).decode() + "\n"
+
+
+def document(report: SpendReport) -> dict[str, Any]:
+    """The report as JSON has it. `unpriced` lists the groups with use that no price is known of."""
+    return {
         "by": report.by,
         "since": report.since,
         "until": report.until,
+        "where": report.where,
         "currency": "USD",
         "rows": [{**dict(zip(report.by, row.group, strict=True)), **_amounts(row.figures)} for row in report.rows],
+        "unpriced": [
+            {
+                **dict(zip(report.by, row.group, strict=True)),
+                "unpriced_tokens": row.figures.unpriced_tokens,
+                "unpriced_uses": row.figures.unpriced_uses,
+            }
+            for row in report.unpriced
+        ],
         "total": _amounts(report.total),
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
 def _amounts(figures: Figures) -> dict[str, int | str]:
@@ -181,11 +223,12 @@ def _csv(report: SpendReport) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*report.by, *_amounts(Figures())])
     for row in report.rows:
-        writer.writerow([*(_plain_cell(value) for value in row.group), *_amounts(row.figures).values()])
+        writer.writerow([*(plain_cell(value) for value in row.group), *_amounts(row.figures).values()])
     return text.getvalue()
 
 
-def _plain_cell(value: str) -> str:
+def plain_cell(value: str) -> str:
+    """A text that a spreadsheet shows as it is."""
     # A spreadsheet runs text that begins like a formula; an app chooses its own session names.
     return f"'{value}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
@@ -214,7 +257,11 @@ def _table(report: SpendReport) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     rule = "  ".join("-" * width for width in widths)
     texts = ["  ".join(_aligned(line, widths, len(report.by))).rstrip() for line in lines]
-    return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1]]) + "\n"
+    texts = [texts[0], rule, *texts[1:-1], rule, texts[-1]]
+    for row in report.unpriced:
+        uses = f" and {row.figures.unpriced_uses} uses" if row.figures.unpriced_uses else ""
+        texts.append(f"unpriced: {', '.join(row.group) or 'all'}: {row.figures.unpriced_tokens} tokens{uses} in no cost above")
+    return "\n".join(texts) + "\n"
 
 
 def _cells(figures: Figures) -> Iterable[str]:

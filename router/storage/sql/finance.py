@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from router.reports.spans import day_begins
 from router.reports.spend import (
     FIGURES_OF_CLASSES,
     OPEN,
@@ -159,11 +160,11 @@ def parts(
 def _parts(
     connection: Connection, zone: str | None, named: set[str], since: datetime | None, until: datetime | None
 ) -> Iterator[Part]:
-    yield _waiting(connection, zone, since, until)
+    yield waiting(connection, zone, since, until)
     spans = None if zone is None or named & ONLY_IN_LINES else _spans(zone, since, until)
     if spans is not None:
         first, behind, rest = spans
-        for table, sums in ((spend_days, _costs(spend_days.c, spend_days.c.priced.is_(False))), (request_days, _COUNTED)):
+        for table, sums in ((spend_days, _SUMMED), (request_days, _COUNTED)):
             conditions = [table.c.lines != 0] if table is spend_days else [table.c.requests != 0]
             conditions += [table.c.day >= first] if first else []
             conditions += [table.c.day < behind] if behind else []
@@ -175,31 +176,34 @@ def _parts(
         if rest is None:
             return
         since = rest
-    yield _settled(connection, zone, since, until)
-    yield _booked(connection, zone, since, until)
+    yield settled(connection, zone, since, until)
+    yield booked(connection, zone, since, until)
 
 
 _WHOLE: dict[str, ColumnElement[Any] | str] = dict.fromkeys(OF_LINES_ONLY, WHOLE_REQUEST)
 _ENTRY: dict[str, ColumnElement[Any] | str] = {name: ledger_entries.c[name] for name in (*rollups.GROUP_COLUMNS, "session")}
 
 
-def _waiting(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+def waiting(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+    """Requests that are not settled yet, by when they were opened."""
     at = ledger_entries.c.opened_at
     columns = _ENTRY | _WHOLE | {"outcome": OPEN} | moments(connection, zone, at)
     return Part(ledger_entries, columns, _UNSETTLED, (ledger_entries.c.closed_at.is_(None), *between(at, since, until)))
 
 
-def _settled(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+def settled(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+    """Settled requests."""
     at = ledger_entries.c.closed_at
     columns = _ENTRY | _WHOLE | {"outcome": ledger_entries.c.outcome} | moments(connection, zone, at)
     return Part(ledger_entries, columns, _SETTLED, between(at, since, until))
 
 
-def _booked(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+def booked(connection: Connection, zone: str | None, since: datetime | None, until: datetime | None) -> Part:
+    """Lines, by when they were booked."""
     line = ledger_lines.c
     own = {name: line[name] for name in (*OWN_OF_LINES, "outcome")} | _of_lines(line, line.unit_price.is_not(None))
     columns = _ENTRY | own | moments(connection, zone, line.at)
-    sums = _costs(line, line.unit_price.is_(None))
+    sums = _costs(line, line.unit_price.is_(None), rollups.list_cost_column(connection))
     return Part(ledger_lines.join(ledger_entries), columns, sums, between(line.at, since, until))
 
 
@@ -232,11 +236,6 @@ def _spans(zone: str, since: datetime | None, until: datetime | None) -> tuple[s
         return None
     first = None if since is None else since.astimezone(ZoneInfo(zone)).date().isoformat()
     return first, local.isoformat(), begin
-
-
-def day_begins(day: date, zone: ZoneInfo) -> datetime:
-    """The first moment of a day in a time zone, in UTC. Where clocks are put forward at midnight, that is not 00:00."""
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 def moments(connection: Connection, zone: str | None, at: ColumnElement[datetime]) -> dict[str, ColumnElement[str]]:
@@ -307,11 +306,12 @@ def _total(column: ColumnElement[int]) -> ColumnElement[int]:
     return func.coalesce(func.sum(column), 0)
 
 
-def _costs(columns: Any, unpriced: ColumnElement[bool]) -> dict[str, ColumnElement[int]]:
+def _costs(columns: Any, unpriced: ColumnElement[bool], listed: ColumnElement[int]) -> dict[str, ColumnElement[int]]:
     quantity = columns["quantity"]
     tokens = columns["token_class"].in_(TOKEN_CLASSES)
     sums = {
         "cost_nano": _total(columns["cost_nano"]),
+        "list_nano": _total(listed),
         "estimated_nano": _sum(columns["basis"] == Basis.ESTIMATED.value, columns["cost_nano"]),
         "corrected_nano": _sum(columns["correction"].is_(True), columns["cost_nano"]),
         "unpriced_tokens": _sum(and_(unpriced, tokens), quantity),
@@ -321,13 +321,18 @@ def _costs(columns: Any, unpriced: ColumnElement[bool]) -> dict[str, ColumnEleme
     return sums | {name: _sum(columns["token_class"].in_(classes), quantity) for name, classes in FIGURES_OF_CLASSES.items()}
 
 
+_SUMMED = _costs(spend_days.c, spend_days.c.priced.is_(False), spend_days.c.list_nano)
 _SETTLED: dict[str, ColumnElement[int]] = {
     "requests": func.count(),
     "over_hold": _sum(ledger_entries.c.over_hold.is_(True), literal(1)),
+    "router_us": _total(ledger_entries.c.router_us),
+    "upstream_us": _total(ledger_entries.c.upstream_us),
 }
 _COUNTED: dict[str, ColumnElement[int]] = {
     "requests": _total(request_days.c.requests),
     "over_hold": _total(request_days.c.over_hold),
+    "router_us": _total(request_days.c.router_us),
+    "upstream_us": _total(request_days.c.upstream_us),
 }
 _UNSETTLED: dict[str, ColumnElement[int]] = {
     "open_requests": func.count(),

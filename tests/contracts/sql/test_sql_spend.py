@@ -52,12 +52,14 @@ def by(store: Engine, *dimensions: str) -> dict[tuple[str, ...], Figures]:
 
 def test_owners_see_requests_tokens_and_cost(used: Engine) -> None:
     rows = by(used, "owner")
-    assert rows[("bob",)] == Figures(requests=1, cost_nano=2_040, input_tokens=2_000)
+    assert rows[("bob",)] == Figures(requests=1, cost_nano=2_040, list_nano=2_040, input_tokens=2_000, upstream_us=800_000)
     assert rows[("ana",)] == Figures(
         requests=2,
         open_requests=1,
         open_held_nano=5_000,
         cost_nano=750,
+        list_nano=750,
+        upstream_us=1_600_000,
         unpriced_tokens=77,
         input_tokens=1_000,
         output_tokens=100,

@@ -29,9 +29,12 @@ from router.storage.redis_outbox import RedisOutbox
 from router.storage.sql import rollups
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
+from router.storage.sql.rules import RuleStore
+from routing_rules.report_zone import time_zone_of
 
 REAP_SECONDS = 1.0
 HISTORY_SECONDS = 0.5
+ZONE_SECONDS = 10.0
 ROUNDS_TO_CLOSE = 600
 """After so many rounds it is looked for approvals that Redis has lost."""
 
@@ -86,12 +89,28 @@ async def _keep_reaping(client: RedisClient) -> None:
 
 
 async def _add_up(engine: Engine) -> None:
-    """Have the ledger of an earlier version added up by day, once."""
+    """Have the ledger added up by the days of the time zone that the rules in force name: where an earlier version wrote it, and
+    whenever they name another one."""
+    added_for: str | None = None
     while True:
         with contextlib.suppress(SQLAlchemyError):
-            await asyncio.to_thread(rollups.ensure, engine)
-            return
-        await asyncio.sleep(REAP_SECONDS)
+            added_for = await asyncio.to_thread(add_up, engine, added_for)
+        await asyncio.sleep(REAP_SECONDS if added_for is None else ZONE_SECONDS)
+
+
+def add_up(engine: Engine, added_for: str | None) -> str:
+    """Have the ledger added up by days as the revision in force says, unless it is the one for which that was done; which one it is.
+
+    Reports read what was added up before until all of it is there anew. An empty rule store counts in UTC. SQL down:
+    sqlalchemy.exc.DBAPIError.
+    """
+    revision = RuleStore(engine).current()
+    if revision is not None and revision.revision == added_for:
+        return added_for
+    zone = None if revision is None else time_zone_of(revision.files)
+    if rollups.ensure(engine, zone):
+        telemetry.logger().info("ledger_added_up", time_zone=zone or "UTC")
+    return "" if revision is None else revision.revision
 
 
 async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import msgspec
 from sql_records import NOON, admitted, line, outcome, raw
 from sqlalchemy import Connection, Engine, MetaData, column, select, table, text
 
+from router.exchange import Admitted, Outcome
 from router.storage.audit_chain import Checkpoints, public_key, verify
 from router.storage.sql import rollups
 from router.storage.sql.engine import open_engine, writing
@@ -17,7 +19,7 @@ from router.storage.sql.migrate import SCRIPTS, migrate, stamped
 from router.storage.sql.records import SqlRecords
 from router.storage.sql.tables import chain_heads, evidence, ledger_entries, ledger_lines, store_facts
 
-RECORDS = (
+RECORDS: tuple[Admitted | Outcome, ...] = (
     admitted("r1"),
     outcome("r1"),
     admitted("r2", app="bench", owner="bob@example.com"),
@@ -90,7 +92,7 @@ def test_what_is_booked_after_the_migration_adds_to_what_was_there(
     SqlRecords(fresh).write([(1, raw(record)) for record in RECORDS])
     earlier = earlier_store(new_store_url(), fresh)
     migrate(earlier)
-    more = [admitted("r9"), outcome("r9"), outcome("r4"), outcome("r1", (), cost=1, correction=True)]
+    more: list[Admitted | Outcome] = [admitted("r9"), outcome("r9"), outcome("r4"), outcome("r1", (), cost=1, correction=True)]
     for store in (fresh, earlier):
         SqlRecords(store).write([(1, raw(record)) for record in more])
     rollups.ensure(earlier)
@@ -106,4 +108,4 @@ def brought(store: Engine, request: str) -> tuple[Entry, list[EntryLine]]:
 
 def line_of(line: EntryLine) -> EntryLine:
     """Without what earlier versions did not write down."""
-    return EntryLine(*(None if name == "corrects" else getattr(line, name) for name in EntryLine.__struct_fields__))
+    return msgspec.structs.replace(line, corrects=None)

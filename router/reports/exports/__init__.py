@@ -1,0 +1,1 @@
+"""Ledger lines as files that finance's tools read: CSV, JSON, Parquet, workbooks and FOCUS."""

@@ -1,0 +1,375 @@
+"""The ledger in FOCUS, the FinOps Foundation's format of cost and usage: versions 1.2 and 1.4, by token class and price.
+
+Costs are exact: `BilledCost` and `EffectiveCost` are what the ledger booked, rounded up to a nano-dollar once for each line. `ListCost`
+and `ContractedCost` are unit price times quantity, unrounded, so that the products agree to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
+
+import msgspec
+
+from router.reports.exports.lines import BATCH, FinanceLine, Months, Source, begin_of
+from router.reports.exports.table import NANO_DIGITS, Batch, Column, Kind, Row, Table
+from router.reports.spend import UNITEMISED, UNKNOWN
+
+VERSIONS = ("1.2", "1.4")
+GRAINS = ("request", "day")
+BILLING_PERIODS = "BillingPeriod"
+
+ISSUER = "Task-sensitivity router"
+CURRENCY = "USD"
+CATEGORY, SUBCATEGORY, SERVICE = "AI and Machine Learning", "Generative AI", "Model inference"
+USAGE, ADJUSTMENT, CORRECTION = "Usage", "Adjustment", "Correction"
+PRICE_DIGITS = 15
+"""Behind the point of unit prices and of what they come to: a price is nano-dollars for a million units."""
+
+QUANTITY_DIGITS = 6
+CONSUMED_DIGITS = 1
+"""One digit that is always 0: readers that guess types from text shall take quantities for decimals."""
+
+SECOND = timedelta(seconds=1)
+
+
+class _Unit(NamedTuple):
+    """How a unit is called, by how many of it a price is said, and what takes quantity and price there."""
+
+    consumed: str
+    pricing: str
+    quantity_scale: int  # × quantity = PricingQuantity in millionths
+    price_scale: int  # × price for a million units = unit price in 10^-15 dollars
+
+
+UNITS = {
+    "tokens": _Unit("Tokens", "1000000 Tokens", 1, 1_000_000),
+    "calls": _Unit("Calls", "1000 Calls", 1_000, 1_000),
+    "seconds": _Unit("Seconds", "Seconds", 1_000_000, 1),
+}
+
+_BOTH = VERSIONS
+_1_2, _1_4 = ("1.2",), ("1.4",)
+_REQUEST, _DAY = ("request",), ("day",)
+
+
+class _Field(NamedTuple):
+    column: Column
+    versions: tuple[str, ...] = _BOTH
+    grains: tuple[str, ...] = GRAINS
+
+
+def _text(name: str, *, empty: bool = False) -> Column:
+    return Column(name, Kind.TEXT, empty=empty)
+
+
+def _time(name: str) -> Column:
+    return Column(name, Kind.TIME)
+
+
+def _decimal(name: str, digits: int, *, empty: bool = False) -> Column:
+    return Column(name, Kind.DECIMAL, digits, empty)
+
+
+FIELDS = (
+    _Field(_decimal("BilledCost", NANO_DIGITS)),
+    _Field(_text("BillingAccountId")),
+    _Field(_text("BillingAccountName")),
+    _Field(_text("BillingCurrency")),
+    _Field(_time("BillingPeriodEnd")),
+    _Field(_time("BillingPeriodStart")),
+    _Field(_text("ChargeCategory")),
+    _Field(_text("ChargeClass", empty=True)),
+    _Field(_text("ChargeDescription")),
+    _Field(_text("ChargeFrequency")),
+    _Field(_time("ChargePeriodEnd")),
+    _Field(_time("ChargePeriodStart")),
+    _Field(_decimal("ConsumedQuantity", CONSUMED_DIGITS, empty=True)),
+    _Field(_text("ConsumedUnit", empty=True)),
+    _Field(_decimal("ContractedCost", PRICE_DIGITS)),
+    _Field(_decimal("ContractedUnitPrice", PRICE_DIGITS, empty=True)),
+    _Field(_decimal("EffectiveCost", NANO_DIGITS)),
+    _Field(_text("HostProviderName"), _1_4),
+    _Field(_text("InvoiceId")),
+    _Field(_text("InvoiceIssuerName")),
+    _Field(_decimal("ListCost", PRICE_DIGITS)),
+    _Field(_decimal("ListUnitPrice", PRICE_DIGITS, empty=True)),
+    _Field(_text("PricingCategory", empty=True)),
+    _Field(_decimal("PricingQuantity", QUANTITY_DIGITS, empty=True)),
+    _Field(_text("PricingUnit", empty=True)),
+    _Field(_text("ProviderName"), _1_2),
+    _Field(_text("PublisherName"), _1_2),
+    _Field(_text("RegionId", empty=True)),
+    _Field(_text("RegionName", empty=True)),
+    _Field(_text("ServiceCategory")),
+    _Field(_text("ServiceName")),
+    _Field(_text("ServiceProviderName"), _1_4),
+    _Field(_text("ServiceSubcategory")),
+    _Field(_text("SkuId", empty=True)),
+    _Field(_text("SkuMeter", empty=True)),
+    _Field(Column("SkuPriceDetails", Kind.JSON, empty=True)),
+    _Field(_text("SkuPriceId", empty=True)),
+    _Field(_text("SubAccountId", empty=True)),
+    _Field(_text("SubAccountName", empty=True)),
+    _Field(Column("Tags", Kind.JSON, empty=True)),
+    _Field(_text("x_AskedModel", empty=True)),
+    _Field(Column("x_Attempt", Kind.INTEGER), grains=_REQUEST),
+    _Field(_text("x_Basis")),
+    _Field(_text("x_BusinessImpact", empty=True)),
+    _Field(_text("x_Complexity", empty=True)),
+    _Field(Column("x_Corrects", Kind.INTEGER, empty=True), grains=_REQUEST),
+    _Field(_text("x_CostCenter", empty=True)),
+    _Field(_text("x_Deployment")),
+    _Field(_text("x_LatencyClass", empty=True)),
+    _Field(Column("x_Line", Kind.INTEGER), grains=_REQUEST),
+    _Field(Column("x_Lines", Kind.INTEGER), grains=_DAY),
+    _Field(_text("x_Model")),
+    _Field(_text("x_Outcome")),
+    _Field(_text("x_Owner", empty=True)),
+    _Field(_text("x_PriceBook", empty=True)),
+    _Field(Column("x_Priced", Kind.FLAG)),
+    _Field(_text("x_Purpose", empty=True)),
+    _Field(Column("x_Quantity", Kind.INTEGER)),
+    _Field(_text("x_RequestId"), grains=_REQUEST),
+    _Field(_text("x_Revision", empty=True)),
+    _Field(_text("x_Rule", empty=True)),
+    _Field(_text("x_Sensitivity", empty=True)),
+    _Field(_text("x_SessionId", empty=True), grains=_REQUEST),
+    _Field(_text("x_Task", empty=True)),
+    _Field(_text("x_Team", empty=True)),
+    _Field(_text("x_Tier", empty=True)),
+    _Field(_text("x_TokenClass")),
+)
+"""Every column of cost and usage, those of the format before our own, and where there is which."""
+
+PERIOD_COLUMNS = (
+    _time("BillingPeriodCreated"),
+    _time("BillingPeriodEnd"),
+    _time("BillingPeriodLastUpdated"),
+    _time("BillingPeriodStart"),
+    _text("BillingPeriodStatus"),
+    _text("InvoiceIssuerName"),
+)
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment as FOCUS writes it: `2026-03-01T00:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cost_and_usage(source: Source, version: str, grain: str) -> Table:
+    """The dataset `CostAndUsage`: a row for each line, or for all lines of a day that differ in nothing but their requests."""
+    places = [place for place, field in enumerate(FIELDS) if version in field.versions and grain in field.grains]
+    columns = tuple(FIELDS[place].column for place in places)
+    chosen = itemgetter(*places)
+    making = _Rows(source, grain == "day")
+    of_batches = making.by_day if grain == "day" else making.each
+
+    def rows() -> Iterator[Batch]:
+        for batch in of_batches(source.batches()):
+            yield [chosen(row) for row in batch]
+
+    return Table(columns, rows, 0, lru_cache(maxsize=4096)(moment_text))
+
+
+def billing_periods(source: Source) -> Table:
+    """The dataset `BillingPeriod` of 1.4: the months and whether they are closed."""
+
+    def rows() -> Iterator[Batch]:
+        found: list[Row] = []
+        for period in source.periods:
+            month = period.month
+            found.append((month.begins, month.ends, period.changed or month.begins, month.begins, period.state, ISSUER))
+        yield found
+
+    return Table(PERIOD_COLUMNS, rows, None, moment_text)
+
+
+class _Rows:
+    """Makes rows of lines."""
+
+    def __init__(self, source: Source, whole_days: bool) -> None:
+        self._source = source
+        self._zone = source.zone
+        self._months = Months(source.zone)
+        self._whole_days = whole_days
+        self._tags = lru_cache(maxsize=4096)(_tags)
+        self._details = lru_cache(maxsize=4096)(_details)
+
+    def each(self, batches: Iterator[list[FinanceLine]]) -> Iterator[Batch]:
+        """A row for each line."""
+        for batch in batches:
+            yield [self._row(line, 1) for line in batch]
+
+    def by_day(self, batches: Iterator[list[FinanceLine]]) -> Iterator[Batch]:
+        """A row for all lines that were booked on a day, were incurred on a day, and are of one kind; lines come in the order of
+        their booking, so that no more than those of a day are held."""
+        sums: dict[FinanceLine, list[int]] = {}
+        behind = None
+        for batch in batches:
+            for line in batch:
+                if behind is None or line.at >= behind:
+                    yield from self._summed(sums)
+                    sums = {}
+                    behind = self._day(line.at)[1]
+                same = line._replace(
+                    at=self._day(line.at)[0],
+                    incurred_at=self._day(line.incurred_at)[0],
+                    request_id="",
+                    session="",
+                    line=0,
+                    attempt=0,
+                    corrects=None,
+                    correction=False,
+                    quantity=0,
+                    cost_nano=0,
+                    price_source="",
+                )
+                sum_ = sums.setdefault(same, [0, 0, 0])
+                sum_[0] += line.quantity
+                sum_[1] += line.cost_nano
+                sum_[2] += 1
+        yield from self._summed(sums)
+
+    def _summed(self, sums: dict[FinanceLine, list[int]]) -> Iterator[Batch]:
+        rows = [
+            self._row(line._replace(quantity=quantity, cost_nano=cost), lines) for line, (quantity, cost, lines) in sums.items()
+        ]
+        for first in range(0, len(rows), BATCH):
+            yield rows[first : first + BATCH]
+
+    def _day(self, moment: datetime) -> tuple[datetime, datetime]:
+        day = moment.astimezone(self._zone).date()
+        return begin_of(day, self._zone), begin_of(day + timedelta(days=1), self._zone)
+
+    def _row(self, line: FinanceLine, lines: int) -> Row:
+        month = self._months.of(line.at)
+        begins, ends = self._day(line.incurred_at) if self._whole_days else _second(line.incurred_at)
+        price = line.unit_price
+        usage = price is not None and line.token_class != UNITEMISED
+        details = self._details(line.provider, line.model, line.deployment, line.token_class, line.unit)
+        unit = UNITS.get(line.unit, UNITS["tokens"])
+        quantity = line.quantity
+        contracted = listed = line.cost_nano * 1_000_000
+        listed_price = price
+        if price is not None and usage:
+            listed_price = price if line.list_price is None else line.list_price
+            contracted, listed = price * quantity, listed_price * quantity
+        region = self._source.regions.get(line.deployment)
+        app = _known(line.app)
+        account = self._source.account
+        return (
+            line.cost_nano,
+            account,
+            ISSUER,
+            CURRENCY,
+            month.ends,
+            month.begins,
+            USAGE if usage else ADJUSTMENT,
+            CORRECTION if line.incurred_at < month.begins else None,
+            details.description if usage else details.adjustment,
+            "Usage-Based",
+            ends,
+            begins,
+            quantity * 10 if usage else None,
+            unit.consumed if usage else None,
+            contracted,
+            price * unit.price_scale if price is not None and usage else None,
+            line.cost_nano,
+            line.provider,
+            f"{account}-{month.name}",
+            ISSUER,
+            listed,
+            listed_price * unit.price_scale if listed_price is not None and usage else None,
+            "Standard" if usage else None,
+            quantity * unit.quantity_scale if usage else None,
+            unit.pricing if usage else None,
+            line.provider,
+            line.provider,
+            region,
+            region,
+            CATEGORY,
+            SERVICE,
+            line.provider,
+            SUBCATEGORY,
+            details.sku if usage else None,
+            details.meter if usage else None,
+            details.price_details if usage else None,
+            details.sku_price if usage else None,
+            app,
+            app,
+            self._tags(line.owner, line.team, line.cost_center, line.purpose),
+            _known(line.asked_model),
+            line.attempt,
+            line.basis,
+            _known(line.impact),
+            _known(line.complexity),
+            line.corrects,
+            _known(line.cost_center),
+            line.deployment,
+            _known(line.latency_class),
+            line.line,
+            lines,
+            line.model,
+            line.outcome,
+            _known(line.owner),
+            line.price_book or None,
+            price is not None,
+            _known(line.purpose),
+            quantity,
+            line.request_id,
+            _known(line.revision),
+            _known(line.rule),
+            _known(line.sensitivity),
+            _known(line.session),
+            _known(line.task),
+            _known(line.team),
+            _known(line.tier),
+            line.token_class,
+        )
+
+
+class _Details(NamedTuple):
+    """What is said of a thing that has a price."""
+
+    sku: str
+    sku_price: str
+    meter: str
+    price_details: str
+    description: str
+    adjustment: str
+
+
+def _details(provider: str, model: str, deployment: str, token_class: str, unit: str) -> _Details:
+    words = token_class.replace("_", " ").capitalize()
+    meter = f"{words} {unit}" if unit != "calls" else f"{words} calls"
+    sku = f"{provider}/{model}/{token_class}"
+    details = {"x_Deployment": deployment, "x_Model": model, "x_TokenClass": token_class}
+    without = "Amount held for a request whose use nobody told" if token_class == UNITEMISED else f"{meter} without a known price"
+    return _Details(
+        sku=sku,
+        sku_price=f"{sku}@{deployment}",
+        meter=meter,
+        price_details=msgspec.json.encode(details).decode(),
+        description=f"{meter} of {model} at {provider}",
+        adjustment=f"{without}: {model} at {provider}",
+    )
+
+
+def _tags(owner: str, team: str, cost_center: str, purpose: str) -> str | None:
+    tags = {"owner": owner, "team": team, "cost_center": cost_center, "purpose": purpose}
+    known = {name: value for name, value in tags.items() if _known(value)}
+    return msgspec.json.encode(known).decode() if known else None
+
+
+def _second(moment: datetime) -> tuple[datetime, datetime]:
+    begins = moment.replace(microsecond=0)
+    return begins, begins + SECOND
+
+
+def _known(word: str) -> str | None:
+    """Nothing for what nobody ever said: FOCUS asks for empty cells, not for words that stand for them."""
+    return None if word in ("", UNKNOWN) else word

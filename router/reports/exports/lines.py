@@ -1,0 +1,135 @@
+"""What an export is made of: ledger lines with what is known of their requests, in batches, and the months they were booked in."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from router.money import cost_nano
+
+BATCH = 5_000
+"""Lines that are held at once."""
+
+
+class FinanceLine(NamedTuple):
+    """One ledger line. Money in nano-USD, prices in nano-USD per million of `unit`; times in UTC.
+
+    `at` is when it was booked, which decides its month; `incurred_at` when the use was. `corrects` is the number of the line of the same
+    request that this one takes back or replaces. `model`, `deployment` and `provider` are those of the attempt.
+    """
+
+    at: datetime
+    incurred_at: datetime
+    request_id: str
+    line: int
+    attempt: int
+    app: str
+    owner: str
+    team: str
+    cost_center: str
+    purpose: str
+    session: str
+    task: str
+    sensitivity: str
+    complexity: str
+    impact: str
+    latency_class: str
+    rule: str
+    revision: str
+    tier: str
+    asked_model: str
+    model: str
+    deployment: str
+    provider: str
+    token_class: str
+    unit: str
+    quantity: int
+    unit_price: int | None
+    list_price: int | None
+    cost_nano: int
+    basis: str
+    outcome: str
+    price_source: str
+    price_book: str
+    correction: bool
+    corrects: int | None
+
+
+def at_list(line: FinanceLine) -> int | None:
+    """What a line costs at list prices, in nano-USD; None where nobody knows its price."""
+    price = line.unit_price if line.list_price is None else line.list_price
+    if price is None:
+        return None
+    return cost_nano(line.quantity, price) if line.quantity >= 0 else -cost_nano(-line.quantity, price)
+
+
+class Month(NamedTuple):
+    """A month of the reports' time zone: its name (`2026-03`), its first moment and the one behind its last, in UTC."""
+
+    name: str
+    begins: datetime
+    ends: datetime
+
+
+class Period(NamedTuple):
+    """What has become of a month: FOCUS's word for it (`Open`, `Closed`), and when that was last changed."""
+
+    month: Month
+    state: str
+    changed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The lines to export, as one reading of the store sees them.
+
+    `count` and `total_nano` are what the database itself counts and adds up. `batches` can be read once. `account` names the
+    installation, `periods` all months in which something was booked.
+    """
+
+    zone: ZoneInfo
+    since: datetime | None
+    until: datetime | None
+    where: Mapping[str, Sequence[str]]
+    count: int
+    total_nano: int
+    account: str
+    read_at: datetime
+    batches: Callable[[], Iterator[list[FinanceLine]]]
+    periods: Sequence[Period] = ()
+    regions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Months:
+    """Finds the month of a time zone that a moment lies in."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._begins: list[datetime] = []
+        self._months: list[Month] = []
+
+    def of(self, moment: datetime) -> Month:
+        """The month of a moment (UTC)."""
+        place = bisect_right(self._begins, moment) - 1
+        if place >= 0 and moment < self._months[place].ends:
+            return self._months[place]
+        month = month_of(moment, self._zone)
+        self._begins.insert(place + 1, month.begins)
+        self._months.insert(place + 1, month)
+        return month
+
+
+def month_of(moment: datetime, zone: ZoneInfo) -> Month:
+    """The month of a time zone that a moment lies in."""
+    first = moment.astimezone(zone).date().replace(day=1)
+    behind = (first + timedelta(days=31)).replace(day=1)
+    return Month(first.isoformat()[:7], begin_of(first, zone), begin_of(behind, zone))
+
+
+def begin_of(day: date, zone: ZoneInfo) -> datetime:
+    """The first moment of a day in a time zone, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)

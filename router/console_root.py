@@ -18,6 +18,7 @@ from router.clock import utc_now
 from router.console.app import create_console
 from router.console.charts import Artist
 from router.console.site import Oidc, Site
+from router.reports.requests import BookingsPage
 from router.reports.spend import SpendReport
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
@@ -27,6 +28,8 @@ from router.storage.sql import finance
 from router.storage.sql.accounts import SqlAccounts
 from router.storage.sql.decisions import SqlDecisions
 from router.storage.sql.directory import SqlKeys
+from router.storage.sql.finance_requests import bookings
+from router.storage.sql.ledger import Entry, EntryLine, entry_of
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
@@ -87,6 +90,21 @@ class Books:
     ) -> SpendReport:
         """What was spent, as every report says it."""
         return finance.spend(self._engine, by, since, until, where)
+
+    def bookings(
+        self,
+        where: Mapping[str, Sequence[str]],
+        since: datetime | None,
+        until: datetime | None,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> BookingsPage:
+        """The single requests behind a figure."""
+        return bookings(self._engine, where, since, until, after, limit)
+
+    def entry(self, request_id: str) -> tuple[Entry, list[EntryLine]] | None:
+        """A request's entry with its lines."""
+        return entry_of(self._engine, request_id)
 
 
 def build(parts: Parts) -> ASGIApp:

@@ -84,6 +84,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/people/{who}/end"): Door(frozenset({Role.ADMIN})),
     ("GET", "/finance"): Door(FINANCE),
     ("GET", "/finance/files/{name}"): Door(FINANCE),
+    ("GET", "/finance/requests"): Door(FINANCE),
+    ("GET", "/finance/requests/{request_id}"): Door(FINANCE),
     ("GET", "/spend"): Door(FINANCE),
 }
 """Which roles may use which route below `/console`. A route that is not here is nobody's."""

@@ -21,6 +21,7 @@ from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
 from router.principals import Key, Person, Visit
+from router.reports.requests import BookingsPage
 from router.reports.spend import SpendReport
 from routing_rules.rules import RuleSet
 from routing_rules.vocabulary import Sensitivity
@@ -169,6 +170,15 @@ class Books(Protocol):
         until: datetime | None,
         where: Mapping[str, Sequence[str]] | None = None,
     ) -> SpendReport: ...
+    def bookings(
+        self,
+        where: Mapping[str, Sequence[str]],
+        since: datetime | None,
+        until: datetime | None,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> BookingsPage: ...
+    def entry(self, request_id: str) -> tuple[Any, Sequence[Any]] | None: ...
 
 
 class Drawing(Protocol):

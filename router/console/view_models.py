@@ -253,7 +253,8 @@ class Map(msgspec.Struct, frozen=True):
 
 class Finance(msgspec.Struct, frozen=True):
     """What was spent in a span of days. `months` are (name, query, whether it is this), `kept` the filters as fields of a form, `narrowed`
-    (dimension, value, query without it), `headlines` (name, amount, what to know of it)."""
+    (dimension, value, query without it), `headlines` (name, amount, what to know of it),
+    `requests` the query of its single requests."""
 
     title: str
     span: str
@@ -270,6 +271,35 @@ class Finance(msgspec.Struct, frozen=True):
     narrowed: tuple[tuple[str, str, str], ...]
     headlines: tuple[tuple[str, str, str], ...]
     panels: tuple[Any, ...]
+    requests: str
+
+
+class FinanceRequests(msgspec.Struct, frozen=True):
+    """Single requests of a span. `up` is the query of the page they are the requests of, `following` that of the next ones."""
+
+    subject: str
+    span: str
+    months: tuple[tuple[str, str, bool], ...]
+    month: str
+    kept: tuple[tuple[str, str], ...]
+    narrowed: tuple[tuple[str, str, str], ...]
+    up: str
+    panel: Any
+    following: str
+
+
+class FinanceRequest(msgspec.Struct, frozen=True):
+    """What was booked for one request, and nothing of what was said in it."""
+
+    request_id: str
+    opened: str
+    closed: str
+    settled: bool
+    cost: str
+    held: str
+    outcome: str
+    facts: tuple[tuple[str, str], ...]
+    panel: Any
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from router.console.pages import (
     catalogue,
     decisions,
     finance,
+    finance_requests,
     keys,
     map,
     oidc,
@@ -33,5 +34,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **keys.HANDLERS,
     **people.HANDLERS,
     **finance.HANDLERS,
+    **finance_requests.HANDLERS,
 }
 """Every page by method and path below `/console`."""

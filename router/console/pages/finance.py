@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -18,8 +18,9 @@ from router.console.shown import dollars, words
 from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql, not_found
 from router.console.view_models import Finance
 from router.errors import Refused
+from router.reports import spans
+from router.reports.spans import Span
 from router.reports.spend import DIMENSIONS, UNALLOCATED, Figures, SpendReport
-from routing_rules.calendars import Per, period_of
 from routing_rules.vocabulary import Sensitivity
 
 GRAINS = ("hour", "day", "week", "month", "quarter", "year")
@@ -43,26 +44,39 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class View(msgspec.Struct, frozen=True):
-    """What a finance page is asked for: days from `first` to before `end`, narrowed to `where`, broken down `by` something.
+    """What a finance page is asked for: a span of days, narrowed to `where`, broken down `by` something, over time by `grain`.
 
-    `since` and `until` are the moments they begin and have ended; `before` is the span of the same kind before it.
+    `until` is the end of the span, or now where that comes first; `before` is the span before it, of a span that is not over as much as
+    has passed of it: what it is compared with is as long.
     """
 
-    first: date
-    end: date
-    month: str  # where the span is one
+    span: Span
     by: str
     grain: str
     where: dict[str, str]
-    since: datetime
-    until: datetime
+    running: bool
     before: tuple[datetime, datetime]
     before_name: str
 
     @property
+    def since(self) -> datetime:
+        """When it begins."""
+        return self.span.since
+
+    @property
+    def until(self) -> datetime:
+        """When it has ended."""
+        return self.span.until
+
+    @property
     def name(self) -> str:
         """The span in words."""
-        return f"{self.first:%B %Y}" if self.month else f"{self.first} to {self.end - timedelta(days=1)}"
+        return named(self.span)
+
+    @property
+    def month(self) -> str:
+        """The month, where it is one."""
+        return f"{self.span.first:%Y-%m}" if self.span.months == 1 else ""
 
     @property
     def narrowed(self) -> dict[str, tuple[str, ...]]:
@@ -76,16 +90,17 @@ class View(msgspec.Struct, frozen=True):
 
     def query(self, **changed: str | None) -> str:
         """Its address, with some of it changed; None leaves something out."""
+        span, last = self.span, self.span.behind - timedelta(days=1)
         told: dict[str, str | None] = (
-            {"month": self.month} if self.month else {"from": f"{self.first}", "to": f"{self.end - timedelta(days=1)}"}
+            {"period": self.month or span.name} if span.months else {"from": f"{span.first}", "to": f"{last}"}
         )
-        told |= {
-            "by": self.by,
-            "grain": self.grain if self.grain != _grain(self.first, self.end) else None,
-            **self.where,
-            **changed,
-        }
+        told |= {"by": self.by, "grain": self.grain if self.grain != _grain(span) else None, **self.where, **changed}
         return urlencode({name: value for name, value in told.items() if value})
+
+
+def named(span: Span) -> str:
+    """A span in words."""
+    return f"{span.first:%B %Y}" if span.months == 1 else span.name
 
 
 def label(dimension: str) -> str:
@@ -94,44 +109,40 @@ def label(dimension: str) -> str:
 
 
 def view_of(asked: Asked, zone: ZoneInfo) -> View:
-    """What the address asks for. Raises Refused(`invalid_request`) where that is no month, no day or no dimension."""
+    """What the address asks for. Raises Refused(`invalid_request`) where that is no period, no day or no dimension."""
     query = asked.query
     today = asked.at.astimezone(zone).date()
     try:
         if query.get("from") or query.get("to"):
             first = date.fromisoformat(query.get("from") or f"{today:%Y-%m}-01")
-            end = date.fromisoformat(query.get("to") or f"{today}") + timedelta(days=1)
-            month = ""
+            span = spans.days(first, date.fromisoformat(query.get("to") or f"{today}") + timedelta(days=1), zone)
         else:
-            period = period_of(Per.MONTH, date.fromisoformat(f"{query.get('month') or f'{today:%Y-%m}'}-01"))
-            first, end, month = period.begins, period.ends, period.id
-        if not first < end:
-            raise ValueError(end)
-        if month:
-            earlier = period_of(Per.MONTH, first - timedelta(days=1))
-            before, before_name = (earlier.begins, first), f"{earlier.begins:%B %Y}"
-        else:
-            before, before_name = (first - (end - first), first), "the days before"
+            span = spans.span(query.get("period") or "this-month", asked.at, zone)
+        earlier = spans.before(span, zone)
     except (ValueError, OverflowError):
-        raise Refused(
-            "invalid_request", "a month is written as 2027-01, a day as 2027-01-31, and the last day is not before the first"
-        ) from None
+        message = f"a period is one of {spans.WORDS}; a first and a last day are written as 2027-01-31"
+        raise Refused("invalid_request", message) from None
     by = query.get("by") or "team"
     if by not in CHOICES:
         raise Refused("invalid_request", f"spend is broken down by one of {', '.join(CHOICES)}")
-    grain = query.get("grain") or _grain(first, end)
+    grain = query.get("grain") or _grain(span)
     if grain not in GRAINS:
         raise Refused("invalid_request", f"spend is shown by one of {', '.join(GRAINS)}")
     where = {name: query[name][:500] for name in CHOICES if query.get(name)}
-    return View(first, end, month, by, grain, where, _begins(first, zone), _begins(end, zone), (_begins(before[0], zone), _begins(before[1], zone)), before_name)  # fmt: skip
+    running = span.since <= asked.at < span.until
+    before, before_name = (earlier.since, earlier.until), named(earlier)
+    if running:
+        passed = (today - span.first).days + 1
+        until = spans.day_begins(min(earlier.first + timedelta(days=passed), earlier.behind), zone)
+        before, before_name = (
+            (earlier.since, until),
+            f"{before_name}, first {passed} days" if passed > 1 else f"{before_name}, first day",
+        )
+    return View(span, by, grain, where, running, before, before_name)
 
 
-def _begins(day: date, zone: ZoneInfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-
-
-def _grain(first: date, end: date) -> str:
-    days = (end - first).days
+def _grain(span: Span) -> str:
+    days = (span.behind - span.first).days
     return "hour" if days <= FINEST_DAYS else "day" if days <= MOST_DAYS else "month"
 
 
@@ -149,10 +160,10 @@ async def show(site: Site, asked: Asked) -> Answer:
             title=view.subject or "Spend",
             span=view.name,
             zone=str(zone),
-            months=_months(asked, zone, view),
+            months=months_of(asked, zone, view),
             month=view.month,
-            first=f"{view.first}",
-            last=f"{view.end - timedelta(days=1)}",
+            first=f"{view.span.first}",
+            last=f"{view.span.behind - timedelta(days=1)}",
             by=view.by,
             choices=tuple((name, label(name)) for name in CHOICES if name not in view.where),
             grain=view.grain,
@@ -160,19 +171,19 @@ async def show(site: Site, asked: Asked) -> Answer:
             kept=tuple(view.where.items()),
             narrowed=tuple((label(name), value, view.query(**{name: None, "by": name})) for name, value in view.where.items()),
             headlines=_headlines(now.total, before.total, _unallocated(owners), view),
+            requests=view.query(by=None),
             panels=(_over_time(books.spend, view), _groups(view, now, before), _tiers(books.spend, view)),
         )
 
     return Page("finance.html", await in_sql(work))
 
 
-def _months(asked: Asked, zone: ZoneInfo, view: View) -> tuple[tuple[str, str, bool], ...]:
-    this = period_of(Per.MONTH, asked.at.astimezone(zone).date())
-    last = period_of(Per.MONTH, this.begins - timedelta(days=1))
+def months_of(asked: Asked, zone: ZoneInfo, view: View) -> tuple[tuple[str, str, bool], ...]:
+    """This month and the last one, as (name, query, whether it is the one that is shown)."""
     shown = []
-    for name, period in (("This month", this), ("Last month", last)):
-        query = view.query(**{"month": period.id, "from": None, "to": None, "grain": None})
-        shown.append((name, query, view.month == period.id))
+    for name, word in (("This month", "this-month"), ("Last month", "last-month")):
+        month = f"{spans.span(word, asked.at, zone).first:%Y-%m}"
+        shown.append((name, view.query(**{"period": month, "from": None, "to": None, "grain": None}), view.month == month))
     return tuple(shown)
 
 
@@ -228,7 +239,9 @@ def _groups(view: View, now: SpendReport, before: SpendReport) -> Panel:
     rows = []
     for name in sorted({*present, *earlier}, key=lambda name: (-present.get(name, Figures()).cost_nano, name)):
         href = ""
-        if narrower:
+        if view.by == "session":
+            href = "/finance/requests?" + view.query(by=None, grain=None, session=name)
+        elif narrower:
             href = "/finance?" + view.query(**{"by": narrower, view.by: name, "grain": None})
         mark = "unallocated" if name == UNALLOCATED else ""
         rows.append(Row(_measured(name, present.get(name, Figures()), earlier.get(name, Figures()), total), href, mark))
@@ -321,7 +334,8 @@ def _whens(view: View, found: set[str]) -> list[str]:
     """Every day of the span, whether something was spent or not; of other grains those with spend."""
     if view.grain != "day":
         return sorted(found)
-    days = [f"{view.first + timedelta(days=each)}" for each in range((view.end - view.first).days)]
+    first = view.span.first
+    days = [f"{first + timedelta(days=each)}" for each in range((view.span.behind - first).days)]
     return days if len(days) <= 2 * MOST_DAYS else sorted(found)
 
 

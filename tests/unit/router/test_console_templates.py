@@ -23,6 +23,8 @@ OF = {
     "decisions.html": view_models.Decisions,
     "failure.html": view_models.Failure,
     "finance.html": view_models.Finance,
+    "finance_request.html": view_models.FinanceRequest,
+    "finance_requests.html": view_models.FinanceRequests,
     "home.html": view_models.Home,
     "keys.html": view_models.Keys,
     "map.html": view_models.Map,

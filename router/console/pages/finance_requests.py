@@ -1,0 +1,154 @@
+"""The single requests behind a figure, and the lines of one: what was booked, never what was said."""
+
+from __future__ import annotations
+
+from router.console.figures import Column, Panel, Row, Table
+from router.console.pages.finance import CHOICES, DOWNLOADS, label, months_of, view_of
+from router.console.shown import dollars, duration, moment
+from router.console.site import Answer, Asked, Handler, Page, Site, in_sql, not_found
+from router.console.view_models import FinanceRequest, FinanceRequests
+from router.errors import Refused
+from router.reports.requests import position
+
+A_PAGE = 100
+MOST_DOWNLOADED = 1_000
+SHOWN = ("owner", "app", "model", "task", "sensitivity", "tier", "rule", "outcome")
+
+
+async def listed(site: Site, asked: Asked) -> Answer:
+    """The requests of a span and its filters, in the order of their bookings."""
+
+    def work() -> FinanceRequests:
+        zone = site.books.zone()
+        view = view_of(asked, zone)
+        panel, following = _bookings(site, asked, A_PAGE)
+        return FinanceRequests(
+            subject=view.subject,
+            span=view.name,
+            months=months_of(asked, zone, view),
+            month=view.month,
+            kept=tuple(view.where.items()),
+            narrowed=tuple((label(name), value, view.query(**{name: None})) for name, value in view.where.items()),
+            up=view.query(),
+            panel=panel,
+            following=view.query(after=following) if following else "",
+        )
+
+    return Page("finance_requests.html", await in_sql(work))
+
+
+async def show(site: Site, asked: Asked) -> Answer:
+    """What was booked for one request."""
+
+    def work() -> FinanceRequest:
+        request_id = asked.names["request_id"]
+        found = site.books.entry(request_id)
+        if found is None:
+            raise not_found("request")
+        entry, _ = found
+        facts = [(label(name), f"{value}") for name in CHOICES if (value := getattr(entry, name, None))]
+        facts += [
+            ("time in the router", duration(entry.router_us / 1e6)),
+            ("time at the provider", duration(entry.upstream_us / 1e6)),
+        ]
+        return FinanceRequest(
+            request_id=request_id,
+            opened=moment(entry.opened_at),
+            closed=moment(entry.closed_at),
+            settled=entry.closed_at is not None,
+            cost=dollars(entry.cost_nano) if entry.closed_at is not None else "",
+            held=dollars(entry.held_nano),
+            outcome=entry.outcome or "",
+            facts=tuple(facts),
+            panel=_lines(site, asked, request_id),
+        )
+
+    return Page("finance_request.html", await in_sql(work))
+
+
+def _bookings(site: Site, asked: Asked, limit: int) -> tuple[Panel, str]:
+    view = view_of(asked, site.books.zone())
+    try:
+        after = position(asked.query["after"]) if asked.query.get("after") else None
+    except ValueError:
+        raise Refused("invalid_request", "this page has no following one") from None
+    found = site.books.bookings(view.narrowed, view.since, view.until, after, limit)
+    columns = (Column("request"), Column("booked (UTC)", "moment"), *(Column(label(name)) for name in SHOWN), Column("lines", "count"), Column("cost", "money"))  # fmt: skip
+    rows = tuple(
+        Row(
+            (each.request_id, each.at, *(each.request.get(name, "") for name in SHOWN), each.lines, each.cost_nano),
+            f"/finance/requests/{each.request_id}",
+            "not settled" if each.open else "" if each.settled else "correction",
+        )
+        for each in found.bookings
+    )
+    title = f"Requests, {view.name}" + (f", {view.subject}" if view.where else "")
+    told = "In the order in which they were booked."
+    return Panel(
+        "requests", "Requests", told, Table(title, columns, rows), view.query(after=asked.query.get("after"))
+    ), found.next or ""
+
+
+def _lines(site: Site, asked: Asked, request_id: str) -> Panel:
+    found = site.books.entry(request_id)
+    if found is None:
+        raise not_found("request")
+    entry, lines = found
+    columns = (
+        Column("line", "count"),
+        Column("booked (UTC)", "moment"),
+        Column("attempt", "count"),
+        Column("deployment"),
+        Column("model"),
+        Column("kind of use"),
+        Column("quantity", "count"),
+        Column("unit"),
+        Column("price per million", "money"),
+        Column("list price", "money", aside=True),
+        Column("price book"),
+        Column("basis"),
+        Column("outcome", aside=True),
+        Column("cost", "money"),
+    )
+    rows = tuple(
+        Row(
+            (
+                each.line,
+                each.at,
+                each.attempt,
+                each.deployment,
+                each.model,
+                each.token_class.replace("_", " "),
+                each.quantity,
+                each.unit,
+                each.unit_price,
+                each.list_price,
+                each.price_book,
+                each.basis,
+                each.outcome,
+                each.cost_nano,
+            ),
+            mark="correction" if each.correction else "",
+        )
+        for each in lines
+    )
+    total = Row(("Total", *[""] * (len(columns) - 2), entry.cost_nano))
+    title = f"Lines of {request_id}"
+    return Panel("lines", "Lines", "A price of – is not known: such a line costs nothing until it is.", Table(title, columns, rows, total), f"request={request_id}")  # fmt: skip
+
+
+def _downloaded(site: Site, asked: Asked) -> Panel:
+    return _bookings(site, asked, MOST_DOWNLOADED)[0]
+
+
+def _downloaded_lines(site: Site, asked: Asked) -> Panel:
+    return _lines(site, asked, asked.query.get("request", ""))
+
+
+DOWNLOADS["requests"] = _downloaded
+DOWNLOADS["lines"] = _downloaded_lines
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("GET", "/finance/requests"): listed,
+    ("GET", "/finance/requests/{request_id}"): show,
+}

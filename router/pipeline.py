@@ -600,6 +600,7 @@ class Answering:
         self._client = client
         self._watch = watch
         self._reservation = admission.reservation
+        self._priced_at = admission.request.received  # what it costs is what held then
         self._booked: list[Line] = []
         self._counted_failures = 0
         self._strip_usage = False
@@ -681,7 +682,7 @@ class Answering:
         """The client left before the answer began: what was asked of the provider may be billed, and is booked as an estimate."""
         if self._asked is not None:
             usage = estimated_usage(self._admission.sent.task, 0)
-            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "cancelled"))
+            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "cancelled", self._priced_at))
         await self._settle("cancelled", None, self._asked, None)
         self._count("cancelled")
         await self._client.finish()
@@ -740,7 +741,7 @@ class Answering:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
         self._book_failures(failures, "retried")
         self._asked = None
-        fixed, each = worst_case(self._admission.sent.task, deployment)
+        fixed, each = worst_case(self._admission.sent.task, deployment, self._priced_at)
         spent = sum(line.cost_nano for line in self._booked)
         amount = fixed + each * self._reservation.output_tokens
         self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)
@@ -752,7 +753,7 @@ class Answering:
             task = self._admission.sent.task
             longest = self._reservation.output_tokens * task.choices
             usage = msgspec.structs.replace(estimated_usage(task, 0), output=longest)
-            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "failed"))
+            self._booked.extend(attempt_lines(self._counted_failures + 1, self._asked, usage, "failed", self._priced_at))
 
     def _book_failures(self, failures: tuple[AttemptFailure, ...], outcome: str) -> None:
         """Lines for attempts that failed: their input is charged as an estimate where the provider may have worked on it."""
@@ -760,7 +761,7 @@ class Answering:
             telemetry.UPSTREAM_FAILURES.labels(failure.deployment.id, failure.code).inc()
             may_bill = failure.sent and failure.code in MAY_BE_BILLED
             usage = estimated_usage(self._admission.sent.task, 0) if may_bill else Usage()
-            self._booked.extend(attempt_lines(failure.attempt, failure.deployment, usage, outcome))
+            self._booked.extend(attempt_lines(failure.attempt, failure.deployment, usage, outcome, self._priced_at))
         self._counted_failures = len(failures)
 
     async def _whole(self, forwarded: Forwarded, body: bytes) -> None:
@@ -826,6 +827,7 @@ class Answering:
             booked=tuple(self._booked),
             longest=longest_usage(estimated_usage(task, 0), self._reservation.output_tokens * task.choices),
             stop_at=stop_at,
+            began=self._priced_at,
         )
         kept = self._kept(response_id, forwarded.deployment.id, rest)
         await keeper.begin(kept, forwarded.deployment)
@@ -1094,7 +1096,7 @@ class Answering:
                 self._services.note_changed(admission.facts.caller.app, label, tools)
         self._book_failures(forwarded.failures, "retried")
         usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
-        self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome))
+        self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome, self._priced_at))
         await self._count_calls(enforced)
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]
         if (enforced.complete and enforced.error is None) or (admission.judge is not None and enforced.issued_ids):

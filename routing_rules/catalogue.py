@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
+from bisect import bisect_right
+from datetime import date, datetime
+from operator import itemgetter
 
 import msgspec
 
@@ -120,7 +122,8 @@ class Deployment(msgspec.Struct, frozen=True):
 
     `provider` is `openai_compatible` (bytes through), `simulated`, or a litellm provider name. `api_key` is a
     reference (`env:NAME`), never a secret. `model_names` are the names by which apps wish for it. `allowed_fields` are
-    request fields unknown to OpenAI that this deployment takes. `context_window` is in tokens.
+    request fields unknown to OpenAI that this deployment takes. `context_window` is in tokens. `price` is what models.yaml says,
+    `prices` what holds instead by the price book, each from a moment on: `price_at`.
     """
 
     id: str
@@ -143,6 +146,16 @@ class Deployment(msgspec.Struct, frozen=True):
     internal: bool = False  # ours: may receive the entitlement token
     capability_review: Review | None = None
     access_review: Review | None = None
+    prices: tuple[tuple[datetime, Price], ...] = ()
+
+    def price_at(self, moment: datetime) -> Price:
+        """What it costs at a moment."""
+        if not self.prices:
+            return self.price
+        return self.prices[max(bisect_right(self.prices, moment, key=SINCE) - 1, 0)][1]
+
+
+SINCE = itemgetter(0)
 
 
 class Observing(msgspec.Struct, frozen=True):

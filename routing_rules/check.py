@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
 
 import msgspec
 
+from routing_rules.catalogue import Deployment
 from routing_rules.cells import Cells, TooManyCells, bits
 from routing_rules.faults import Fault, Severity, did_you_mean
 from routing_rules.layers import layers_of, parts_left_out
@@ -45,7 +46,7 @@ def check(rules: RuleSet, today: date, recalls: Mapping[str, float] = {}) -> lis
     for rule in rules.rules:
         faults.extend(_about_rule(rules, rule, today))
         faults.extend(_about_masking(rule, recalls))
-    faults.extend(_about_deployments(rules))
+    faults.extend(_about_deployments(rules, today))
     faults.extend(_about_reviews(rules, today))
     faults.extend(_about_combinations(rules))
     faults.extend(_about_apps(rules, today))
@@ -241,7 +242,7 @@ def _about_masking(rule: Rule, recalls: Mapping[str, float]) -> list[Fault]:
     return found
 
 
-def _about_deployments(rules: RuleSet) -> list[Fault]:
+def _about_deployments(rules: RuleSet, today: date) -> list[Fault]:
     found = []
     for deployment in rules.deployments.values():
         place = _place(rules, "models.yaml", deployment.id)
@@ -252,10 +253,21 @@ def _about_deployments(rules: RuleSet) -> list[Fault]:
             if review is None:
                 message = f"deployment `{deployment.id}` has no {kind.replace('_', ' ')}"
                 found.append(Fault(Severity.WARNING, f"no_{kind}", *place, message, f"add `{kind}` with reviewer and expires"))
-        if not deployment.price.known:
-            message = f"deployment `{deployment.id}` has no full price: it is no candidate under a limit in money"
-            found.append(Fault(Severity.WARNING, "no_price", *place, message, "give it a `price` or an `assumed_price`"))
+        if (unpriced := _unpriced_from(deployment, today)) is not None:
+            since = "" if unpriced <= today else f" from {unpriced} on"
+            message = f"deployment `{deployment.id}` has no full price{since}: it is no candidate under a limit in money"
+            hint = "give it a `price` or an `assumed_price`, or a row in prices.yaml that does not end"
+            found.append(Fault(Severity.WARNING, "no_price", *place, message, hint))
     return found
+
+
+def _unpriced_from(deployment: Deployment, today: date) -> date | None:
+    """The first day from today on for which no full price is known; None where there is one for every day."""
+    if not deployment.prices:
+        return None if deployment.price.known else today
+    if not deployment.price_at(datetime.combine(today, time.max, UTC)).known:
+        return today
+    return next((since.date() for since, price in deployment.prices if since.date() > today and not price.known), None)
 
 
 LAPSED = {

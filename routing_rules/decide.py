@@ -277,7 +277,7 @@ def _suitable(facts: Facts, pool: Sequence[Slot], features: frozenset[Feature], 
         and features <= slot.features
         and extra <= slot.allowed_fields
         and size <= slot.most_bytes
-        and (slot.priced or not priced)
+        and (not priced or slot.priced_at(facts.now))
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from math import prod
@@ -14,6 +14,7 @@ import msgspec
 from routing_rules.budgets import CallLimits, SessionBudget
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Review, Tool
 from routing_rules.combinations import Combination
+from routing_rules.prices import TOKEN_CLASSES
 from routing_rules.rules import DIMENSIONS, UNDECLARED, Effect, Route, Rule, RuleSet
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.vocabulary import Sensitivity
@@ -94,7 +95,8 @@ class Widening(msgspec.Struct, frozen=True):
 
 class Diff(msgspec.Struct, frozen=True):
     """What changes from one revision to another. `cells` is the size of the space looked at: all words of all axes that a rule of either
-    looks at. `sets` are the entitlement sets, as they were before, whose tools or cells a widening is about."""
+    looks at. `sets` are the entitlement sets, as they were before, whose tools or cells a widening is about. `dearer` says what costs more
+    than before, and who pays it."""
 
     before: str
     after: str
@@ -105,6 +107,7 @@ class Diff(msgspec.Struct, frozen=True):
     widenings: tuple[Widening, ...] = ()
     files: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
+    dearer: tuple[str, ...] = ()
 
     @property
     def widens(self) -> bool:
@@ -166,6 +169,7 @@ def diff(before: RuleSet, after: RuleSet, today: date) -> Diff:
         widenings=tuple(widenings),
         files=files,
         sets=tuple(sorted(name for name in sets if name in before.sets)),
+        dearer=tuple(_dearer_deployments(before, after, today)),
     )
 
 
@@ -542,7 +546,7 @@ def _widenings(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widenin
     yield from _of_people(before, after)
     yield from _of_apps(before, after, today)
     yield from _of_sets(before, after)
-    yield from _of_deployments(before, after)
+    yield from _of_deployments(before, after, today)
     yield from _of_tools(before, after)
     yield from _of_owner_budgets(before, after)
     yield from _of_policy(before.sensitivity, after.sensitivity)
@@ -671,7 +675,7 @@ def _as_strict(other: Combination, than: Combination) -> bool:
     )
 
 
-def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+def _of_deployments(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widening]:
     for each in after.deployments.values():
         old = before.deployments.get(each.id)
         if old is None:
@@ -702,30 +706,66 @@ def _of_deployments(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
         ):
             if most > was:
                 yield Widening("deployment", each.id, f"`{name}` of the deployment `{each.id}` is {most} instead of {was}")
-        if cheaper := _cheaper(each.price, old.price):
-            yield Widening(
-                "price", each.id, f"the deployment `{each.id}` counts for less money, or for no known sum: {_named(cheaper)}"
-            )
+        for cheaper, since in _first_days(old, each, today, _cheaper):
+            message = f"the deployment `{each.id}` counts for less money, or for no known sum{since}: {_named(cheaper)}"
+            yield Widening("price", each.id, message)
+
+
+def _dearer_deployments(before: RuleSet, after: RuleSet, today: date) -> Iterable[str]:
+    """What costs more than before, from when on, and the apps that the rules may send there: their owners pay it."""
+    for each in after.deployments.values():
+        old = before.deployments.get(each.id)
+        if old is None:
+            continue
+        for dearer, since in _first_days(old, each, today, lambda new, was: _lower(was, new)):
+            routes = [after.index.routes[rule.id] for rule in after.rules if rule.then is not None]
+            reached = [route.rule for route in routes if any(slot.id == each.id for slot in route.slots)]
+            apps = sorted(app for app in after.apps if any(_admits_app(after, rule, app) for rule in reached))
+            who = _named(apps[:MOST_NAMED]) + (f" and {len(apps) - MOST_NAMED} more" if len(apps) > MOST_NAMED else "")
+            yield f"the deployment `{each.id}` costs more{since}: {_named(dearer)}; {f'paid by the owners of {who}' if apps else 'no app is sent there'}"
+
+
+def _first_days(
+    old: Deployment, new: Deployment, today: date, found: Callable[[Price, Price], list[str]]
+) -> Iterable[tuple[list[str], str]]:
+    """What is found between two prices, once, with the first day from today on which it is so (in words; none for today)."""
+    now = datetime.combine(today, time.max, UTC)
+    told: set[str] = set()
+    for moment in sorted({now, *(since for since, _ in (*old.prices, *new.prices) if since > now)}):
+        names = [name for name in found(new.price_at(moment), old.price_at(moment)) if name not in told]
+        told.update(names)
+        if names:
+            yield names, "" if moment == now else f" from {moment.date()} on"
 
 
 def _cheaper(new: Price, old: Price) -> list[str]:
     """The prices that are lower than they were: limits in money bind later then. Whoever says where figures come from says who pays."""
     found = [name for name in ("input", "output") if (getattr(new, name) is None) != (getattr(old, name) is None)]
-    found += [
-        name for name, rate in _rates(new).items() if rate is not None and (was := _rates(old)[name]) is not None and rate < was
-    ]
-    return found + (["source"] if new.source != old.source else [])
+    return found + _lower(new, old) + (["source"] if new.source != old.source else [])
 
 
-def _rates(price: Price) -> dict[str, int | None]:
-    """What each kind of token is billed at, in nano-USD per million."""
-    return {
-        "input": price.input,
-        "cached_input": price.input if price.cached_input is None else price.cached_input,
-        "cache_write": price.input if price.cache_write is None else price.cache_write,
-        "output": price.output,
-        "reasoning": price.output if price.reasoning is None else price.reasoning,
+def _lower(new: Price, old: Price) -> list[str]:
+    """The classes and hosted tools that cost less, for requests of any size and under any service tier."""
+    sizes = {
+        0,
+        *(tokens + 1 for price in (new, old) for way in (price, *price.service_tiers.values()) for tokens, _ in way.above),
     }
+    found: dict[str, None] = {}
+    for tier in sorted({"", *new.service_tiers, *old.service_tiers}):
+        for size in sorted(sizes):
+            now, was = new.applied(size, tier), old.applied(size, tier)
+            for name in TOKEN_CLASSES:
+                rate, before = now.of(name), was.of(name)
+                if rate is not None and before is not None and rate < before:
+                    found[name] = None
+            for name, before in was.tools.items():
+                if now.tools.get(name, 0) < before:
+                    found[name] = None
+    return list(found)
+
+
+MOST_NAMED = 8
+"""Apps that are named one by one where many are meant."""
 
 
 def _until(review: Review | None) -> date:

@@ -19,6 +19,8 @@ from routing_rules.combinations import Effect as CallEffect
 from routing_rules.decisions import Obligation
 from routing_rules.faults import LONGEST_ECHO, Fault, RuleFaults, Severity, did_you_mean
 from routing_rules.layers import INCLUDE, OVERLAYS, Layers
+from routing_rules.prices import priced
+from routing_rules.read_prices import read_prices
 from routing_rules.read_sensitivity import LEVELS, read_sensitivity
 from routing_rules.reading import MOST_BYTES, Entry
 from routing_rules.rules import (
@@ -52,7 +54,11 @@ FILES = (
     "budgets.yaml",
     "sensitivity.yaml",
     "routes.yaml",
+    "prices.yaml",
 )
+OPTIONAL = frozenset({"prices.yaml"})
+"""Of the governed files those that a rule set may do without."""
+
 CASES = "cases/"
 GITLEAKS = "gitleaks.toml"
 """May be left out: detectors of credentials in the format of gitleaks."""
@@ -150,7 +156,7 @@ def load(files: Mapping[str, str]) -> RuleSet:
     faults: list[Fault] = []
     _check_sizes(files)
     layers = Layers(files, FILES, faults)
-    top = {name: layers.top(name) for name in FILES}
+    top = {name: layers.top(name) if name in files or name not in OPTIONAL else Entry(name, None, faults) for name in FILES}
     for entry in top.values():
         entry.has(INCLUDE)  # read already
     for name in files:
@@ -162,7 +168,9 @@ def load(files: Mapping[str, str]) -> RuleSet:
     content = read(top, files.get(GITLEAKS, ""), files.get(COMPLEXITY, ""))
     for entry in top.values():
         entry.close()
-    if not all(entry.readable for entry in top.values()):  # what an unreadable file defines is not known, so it is not missed
+    if not all(
+        entry.readable for name, entry in top.items() if name in files or name not in OPTIONAL
+    ):  # what an unreadable file defines is not known, so it is not missed
         faults = [fault for fault in faults if fault.code != "unknown_word"]
     if any(fault.severity is Severity.ERROR for fault in faults):
         raise RuleFaults(sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.message)))
@@ -186,10 +194,11 @@ def read(top: Mapping[str, Entry], gitleaks: str = "", calibrated: str = "") -> 
     }
     regions = sorted({deployment.region for deployment, _ in deployments.values()})
     rules = _rules(top["routes.yaml"], words, tiers, regions, sets, budgets)
+    book = read_prices(top["prices.yaml"], [deployment for deployment, _ in deployments.values()])
     return {
         "apps": apps,
         "purposes": purposes,
-        "deployments": {id: deployment for id, (deployment, enabled) in deployments.items() if enabled},
+        "deployments": {id: priced(deployment, book) for id, (deployment, enabled) in deployments.items() if enabled},
         "tools": tools,
         "sets": sets,
         "session_budgets": budgets.sessions,
@@ -201,6 +210,7 @@ def read(top: Mapping[str, Entry], gitleaks: str = "", calibrated: str = "") -> 
         "categories": categories,
         "rules": rules,
         "time_zone": _time_zone(top["routes.yaml"]),
+        "price_book": book,
     }
 
 
@@ -641,7 +651,7 @@ def _price_entry(parent: Entry, key: str, source: str) -> Price:
     entry = parent.entry(key)
     if entry is None:
         return Price(source=source)
-    classes = {
+    classes: dict[str, Any] = {
         name: entry.maybe_nano(f"{name}_usd_per_million")
         for name in ("input", "cached_input", "cache_write", "output", "reasoning")
     }

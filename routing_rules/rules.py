@@ -18,6 +18,7 @@ from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Purpose, Tool, searches_by_itself
 from routing_rules.decisions import CARRIED_OUT, Obligation
 from routing_rules.facts import Facts
+from routing_rules.prices import NO_BOOK, PriceBook
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.server_lists import address_digest
 from routing_rules.task import Endpoint, ToolAsk
@@ -122,7 +123,7 @@ class Rule(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A deployment as the decision reads it. `most_bytes`: an input above it cannot fit the context window, as a token
-    is at least one byte and, on average, not more than four."""
+    is at least one byte and, on average, not more than four. `priced`: its price is known on every day."""
 
     deployment: Deployment
     id: str
@@ -134,6 +135,10 @@ class Slot:
     most_bytes: int
     priced: bool
     searches: bool = False
+
+    def priced_at(self, moment: datetime) -> bool:
+        """Whether its price is known at a moment, so that a worst case can be held."""
+        return self.priced or (bool(self.deployment.prices) and self.deployment.price_at(moment).known)
 
     def cleared_for(self, rank: int, today: date) -> bool:
         """Whether content of this sensitivity may go there today; an expired access review leaves public only."""
@@ -370,6 +375,7 @@ class RuleSet:
     categories: tuple[str, ...]
     rules: tuple[Rule, ...]
     time_zone: tzinfo = UTC
+    price_book: PriceBook = NO_BOOK
     models: Mapping[str, tuple[str, ...]] = field(init=False)
     slots: Mapping[str, Slot] = field(init=False)
     index: Index = field(init=False)
@@ -420,7 +426,7 @@ def slot_of(deployment: Deployment) -> Slot:
         features=frozenset(deployment.features),
         allowed_fields=deployment.allowed_fields,
         most_bytes=deployment.context_window * BYTES_PER_TOKEN,
-        priced=deployment.price.known,
+        priced=all(price.known for _, price in deployment.prices) if deployment.prices else deployment.price.known,
         searches=searches_by_itself(deployment.model),
     )
 

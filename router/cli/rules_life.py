@@ -503,6 +503,7 @@ def changes(found: Diff) -> list[str]:
     """A diff for people: what widens first."""
     lines = [f"{found.changed} of {found.cells} cells change, {found.widened} widen; files: {', '.join(found.files) or 'none'}"]
     lines += [f"  wider     {each.message}" for each in found.widenings]
+    lines += [f"  dearer    {each}" for each in found.dearer]
     for change in found.changes[:MOST_TOLD]:
         where = "; ".join(f"{name} {', '.join(words)}" for name, words in change.where.items()) or "everywhere"
         lines.append(f"  {'wider' if change.gains else 'changed':9} {change.cells} cells: {where}")

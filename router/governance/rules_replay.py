@@ -22,6 +22,7 @@ from routing_rules.entitlements import authorise, authorise_masked
 from routing_rules.facts import Facts
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
+from routing_rules.prices import INPUT_CLASSES, TOKEN_CLASSES
 from routing_rules.rules import RuleSet, revision_of
 
 MOST_EXAMPLES = 50
@@ -264,7 +265,7 @@ def replayed(revisions: _Revisions, recorded: Recorded, before: str, after: str,
         spent = costs.get(record.request_id)
         if spent is not None:
             known = own.deployments.get(spent[0]) if isinstance(own, RuleSet) else None
-            billed = (spent[0], known.price if known is not None else None)
+            billed = (spent[0], known.price_at(record.at) if known is not None else None)
             # At the prices at which it was billed, what was billed is true to the last correction.
             sides = [spent[1] if (each.deployment, each.price) == billed else None for each in (was, now)]
             for counted in both:
@@ -345,10 +346,10 @@ def _impact(app: str, tally: _Tally) -> AppImpact:
 
 def shadowed(active: RuleSet, tried: RuleSet, facts: Facts, decision: Decision) -> tuple[str, str] | None:
     """What was decided and what a revision that is only tried would have, in words; None where that is the same."""
-    was = _of(active, decision, authorise(active, facts, decision) if isinstance(decision, Permit) else ToolGrant())
+    was = _of(active, decision, authorise(active, facts, decision) if isinstance(decision, Permit) else ToolGrant(), facts)
     there = as_under(facts, active, tried)
     other = decide(tried, there)
-    now = _of(tried, other, authorise(tried, there, other) if isinstance(other, Permit) else ToolGrant())
+    now = _of(tried, other, authorise(tried, there, other) if isinstance(other, Permit) else ToolGrant(), facts)
     return (_said(was), _said(now)) if _differ(was, now) else None
 
 
@@ -368,13 +369,13 @@ def _account(rules: RuleSet, record: Passed | Stopped, own: RuleSet | str) -> Ac
             last = as_under(facts, own, rules)
             decision = decide(rules, last)
             if isinstance(decision, Permit):
-                return _of(rules, decision, authorise_masked(rules, (before, first), (last, decision)))
-            return _of(rules, decision, ToolGrant())
-        return _of(rules, first, authorise(rules, before, first) if isinstance(first, Permit) else ToolGrant())
+                return _of(rules, decision, authorise_masked(rules, (before, first), (last, decision)), facts)
+            return _of(rules, decision, ToolGrant(), facts)
+        return _of(rules, first, authorise(rules, before, first) if isinstance(first, Permit) else ToolGrant(), facts)
     facts = as_under(facts, own, rules)
     decision = decide(rules, facts)
     grant = authorise(rules, facts, decision) if facts.tools and isinstance(decision, Permit) else ToolGrant()
-    return _of(rules, decision, grant)
+    return _of(rules, decision, grant, facts)
 
 
 def as_under(facts: Facts, own: RuleSet | str, rules: RuleSet) -> Facts:
@@ -387,7 +388,7 @@ def as_under(facts: Facts, own: RuleSet | str, rules: RuleSet) -> Facts:
     return facts if caller is facts.caller else msgspec.structs.replace(facts, caller=caller)
 
 
-def _of(rules: RuleSet, decision: Decision, grant: ToolGrant) -> Account:
+def _of(rules: RuleSet, decision: Decision, grant: ToolGrant, facts: Facts) -> Account:
     if isinstance(decision, Refuse):
         return Account("refuse", decision.code, "", "", None, (), (), decision.rule)
     permit = decision.permit if isinstance(decision, Hold) else decision
@@ -395,7 +396,7 @@ def _of(rules: RuleSet, decision: Decision, grant: ToolGrant) -> Account:
     if isinstance(decision, Hold):
         return Account("hold", "", permit.tier, "", None, (), terms, decision.rule)
     there = next((each for each in map(rules.deployments.get, permit.candidates) if each is not None), None)
-    deployment, price = (there.id, there.price) if there is not None else ("", None)
+    deployment, price = (there.id, there.price_at(facts.now)) if there is not None else ("", None)
     return Account("permit", "", permit.tier, deployment, price, grant.granted, terms, permit.rule)
 
 
@@ -403,17 +404,18 @@ def _priced(used: Iterable[Used], price: Price | None) -> int:
     """What the same tokens cost at other prices; nothing where the request would not have gone anywhere."""
     if price is None:
         return 0
-    prices = {
-        "input": price.input,
-        "cached_input": price.input if price.cached_input is None else price.cached_input,
-        "cache_write": price.input if price.cache_write is None else price.cache_write,
-        "output": price.output,
-        "reasoning": price.output if price.reasoning is None else price.reasoning,
-    }
+    used = list(used)
+    rates = price.applied(sum(each.quantity for each in used if each.token_class in INPUT_CLASSES), "")
     total = 0
     for each in used:
-        unit = prices.get(each.token_class)
-        total += each.cost if each.token_class not in prices else 0 if unit is None else cost_nano(each.quantity, unit)
+        if each.token_class in TOKEN_CLASSES:
+            unit = rates.of(each.token_class)
+        elif each.token_class in rates.tools:
+            unit = rates.tools[each.token_class]
+        else:
+            total += each.cost
+            continue
+        total += 0 if unit is None else cost_nano(each.quantity, unit)
     return total
 
 

@@ -47,13 +47,14 @@ _encode = msgspec.json.Encoder().encode
 
 class UnderWay(msgspec.Struct, frozen=True):
     """What is needed to close the ledger entry of a response in the background, whoever does it. `booked` are the lines of attempts
-    before; `longest` the usage to charge where the provider never says; `stop_at` when it is cut."""
+    before; `longest` the usage to charge where the provider never says; `stop_at` when it is cut. `began`: when it came, whose prices hold."""
 
     reservation: Reservation
     attempt: int
     booked: tuple[Line, ...]
     longest: Usage
     stop_at: datetime
+    began: datetime | None = None
 
 
 class KeptResponse(msgspec.Struct, frozen=True):
@@ -335,7 +336,7 @@ class Keeper:
         lines = list(rest.booked)
         if deployment is not None:
             outcome = outcome_by(status)
-            lines += attempt_lines(rest.attempt, deployment, usage or rest.longest, outcome)
+            lines += attempt_lines(rest.attempt, deployment, usage or rest.longest, outcome, rest.began or self._clock())
         record = outcome_of(
             request_id=kept.request_id,
             at=self._clock(),

@@ -14,7 +14,7 @@ from routing_rules.budgets import OwnerBudget
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
-from routing_rules.task import Endpoint, Provenance, Task
+from routing_rules.task import Endpoint, Feature, Provenance, Task
 from routing_rules.vocabulary import Sensitivity
 
 HOLD_MARGIN_SECONDS = 60.0
@@ -40,7 +40,7 @@ def hold_request(
     """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
     where the app asks for less output than the rule's minimum would allow to buy."""
     output = output_limit(task, permit, deployment)
-    fixed, per_output_token = worst_case(task, deployment)
+    fixed, per_output_token = worst_case(task, deployment, now)
     epoch = now.timestamp()
     budget = permit.budget
     return HoldRequest(
@@ -112,14 +112,29 @@ def with_hosted(task: Task, grant: ToolGrant) -> Task:
     return msgspec.structs.replace(task, input_unbounded=True)
 
 
-def worst_case(task: Task, deployment: Deployment) -> tuple[int, int]:
+def worst_case(task: Task, deployment: Deployment, at: datetime) -> tuple[int, int]:
     """(nano-USD of the whole input, nano-USD of one output token in all choices) at the dearest class of each direction.
 
     An unpriced deployment holds nothing: under a money limit it is no candidate.
     """
-    price = deployment.price
-    inputs = [rate for rate in (price.input, price.cache_write) if rate is not None]
-    outputs = [rate for rate in (price.output, price.reasoning) if rate is not None]
-    fixed = input_bound(task, deployment) * per_token_ceiling(max(inputs)) if inputs else 0
+    price, bound = deployment.price_at(at), input_bound(task, deployment)
+    ways = [price]
+    # Without the field nothing dearer than the standard tier is asked for.
+    if price.service_tiers and "service_tier" in deployment.allowed_fields:
+        ways.extend(price.service_tiers.values())
+    if any(way.above for way in ways):
+        ways += [larger for way in ways for tokens, larger in way.above if tokens < bound]
+    only_text = task.features.isdisjoint(NOT_ONLY_TEXT)
+    given = INPUTS if only_text else (*INPUTS, *OTHER_INPUTS)
+    made = OUTPUTS if only_text else (*OUTPUTS, *OTHER_OUTPUTS)
+    inputs = [rate for way in ways for name in given if (rate := getattr(way, name)) is not None]
+    outputs = [rate for way in ways for name in made if (rate := getattr(way, name)) is not None]
+    fixed = bound * per_token_ceiling(max(inputs)) if inputs else 0
     each = per_token_ceiling(max(outputs)) * task.choices if outputs and task.endpoint is not Endpoint.EMBEDDINGS else 0
     return fixed, each
+
+
+INPUTS, OUTPUTS = ("input", "cached_input", "cache_write", "cache_write_1h"), ("output", "reasoning")
+OTHER_INPUTS, OTHER_OUTPUTS = ("audio_input", "audio_cached_input", "image_input"), ("audio_output", "image_output")
+NOT_ONLY_TEXT = frozenset({Feature.AUDIO, Feature.VISION, Feature.HOSTED_TOOLS})
+"""What a task must ask for that classes of tokens other than text may come in."""

@@ -20,9 +20,10 @@ def estimated_usage(task: Task, output_chars: int) -> Usage:
     return Usage(input=-(-task.input_bytes // BYTES_PER_TOKEN), output=output, basis=Basis.ESTIMATED)
 
 
-def attempt_lines(attempt: int, deployment: Deployment, usage: Usage, outcome: str) -> tuple[Line, ...]:
-    """Ledger lines of one attempt."""
-    return lines(attempt, deployment.id, deployment.provider, deployment.model, usage, deployment.price, outcome)
+def attempt_lines(attempt: int, deployment: Deployment, usage: Usage, outcome: str, at: datetime) -> tuple[Line, ...]:
+    """Ledger lines of one attempt, at the prices that held `at` the moment when the request came."""
+    price = deployment.price_at(at)
+    return lines(attempt, deployment.id, deployment.provider, deployment.model, usage, price, outcome)
 
 
 def outcome_of(

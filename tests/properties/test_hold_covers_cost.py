@@ -11,7 +11,7 @@ from router.exchange import HoldRequest, SessionState
 from router.stages.reserve import hold_request
 from router.stages.settle import attempt_lines
 from router.usage import Usage
-from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.budgets import CallLimits, OwnerLimits, SessionBudget
 from routing_rules.catalogue import Deployment, Price
 from routing_rules.decisions import Permit
 from routing_rules.facts import Caller, Labels
@@ -65,7 +65,7 @@ def held(task: Task, deployment: Deployment, permit: Permit) -> HoldRequest:
         deployment=deployment,
         session=SESSION,
         labels=Labels(),
-        owner_budget=OwnerBudget(CALLER.owner),
+        owner=OwnerLimits("2026-08"),
         new_sessions_per_hour=None,
         worker="w",
         now=NOW,
@@ -76,14 +76,14 @@ def held(task: Task, deployment: Deployment, permit: Permit) -> HoldRequest:
 def test_the_hold_covers_any_usage_within_the_limits_that_were_sent(case: tuple[Task, Deployment, Permit, Usage]) -> None:
     task, deployment, permit, usage = case
     hold = held(task, deployment, permit)
-    cost = sum(line.cost_nano for line in attempt_lines(1, deployment, usage, "completed"))
+    cost = sum(line.cost_nano for line in attempt_lines(1, deployment, usage, "completed", NOW))
     assert cost <= hold.fixed_nano + hold.output_nano * hold.output_tokens
 
 
 @given(cases())
 def test_lines_account_for_every_token_once(case: tuple[Task, Deployment, Permit, Usage]) -> None:
     _, deployment, _, usage = case
-    lines = attempt_lines(1, deployment, usage, "completed")
+    lines = attempt_lines(1, deployment, usage, "completed", NOW)
     quantity = {line.token_class: line.quantity for line in lines}
     assert len(quantity) == len(lines)
     assert sum(quantity.get(name, 0) for name in ("input", "cached_input", "cache_write")) == usage.input

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from router.stages.reserve import with_hosted, worst_case
@@ -11,6 +13,7 @@ from routing_rules.decisions import ToolGrant
 from routing_rules.task import Endpoint, Task
 from routing_rules.vocabulary import Sensitivity
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PRICE = Price(input=1_000_000_000, output=2_000_000_000)
 TASK = Task(endpoint=Endpoint.RESPONSES, wish="auto", parts=(), input_bytes=10)
 
@@ -30,7 +33,7 @@ def deployment(allowed: frozenset[str] = frozenset()) -> Deployment:
 
 @pytest.mark.parametrize("tool", [("web_search", "web_search"), ("file_search", "file_search"), ("mcp", "wiki")])
 def test_what_a_granted_hosted_tool_may_find_is_held_as_input(tool: tuple[str, str]) -> None:
-    fixed, _ = worst_case(with_hosted(TASK, ToolGrant(granted=(("function", "calculator"), tool))), deployment())
+    fixed, _ = worst_case(with_hosted(TASK, ToolGrant(granted=(("function", "calculator"), tool))), deployment(), NOW)
     assert fixed == 100_000 * 1_000
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from routing_rules.diff import Diff, diff
 from routing_rules.load import FILES, POLICIES, load
+from routing_rules.prices import SERVICE_TIERS, TOKEN_CLASSES
 
 TODAY = date(2026, 11, 23)
 REVIEW = {"reviewer": "r@example.org", "expires": "2027-05-01", "grace": {"until": "2027-05-05", "approved_by": ["ann", "bob"]}}
@@ -86,6 +87,7 @@ BASE: dict[str, Any] = {
         "code_names": [{"id": "names", "category": "plans", "level": "confidential", "key": "0" * 8, "hashes": ["0" * 16]}],
     },
     "routes.yaml": {"routes": [{**RULE, "id": "all", "then": THEN}]},
+    "prices.yaml": {"prices": []},
 }  # fmt: skip
 
 
@@ -359,6 +361,98 @@ for stops in ("prohibitions", "step_ups"):
     # The rule that stops as much under another name is found, so that a new name alone weakens nothing.
     ROWS[f"routes.{stops}[].id"] = neither("one", "other", beside=((f"routes.{stops}", [RULE]),))
 ROWS["routes.prohibitions[].code"] = ROWS["routes.prohibitions[].code"]._replace(beside=(("routes.prohibitions", [RULE]),))
+
+
+def amounts(usd: int) -> dict[str, Any]:
+    return dict.fromkeys(TOKEN_CLASSES, usd)
+
+
+EUR = {"EUR": [{"from": "2026-01-01", "usd": 2}]}
+WHOLE = {
+    "per_million": amounts(5),
+    "per_thousand_calls": {"web_search": 5},
+    "above": [{"input_tokens": 1000, "per_million": amounts(5)}],
+}
+TIERED = {**WHOLE, "service_tiers": dict.fromkeys(SERVICE_TIERS, WHOLE)}
+PRICED = {"id": "p", "deployment": "one", "from": "2026-01-01", **TIERED}
+FIXED = {"id": "d", "deployment": "one", "from": "2026-01-01", "fixed": TIERED}
+PERCENT = {"id": "d", "deployment": "one", "percent": 10}
+AT_PRICES, AT_DISCOUNTS = "prices.prices[]", "prices.discounts[]"
+OF_PRICES, OF_FIXED = ((AT_PRICES[:-2], [PRICED]),), ((AT_DISCOUNTS[:-2], [FIXED]),)
+OF_PERCENT = ((AT_DISCOUNTS[:-2], [PERCENT]),)
+IN_EUR = (("prices.rates", EUR), (AT_PRICES[:-2], [{**PRICED, "currency": "EUR"}]))
+
+
+def rows_of_amounts(at: str, beside: tuple[tuple[str, Any], ...]) -> Iterator[tuple[str, Row]]:
+    """Of each amount under a price: what is cheaper widens, as limits in money bind later."""
+    yield (
+        f"{at}.service_tiers",
+        grows({"flex": {"per_million": amounts(5)}}, {"flex": {"per_million": amounts(4)}}, beside=beside),
+    )
+    for place in (at, *(f"{at}.service_tiers.{tier}" for tier in SERVICE_TIERS)):
+        if place != at:
+            yield place, grows({"per_million": amounts(6)}, {"per_million": amounts(5)}, beside=beside)
+        dear = {"input_tokens": 1000, "per_million": amounts(6)}
+        yield f"{place}.above", grows([dear], [], beside=beside)
+        steps = [{"above": [{**dear, "input_tokens": tokens}]} for tokens in (1000, 2000)]
+        yield f"{place}.above[].input_tokens", grows(*steps, under=f"{place}.+", beside=beside)
+        yield f"{place}.per_thousand_calls", grows({"web_search": 6}, {"web_search": 5}, beside=beside)
+        yield f"{place}.per_thousand_calls.*", grows(6, 5, under=f"{place}.per_thousand_calls.web_search", beside=beside)
+        for inner in (place, f"{place}.above[]"):
+            yield f"{inner}.per_million", grows(amounts(6), amounts(5), beside=beside)
+            for name in TOKEN_CLASSES:
+                yield f"{inner}.per_million.{name}", grows(6, 5, beside=beside)
+
+
+ROWS |= dict(rows_of_amounts(AT_PRICES, OF_PRICES)) | dict(rows_of_amounts(f"{AT_DISCOUNTS}.fixed", OF_FIXED))
+ROWS |= {
+    "prices.version": neither("a", "b", beside=OF_PRICES),
+    "prices.currency": grows("EUR", "USD", beside=(("prices.rates", EUR), *OF_PRICES)),
+    "prices.rates": neither({}, EUR),
+    "prices.rates.*": grows(
+        [{"from": "2026-01-01", "usd": 2}], [{"from": "2026-01-01", "usd": 1}], under="prices.rates.EUR", beside=IN_EUR
+    ),
+    "prices.rates.*[].from": grows(
+        *([*EUR["EUR"], {"from": day, "usd": 1}] for day in ("2027-02-01", "2027-01-01")), under="prices.rates.EUR", beside=IN_EUR
+    ),
+    "prices.rates.*[].usd": grows(2, 1, under="prices.rates.EUR[].usd", beside=IN_EUR),
+    "prices.prices": either([], [PRICED]),
+    f"{AT_PRICES}.id": neither("p", "q", beside=OF_PRICES),
+    f"{AT_PRICES}.deployment": either({}, {"deployment": None, "model": "n"}, under=f"{AT_PRICES}.+", beside=OF_PRICES),
+    f"{AT_PRICES}.model": either(
+        *({"deployment": None, "model": model} for model in "mn"), under=f"{AT_PRICES}.+", beside=OF_PRICES
+    ),
+    f"{AT_PRICES}.provider": either(
+        *({"deployment": None, "model": "m", "provider": each} for each in ("simulated", "openai")),
+        under=f"{AT_PRICES}.+",
+        beside=OF_PRICES,
+    ),
+    f"{AT_PRICES}.from": either("2026-01-01", "2027-01-01", beside=OF_PRICES),
+    f"{AT_PRICES}.until": either("2027-01-01", "2027-06-01", beside=OF_PRICES),
+    f"{AT_PRICES}.currency": grows("EUR", "USD", beside=IN_EUR),
+    f"{AT_PRICES}.assumed": either(False, True, beside=OF_PRICES),
+    f"{AT_PRICES}.source": neither("a list", "another list", beside=OF_PRICES),
+    f"{AT_PRICES}.read": neither("2026-10-01", "2026-10-02", beside=OF_PRICES),
+    f"{AT_PRICES}.reason": neither("one", "another", beside=OF_PRICES),
+    "prices.discounts": grows([], [PERCENT]),
+    f"{AT_DISCOUNTS}.id": neither("d", "e", beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.deployment": grows({"deployment": None, "model": "n"}, {}, under=f"{AT_DISCOUNTS}.+", beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.model": grows(
+        *({"deployment": None, "model": model} for model in "nm"), under=f"{AT_DISCOUNTS}.+", beside=OF_PERCENT
+    ),
+    f"{AT_DISCOUNTS}.provider": grows(
+        *({"deployment": None, "provider": each} for each in ("openai", "simulated")),
+        under=f"{AT_DISCOUNTS}.+",
+        beside=OF_PERCENT,
+    ),
+    f"{AT_DISCOUNTS}.from": grows("2027-01-01", "2026-01-01", beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.until": grows("2027-01-01", "2027-06-01", beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.percent": grows(10, 20, beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.classes": grows(["input"], ["input", "output"], beside=OF_PERCENT),
+    f"{AT_DISCOUNTS}.fixed": grows({"per_million": amounts(2)}, {"per_million": amounts(1)}, beside=OF_FIXED),
+    f"{AT_DISCOUNTS}.currency": grows("EUR", "USD", beside=(("prices.rates", EUR), *OF_FIXED)),
+    f"{AT_DISCOUNTS}.source": neither("one contract", "another", beside=OF_PERCENT),
+}
 
 
 def fields(schema: dict[str, Any], at: str) -> Iterator[str]:

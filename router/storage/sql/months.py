@@ -65,7 +65,7 @@ class SqlMonths:
     def all(self) -> list[Period]:
         """Every month that was ever closed, oldest first."""
         with reading(self._engine) as connection:
-            return _periods(connection)
+            return all_months(connection)
 
     def standing(self, at: datetime) -> Standing:
         """Which month is next, and what holds it up at a moment."""
@@ -132,7 +132,7 @@ def verify(engine: Engine) -> list[tuple[str, str]]:
 
 def faults(connection: Connection) -> Iterable[tuple[str, str]]:
     """As `verify`, in a transaction of the caller's."""
-    for period in _periods(connection):
+    for period in all_months(connection):
         if period.state != CLOSED or period.document is None:
             continue
         if digest_of(period.document) != period.digest:
@@ -204,15 +204,14 @@ def _version(event: AdminEvent) -> Version:
     )
 
 
-def _periods(connection: Connection) -> list[Period]:
+def all_months(connection: Connection) -> list[Period]:
+    """Every month that was ever closed, oldest first."""
     return [period_of(row) for row in connection.execute(select(finance_periods).order_by(finance_periods.c.month))]
 
 
 def _standing(connection: Connection, at: datetime) -> Standing:
     entry = ledger_entries.c
-    periods = _periods(connection)
-    first = None if any(period.state == CLOSED for period in periods) else _first_booking(connection)
-    period = next_month(periods, first, rollups.zone_of(connection) or "UTC")
+    period = next_of(connection)
     if period is None:
         return Standing(None, False, ())
     waiting = (entry.closed_at.is_(None), entry.opened_at < period.ends)
@@ -220,6 +219,13 @@ def _standing(connection: Connection, at: datetime) -> Standing:
     named = select(entry.request_id).where(*waiting).order_by(entry.opened_at, entry.request_id).limit(MOST_NAMED)
     hindrances = [Hindrance("open requests", count, tuple(connection.scalars(named)))] if count else []
     return Standing(period, period.ends <= at, tuple(hindrances))
+
+
+def next_of(connection: Connection) -> Period | None:
+    """The month that is to be closed next; None where nothing was ever booked."""
+    periods = all_months(connection)
+    first = None if any(period.state == CLOSED for period in periods) else _first_booking(connection)
+    return next_month(periods, first, rollups.zone_of(connection) or "UTC")
 
 
 def _first_booking(connection: Connection) -> datetime | None:
@@ -230,7 +236,7 @@ def _first_booking(connection: Connection) -> datetime | None:
 
 
 def _last_closed(connection: Connection, month: str) -> Period:
-    closed = [period for period in _periods(connection) if period.state == CLOSED]
+    closed = [period for period in all_months(connection) if period.state == CLOSED]
     last = closed[-1] if closed else None
     if last is None or last.month != month:
         told = "no month is closed" if last is None else f"the last closed one is {last.month}"

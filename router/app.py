@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import telemetry
-from router.api import approvals, count_tokens, health, jwks, models, people, responses, rules, sessions
+from router.api import approvals, count_tokens, health, jwks, models, people, reports, responses, rules, sessions
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -320,6 +320,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     sessions.add_routes(api, looking)
     rules.add_routes(api, worker.changing)
+    reports.add_routes(api, worker.engine, utc_now)
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 

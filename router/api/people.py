@@ -29,6 +29,8 @@ READING_RULES = frozenset({Role.VIEWER, Role.EDITOR, Role.APPROVER, Role.TOOL_OW
 EDITING = frozenset({Role.EDITOR})
 APPROVING = frozenset({Role.APPROVER})
 EITHER = EDITING | APPROVING
+READING_REPORTS = frozenset({Role.FINANCE, Role.ADMIN})
+REPORTS_READ = ("/spend", "/requests", "/requests/{request_id}")
 RULES_READ = (
     "",
     "/revisions/{revision}",
@@ -69,6 +71,7 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/api/sessions/{session_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
     ("GET", "/api/running"): frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN}),
     ("POST", "/api/running/{request_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
+    **{("GET", f"/api/reports{path}"): READING_REPORTS for path in REPORTS_READ},
     **{("GET", f"/api/rules{path}"): READING_RULES for path in RULES_READ},
     **{("POST", f"/api/rules{path}"): roles for path, roles in RULES_CHANGED.items()},
 }

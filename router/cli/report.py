@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 import click
 import msgspec
 
+from router.cli import report_spend
 from router.cli.data import rules_for, store, until_drained
 from router.clock import utc_now
 from router.reports import approvals as approvals_view
-from router.reports.spend import FORMATS, dimensions, render
 from router.settings import load_settings
 from router.storage.sql.approvals import SqlApprovals
-from router.storage.sql.ledger import spend as spend_report
 
 
 @click.group()
@@ -22,24 +21,8 @@ def report() -> None:
     """Reports for finance and governance."""
 
 
-@report.command()
-@click.option("--by", default="owner,model", show_default=True, help="Dimensions, with commas between them.")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day (UTC) before which it ends.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
-def spend(by: str, since: datetime | None, until: datetime | None, form: str, wait: bool) -> None:
-    """Spend, exact to the nano-dollar, from the ledger."""
-    settings = load_settings()
-    try:
-        names = dimensions(by)
-    except ValueError as error:
-        raise click.ClickException(f"--by: {error}") from None
-    if wait:
-        until_drained(settings)
-    with store(settings) as engine:
-        result = spend_report(engine, names, since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
-    click.echo(render(result, form), nl=False)
+for command in report_spend.COMMANDS:
+    report.add_command(command)
 
 
 @report.command()

@@ -1,0 +1,98 @@
+"""What `/api/reports` answers: each report read from the ledger by the parameters of the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+from fastapi.responses import Response
+from sqlalchemy import Engine
+
+from router.errors import Refused
+from router.reports import question, requests, spend
+from router.reports.question import Misread
+from router.storage.sql import finance
+from router.storage.sql.finance_requests import bookings
+from router.storage.sql.ledger import entry_of
+
+PERIOD = ("period", "since", "until", "format")
+TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+
+Given = Sequence[tuple[str, str]]
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """One report that is asked for: by which parameters, from which store, when, and in which form."""
+
+    engine: Engine
+    parameters: Mapping[str, str]
+    where: Sequence[str]
+    now: datetime
+    zone: ZoneInfo
+    form: str
+
+    def question(self, by: str = "") -> question.Question:
+        """The question, by these dimensions where the parameters name none. Raises Misread."""
+        given = self.parameters
+        return question.asked(
+            self.now,
+            self.zone,
+            by=given.get("by", by),
+            where=self.where,
+            period=given.get("period"),
+            since=given.get("since"),
+            until=given.get("until"),
+        )
+
+
+def answered(engine: Engine, name: str, given: Given, accept: str, now: datetime, request_id: str | None = None) -> Response:
+    """The answer to a request for a report, in the form that it asks for (`format`, else the Accept header, else JSON). Raises Refused."""
+    try:
+        if request_id is not None:
+            parameters, _ = question.parameters(given, ("format",))
+            return _response(_one(engine, request_id, _form(parameters, accept)), _form(parameters, accept))
+        known, report = REPORTS[name]
+        parameters, where = question.parameters(given, (*known, *PERIOD))
+        form = _form(parameters, accept)
+        return _response(report(Asking(engine, parameters, where, now, finance.report_zone(engine), form)), form)
+    except Misread as misread:
+        raise Refused("invalid_request", f"`{misread.parameter}`: {misread}", param=misread.parameter) from None
+
+
+def _form(parameters: Mapping[str, str], accept: str) -> str:
+    form = parameters.get("format", "csv" if "text/csv" in accept.lower() else "json")
+    if form not in TYPES:
+        raise Misread("format", f"a report is given as {' or '.join(TYPES)}, not `{form[:40]}`")
+    return form
+
+
+def _response(text: str, form: str) -> Response:
+    return Response(text, media_type=TYPES[form])
+
+
+def _spend(asking: Asking) -> str:
+    what = asking.question("owner,model")
+    return spend.render(finance.spend(asking.engine, what.by, what.since, what.until, what.where), asking.form)
+
+
+def _requests(asking: Asking) -> str:
+    what = asking.question()
+    after, limit = question.page(asking.parameters.get("after"), asking.parameters.get("limit"))
+    return requests.render(bookings(asking.engine, what.where, what.since, what.until, after, limit), asking.form)
+
+
+def _one(engine: Engine, request_id: str, form: str) -> str:
+    found = entry_of(engine, request_id)
+    if found is None:
+        raise Refused("not_found", "no request of this id is in the ledger; it may not be written yet")
+    entry, lines = found
+    return requests.render_one(msgspec.structs.asdict(entry), [msgspec.structs.asdict(line) for line in lines], form)
+
+
+REPORTS: dict[str, tuple[tuple[str, ...], Callable[[Asking], str]]] = {
+    "spend": (("by",), _spend),
+    "requests": (("after", "limit"), _requests),
+}
+"""Each report with the parameters that it has beyond a period and what it is narrowed to."""

@@ -1,0 +1,107 @@
+"""`router report spend`, `requests` and `request`: what was spent, down to the single request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from sqlalchemy import Engine
+
+from router.cli.data import store, until_drained
+from router.clock import utc_now
+from router.reports import question, requests, spend
+from router.settings import load_settings
+from router.storage.sql import finance
+from router.storage.sql.finance_requests import bookings
+from router.storage.sql.ledger import entry_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+by_option = click.option(
+    "--by", default="owner,model", show_default=True, help=f"Dimensions, with commas between: {', '.join(spend.DIMENSIONS)}."
+)
+format_option = click.option("--format", "form", type=click.Choice(spend.FORMATS), default="table", show_default=True)
+wait_option = click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
+
+
+def narrowing(command: F) -> F:
+    """The options that say of when and of what a report is; days and months are those of the reports' time zone."""
+    for option in (
+        click.option("--until", help="Day before which it ends, or a moment with its zone."),
+        click.option("--since", help="First day (2026-10-05), or a moment with its zone."),
+        click.option("--period", help="last-month, this-quarter, last-30-days, 2026-10, 2026-Q3, 2026-W40, 2026-10-05 …"),
+        click.option(
+            "--where", multiple=True, metavar="DIMENSION=VALUE", help="Only this; several values of one dimension: any of them."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def read(engine: Engine, by: str, options: dict[str, Any]) -> question.Question:
+    """What the options ask for. Raises click.ClickException naming the option."""
+    names = ("where", "period", "since", "until")
+    try:
+        return question.asked(utc_now(), finance.report_zone(engine), by=by, **{name: options[name] for name in names})
+    except question.Misread as misread:
+        raise click.ClickException(f"--{misread.parameter}: {misread}") from None
+
+
+def drained(wait: bool) -> Any:
+    """The store of the settings, once nothing is on its way to it where that was asked for."""
+    settings = load_settings()
+    if wait:
+        until_drained(settings)
+    return store(settings)
+
+
+@click.command(name="spend")
+@by_option
+@narrowing
+@format_option
+@wait_option
+def spend_command(by: str, form: str, wait: bool, **options: Any) -> None:
+    """Spend, exact to the nano-dollar, from the ledger."""
+    with drained(wait) as engine:
+        what = read(engine, by, options)
+        report = finance.spend(engine, what.by, what.since, what.until, what.where)
+    click.echo(spend.render(report, form), nl=False)
+
+
+@click.command(name="requests")
+@narrowing
+@click.option("--after", help="Where the page before ended.")
+@click.option("--limit", default=100, show_default=True, help=f"Bookings on a page, {requests.MOST} at most.")
+@format_option
+@wait_option
+def requests_command(after: str | None, limit: int, form: str, wait: bool, **options: Any) -> None:
+    """The single requests behind a figure, in the order of their bookings. Never their text."""
+    with drained(wait) as engine:
+        what = read(engine, "", options)
+        try:
+            behind, count = question.page(after, limit)
+        except question.Misread as misread:
+            raise click.ClickException(f"--{misread.parameter}: {misread}") from None
+        found = bookings(engine, what.where, what.since, what.until, behind, count)
+    click.echo(requests.render(found, form), nl=False)
+
+
+@click.command(name="request")
+@click.argument("request_id")
+@format_option
+@wait_option
+def request_command(request_id: str, form: str, wait: bool) -> None:
+    """One request with all its ledger lines. Never its text."""
+    with drained(wait) as engine:
+        found = entry_of(engine, request_id)
+    if found is None:
+        raise click.ClickException(f"no request `{request_id}` is in the ledger; --wait first waits for what is on its way")
+    entry, lines = found
+    click.echo(
+        requests.render_one(msgspec.structs.asdict(entry), [msgspec.structs.asdict(line) for line in lines], form), nl=False
+    )
+
+
+COMMANDS = (spend_command, requests_command, request_command)

@@ -130,7 +130,8 @@ class HoldRequest(msgspec.Struct, frozen=True):
     lowered, but not below `min_output_tokens` (then it is refused). `output_nano` is for all `choices` together, `output_tokens`
     for each of them. `labels` is what the session will carry, `forwarded` the sensitivity of what will have left us in it (None: the
     same as of all that was sent). `asked` is remembered by the session (None: it keeps what it had). `news` tells the latest that came
-    from outside, so that reasoning without anything new can be bounded.
+    from outside, so that reasoning without anything new can be bounded. `owner_hard_nano` is the owner's limit in the `month`,
+    `owner_others` are the ids and limits (-1: none) of other periods that the owner pays from at once.
     """
 
     request_id: str
@@ -163,10 +164,13 @@ class HoldRequest(msgspec.Struct, frozen=True):
     budget_reasoning_tokens: int | None = None
     budget_reasoning_growth: int | None = None
     news: str = ""
+    month: str = ""  # the month that the owner pays from, by its id; empty: that of `now` in UTC
+    owner_others: tuple[tuple[str, int], ...] = ()
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Money held for one request. `output_tokens` is what the answer may use at most, `month` whose budget the owner pays from."""
+    """Money held for one request. `output_tokens` is what the answer may use at most, `month` names the periods from whose budgets
+    the owner pays: the month first, then others, with spaces between them."""
 
     request_id: str
     session_id: str
@@ -176,7 +180,7 @@ class Reservation(msgspec.Struct, frozen=True):
     output_tokens: int
     session_left_nano: int | None  # of the cost budget, after this hold; None: no limit
     app: str = ""
-    month: str = ""  # UTC, as `2026-08`
+    month: str = ""  # as `2026-08`, or `2026-08 2026-Q3`
 
 
 class Settlement(msgspec.Struct, frozen=True):

@@ -75,13 +75,14 @@ from router.stages.told import Told
 from router.stages.unmask import Placeholders
 from router.streaming import Broadcast
 from router.usage import Line, Usage
+from routing_rules.budgets import FAST_TIER
 from routing_rules.catalogue import Deployment, Observing
 from routing_rules.decide import ClearedDeployment, cleared, decide
 from routing_rules.decisions import Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
 from routing_rules.facts import Caller, Facts, Labels
 from routing_rules.offered import is_run_by_provider, within_session
-from routing_rules.rules import AUTO_WISHES
+from routing_rules.rules import AUTO_WISHES, RuleSet
 from routing_rules.task import Endpoint, Feature, Task
 from routing_rules.vocabulary import Assessment, Sensitivity
 
@@ -184,6 +185,8 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         approval = await approval_named(services, headers, caller)
         usable: ApprovalState | None = None
         decided_anew = False
+        degraded = ""  # by which of the owner's budgets
+        short: Refused | None = None  # what it told
         session_id: str | None = None
         while True:
             opened = await open_session(
@@ -220,11 +223,14 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 session=opened.session,
                 pinned=opened.pinned,
                 changed_servers=services.changed_servers(),
+                degraded=degraded,
             )
             facts = known(task=task, assessment=assessment, labels=opened.labels)
             x.session = opened.session
             decision = decide(rules, facts)
             x.facts, x.decision = facts, decision
+            if short is not None and isinstance(decision, Refuse):
+                raise short  # nothing in the fast tier may, or can, do this
             if not wish_known and task.wish not in AUTO_WISHES:
                 # A name that nobody knows may be anything that was pasted there: the app is told it again, no record holds it.
                 x.facts = msgspec.structs.replace(facts, wish=UNKNOWN_WISH)
@@ -278,7 +284,9 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 deployment=candidates[0],
                 session=opened.session,
                 labels=opened.labels,
-                owner_budget=rules.owner_budget(caller.owner),
+                owner=rules.limits_of(
+                    caller.owner, now, services.raised(caller.owner), fast=all(one.tier == FAST_TIER for one in candidates)
+                ),
                 new_sessions_per_hour=rules.new_sessions_per_hour,
                 worker=services.worker,
                 now=now,
@@ -314,9 +322,12 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 reservation = await services.budgets.reserve(hold, record)
                 break
             except Refused as refusal:
-                if refusal.code != "session_changed" or decided_anew:
+                if may_degrade(rules, caller, now, refusal) and not degraded:
+                    degraded, short = refusal.details["period"], refusal
+                elif refusal.code != "session_changed" or decided_anew:
                     raise
-                decided_anew = True
+                else:
+                    decided_anew = True
         x.reservation = reservation
         taken = None if usable is None else await taken_by(services, usable, headers, reservation, watch.laps)
         watch.lap("reserve")
@@ -531,6 +542,13 @@ async def _asked_for(services: Services, held: Held) -> Refused:
     if state.status == approve.DENIED:
         return approve.refused(state, services.address)
     return approve.waits(approval_id, services.address, held, state.expires, state.status)
+
+
+def may_degrade(rules: RuleSet, caller: Caller, now: datetime, refusal: Refused) -> bool:
+    """Whether a refusal is of an owner's budget that lets tasks go on in the fast tier."""
+    if refusal.code != "owner_budget_exceeded" or caller.mode == "observe":
+        return False
+    return rules.degrades(caller.owner, refusal.details["period"], now)
 
 
 def nothing_more(hold: HoldRequest) -> HoldRequest:
@@ -1304,6 +1322,8 @@ def headers_of(
         told.append((REQUEST_ID, admission.request.id))
     if admission.grant.withheld:
         told.append((b"x-router-tools-withheld", ", ".join(f"{tool.name};{tool.reason}" for tool in admission.grant.withheld)))
+    if admission.facts.degraded:
+        told.append((b"x-router-degraded", f"owner_budget_exceeded;{admission.facts.degraded}"))
     if admission.facts.caller.observing is not None:
         told.append((b"x-router-observed", observed(admission.facts.caller.observing)))
         if would := would_refuse(admission):

@@ -16,6 +16,7 @@ from router.stages.entitlement_token import TokenKeys
 from router.stages.keep_responses import Keeper
 from router.stages.open_session import ConversationChain
 from router.streaming import Broadcast, Pumps
+from routing_rules.budgets import Raise
 from routing_rules.decisions import Decision, Withheld
 from routing_rules.facts import Facts
 from routing_rules.rules import RuleSet
@@ -54,6 +55,11 @@ class InForce:
         return both if self.trial.takes(session_id) else both[::-1]
 
 
+def nothing_raised(_: str) -> tuple[Raise, ...]:
+    """For a line without raises of owners' budgets."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the line works with. `in_force` raises Unavailable(`not_ready`) before the first rules are loaded."""
@@ -80,4 +86,5 @@ class Services:
     note_shadow: Callable[[InForce, str, str, Facts, Decision], None]  # request and session, for what is tried as a shadow
     approvals: Approvals | None = None  # None: nobody can be asked, and what is held is refused
     address: str = ""  # where others reach the service, without a slash at its end
+    raised: Callable[[str], tuple[Raise, ...]] = nothing_raised  # what an owner's limits were raised by
     keeper: Keeper | None = None  # None: no response can be fetched again, and none is left to itself in the background

@@ -72,6 +72,9 @@ def period_of(per: Per, day: date, fiscal: FiscalYear = CALENDAR_YEAR) -> Period
     return Period(per, f"{_FISCAL_PREFIX[per]}{begins}", begins, ends)
 
 
+FISCAL = frozenset({Per.FISCAL_PERIOD, Per.FISCAL_QUARTER, Per.FISCAL_YEAR})
+
+
 def following(period: Period, fiscal: FiscalYear = CALENDAR_YEAR) -> Period:
     """The period after this one."""
     return period_of(period.per, period.ends, fiscal)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NewType, cast
 
 import msgspec
 
+from routing_rules.budgets import FAST_TIER
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import CARRIED_OUT, Decision, Hold, Obligation, Permit, Refuse, ToolGrant
 from routing_rules.entitlements import grant_within
 from routing_rules.facts import Facts
 from routing_rules.faults import did_you_mean
-from routing_rules.rules import AUTO_WISHES, Effect, Route, Rule, RuleSet, Slot, Verdict, wish_kind, within
+from routing_rules.rules import AUTO_WISHES, Effect, Route, Rule, RuleSet, Slot, Then, Verdict, wish_kind, within
 from routing_rules.task import Endpoint, Feature
 from routing_rules.vocabulary import Integrity, Sensitivity
 
@@ -124,7 +125,7 @@ def _watched(rules: RuleSet, facts: Facts, decision: Decision) -> Decision:
     permit = decision.permit if isinstance(decision, Hold) else decision
     if isinstance(permit, Refuse):
         permit = _permit(rules, facts, verdict, route, wish)
-    priced = rules.owner_budget(facts.caller.owner).hard_nano is not None
+    priced = rules.is_limited(facts.caller.owner)
     slots = [rules.slots[id] for id in rules.models.get(facts.wish, ())] if facts.pinned is None else []
     named = tuple(slot.id for slot in _suitable(facts, slots, facts.features, priced))
     if isinstance(permit, Refuse):
@@ -201,12 +202,14 @@ def _permit(rules: RuleSet, facts: Facts, verdict: Verdict, route: Route, wish: 
         message = f"rule `{rule.id}` lets no app choose its model; send `auto` as `model`"
         return _refuse(rules, verdict, rule.id, "not_permitted_by_rule", message, param="model")
     pool = _pool(rules, facts, route, wish, asked_for)
+    if facts.degraded:
+        pool = _fast(rules, facts, then, pool)
     if any(slot.searches for slot in pool) and not may_search(_grant(rules, facts, route)):
         pool = [slot for slot in pool if not slot.searches]
         if not pool:
             message = f"the model searches the web by itself, and rule `{rule.id}` does not grant `web_search` here; ask for another model"
             return _refuse(rules, verdict, rule.id, "tool_not_entitled", message, param="model")
-    hard = rules.owner_budget(facts.caller.owner).hard_nano is not None
+    hard = rules.is_limited(facts.caller.owner)
     priced = hard or route.budget.cost_nano is not None
     found = _suitable(facts, pool, facts.features, priced)
     if not found and facts.tools:
@@ -254,6 +257,14 @@ def _pool(rules: RuleSet, facts: Facts, route: Route, wish: str, asked_for: tupl
         hinted = wish.removeprefix("auto-")
         return sorted(route.slots, key=lambda slot: slot.tier != hinted)
     return route.slots
+
+
+def _fast(rules: RuleSet, facts: Facts, then: Then, pool: Sequence[Slot]) -> Sequence[Slot]:
+    """What the owner's budget leaves: the fast deployments among those of the route, else all fast ones that its data may go to."""
+    fast = [slot for slot in pool if slot.tier == FAST_TIER]
+    if fast or facts.pinned is not None or facts.endpoint is Endpoint.EMBEDDINGS:
+        return fast
+    return [slot for slot in rules.slots.values() if slot.tier == FAST_TIER and within(then, slot)]
 
 
 def _grant(rules: RuleSet, facts: Facts, route: Route) -> ToolGrant:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from routing_rules.budgets import CallLimits, SessionBudget
+from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.calendars import FISCAL
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Review, Tool
 from routing_rules.combinations import Combination
 from routing_rules.prices import TOKEN_CLASSES
@@ -885,14 +886,26 @@ def _weaker(old: Tool, new: Tool) -> Iterable[str]:
 
 def _of_owner_budgets(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
     for owner in sorted({*before.owner_budgets, *after.owner_budgets}):
-        old, new = before.owner_budget(owner), after.owner_budget(owner)
-        if _above(new.hard_nano, old.hard_nano) or _above(new.soft_nano, old.soft_nano):
-            yield Widening("budget", owner, f"`{owner}` may spend more in a month")
-    old, new = before.default_owner_budget, after.default_owner_budget
-    if _above(new.hard_nano, old.hard_nano) or _above(new.soft_nano, old.soft_nano):
-        yield Widening("budget", "default", "owners without a budget of their own may spend more in a month")
+        for why in _of_budgets(before.budgets_of(owner), after.budgets_of(owner)):
+            yield Widening("budget", owner, f"`{owner}` {why}")
+    for why in _of_budgets((before.default_owner_budget,), (after.default_owner_budget,)):
+        yield Widening("budget", "default", f"owners without a budget of their own {why}")
+    everybody = (after.default_owner_budget, *(each for own in after.owner_budgets.values() for each in own))
+    if after.fiscal_year != before.fiscal_year and any(each.per in FISCAL for each in everybody):
+        yield Widening("budget", "fiscal_year", "budgets of fiscal years begin anew on other days")
     if _above(after.new_sessions_per_hour, before.new_sessions_per_hour):
         yield Widening("budget", "new_sessions_per_hour", "apps may start more sessions in an hour")
+
+
+def _of_budgets(before: Iterable[OwnerBudget], after: Iterable[OwnerBudget]) -> Iterable[str]:
+    """What is wider of the budgets of one owner."""
+    later = {budget.per: budget for budget in after}
+    for old in before:
+        new, span = later.get(old.per, OwnerBudget(old.owner)), old.per.replace("_", " ")
+        if _above(new.end_nano, old.end_nano) or _above(new.hard_nano, old.hard_nano) or _above(new.soft_nano, old.soft_nano):
+            yield f"may spend more in a {span}"
+        if set(old.soft_percents) - set(new.soft_percents) or set(old.notify) - set(new.notify):
+            yield f"is told later, or other people are, of what is spent in a {span}"
 
 
 def _above(new: float | None, old: float | None) -> bool:

@@ -179,7 +179,7 @@ def context(rules: RuleSet, facts: Facts, *, approved: bool = False) -> dict[str
         "pinned": facts.pinned is not None,
         "masked": facts.masked,
         "approved": approved,
-        "money_limited": rules.owner_budget(caller.owner).hard_nano is not None,
+        "money_limited": rules.is_limited(caller.owner),
         "named": [_entity("Deployment", id) for id in named],
         "holder": [_entity("Deployment", str(id)) for id in holder],
         "fields": sorted(facts.extra_fields),

@@ -30,7 +30,10 @@ def document(rules: RuleSet) -> dict[str, Any]:
             "tools": list(rules.tools.values()),
             "sets": list(rules.sets.values()),
             "session_budgets": list(rules.session_budgets.values()),
-            "owner_budgets": [rules.default_owner_budget, *rules.owner_budgets.values()],
+            "owner_budgets": [
+                rules.default_owner_budget,
+                *(each for own in rules.owner_budgets.values() for each in own if each is not rules.default_owner_budget),
+            ],
             "sensitivity": rules.sensitivity,
             "new_sessions_per_hour": rules.new_sessions_per_hour,
         },

@@ -57,6 +57,7 @@ class Facts(msgspec.Struct, frozen=True):
     `complexity` is the band that counts: that of `complexity_score`, or `complexity_before`, the one of the session's last ask,
     where the score lies within a margin of it, or where the request only `continues` that ask with results of tools.
     `changed_servers` are labels of MCP servers asked for that were found to list something else than was pinned.
+    `degraded`: the period of the owner's budget, by its id, whose hard limit leaves only the fast tier.
     """
 
     now: datetime
@@ -88,3 +89,4 @@ class Facts(msgspec.Struct, frozen=True):
     complexity_before: Complexity | None = None
     continues: bool = False
     changed_servers: frozenset[str] = frozenset()
+    degraded: str = ""

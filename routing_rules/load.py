@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.budgets import DEGRADE, FAST_TIER, ON_HARD, REFUSE, CallLimits, OwnerBudget, SessionBudget
+from routing_rules.calendars import CALENDAR_YEAR, PATTERNS, WEEKDAYS, FiscalYear, Per
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Grace, Observing, Price, Purpose, Review, Tool
 from routing_rules.combinations import SHIPPED as SHIPPED_COMBINATIONS
 from routing_rules.combinations import Combination
@@ -144,6 +145,9 @@ SESSION_LIMITS = (
     "reasoning_growth_tokens",
 )
 MOST_PERCENT = 100
+MOST_SOFT_PERCENT = 100_000
+MONTHS = 12
+ADDRESS = re.compile(r"[^\s@<>\"',;:()\\]{1,64}@[^\s@<>\"',;:()\\]{1,180}")
 CALL_TOKENS = ("max_output_tokens", "min_output_tokens")
 CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
 
@@ -181,11 +185,11 @@ def read(top: Mapping[str, Entry], gitleaks: str = "", calibrated: str = "") -> 
     """What the governed files say, by the names of `RuleSet`. `routing_rules.schema` reads by it what they may say."""
     purposes = _purposes(top["purposes.yaml"])
     sensitivity, categories = read_sensitivity(top["sensitivity.yaml"], gitleaks, calibrated)
-    budgets = _Budgets(top["budgets.yaml"])
+    tiers, deployments = _deployments(top["models.yaml"])
+    budgets = _Budgets(top["budgets.yaml"], tiers)
     tools = _tools(top["tools.yaml"])
     sets = _sets(top["entitlements.yaml"], tools)
     apps = _apps(top["apps.yaml"], purposes, sets)
-    tiers, deployments = _deployments(top["models.yaml"])
     words: dict[str, Iterable[str]] = {
         "app": apps,
         "team": sorted({app.team for app in apps.values()}),
@@ -211,6 +215,7 @@ def read(top: Mapping[str, Entry], gitleaks: str = "", calibrated: str = "") -> 
         "rules": rules,
         "time_zone": _time_zone(top["routes.yaml"]),
         "price_book": book,
+        "fiscal_year": budgets.fiscal_year,
     }
 
 
@@ -345,10 +350,10 @@ def _purposes(top: Entry) -> dict[str, Purpose]:
 class _Budgets:
     """Session budgets with the call limits that go with them, and what owners may spend."""
 
-    def __init__(self, top: Entry) -> None:
+    def __init__(self, top: Entry, tiers: tuple[str, ...]) -> None:
         self.sessions: dict[str, SessionBudget] = {}
         self.limits: dict[str, dict[str, Any]] = {}
-        self.owners: dict[str, OwnerBudget] = {}
+        self.owners: dict[str, tuple[OwnerBudget, ...]] = {}
         for entry in _items(top, "session_budgets"):
             id = entry.identifier(self.sessions)
             limits: dict[str, Any] = {key: entry.maybe_integer(key, least=1) for key in SESSION_LIMITS}
@@ -358,12 +363,17 @@ class _Budgets:
             self.limits[id] = _call_limits(entry)
             entry.close()
         default = top.entry("default_owner_budget")
-        self.default_owner = OwnerBudget(owner="default") if default is None else _owner_budget(default, "default")
+        self.default_owner = OwnerBudget(owner="default") if default is None else _owner_budget(default, "default", tiers)
         for entry in top.entries("owner_budgets", required=False):
             owner = entry.text("owner")
-            if owner in self.owners:
-                entry.fault("owner", "duplicate_id", "the owner has two budgets")
-            self.owners[owner] = _owner_budget(entry, owner)
+            budget = _owner_budget(entry, owner, tiers)
+            if any(other.per is budget.per for other in self.owners.get(owner, ())):
+                entry.fault("owner", "duplicate_id", f"the owner has two budgets for each {budget.per.replace('_', ' ')}")
+            self.owners[owner] = (*self.owners.get(owner, ()), budget)
+        for owner, own in self.owners.items():
+            if all(budget.per is not self.default_owner.per for budget in own):
+                self.owners[owner] = (*own, self.default_owner)
+        self.fiscal_year = _fiscal_year(top)
         self.new_sessions_per_hour = top.maybe_integer("new_sessions_per_hour", least=1)
 
 
@@ -389,12 +399,61 @@ def _drift(parent: Entry) -> dict[str, Any]:
     return {key: limit for key, limit in found.items() if limit is not None}
 
 
-def _owner_budget(entry: Entry, owner: str) -> OwnerBudget:
-    soft, hard = entry.maybe_nano("soft_usd"), entry.maybe_nano("hard_usd")
+def _owner_budget(entry: Entry, owner: str, tiers: tuple[str, ...]) -> OwnerBudget:
+    per = entry.word("per", tuple(Per), Per.MONTH)
+    soft, hard, stop = entry.maybe_nano("soft_usd"), entry.maybe_nano("hard_usd"), entry.maybe_nano("stop_usd")
     if soft is not None and hard is not None and soft > hard:
         entry.fault("soft_usd", "bad_amount", "`soft_usd` is above `hard_usd`")
+    on_hard = entry.word("on_hard", ON_HARD, REFUSE)
+    if on_hard == DEGRADE and hard is None:
+        entry.fault("on_hard", "missing_key", "without `hard_usd` there is no limit from which on to degrade")
+    if on_hard == DEGRADE and FAST_TIER not in tiers:
+        entry.fault("on_hard", "unknown_word", f"models.yaml has no tier `{FAST_TIER}` to degrade to")
+    if stop is not None and (on_hard != DEGRADE or hard is None or stop < hard):
+        entry.fault("stop_usd", "bad_amount", "`stop_usd` goes with `on_hard: degrade`, and is not below `hard_usd`")
+    percents = _percents(entry, hard)
+    notify = entry.words("notify", default=())
+    if any(not ADDRESS.fullmatch(each) for each in notify):
+        entry.fault("notify", "wrong_type", "expected e-mail addresses such as `ann@example.org`")
     entry.close()
-    return OwnerBudget(owner=owner, soft_nano=soft, hard_nano=hard)
+    return OwnerBudget(
+        owner=owner,
+        soft_nano=soft,
+        hard_nano=hard,
+        per=Per(per) if per in tuple(Per) else Per.MONTH,
+        soft_percents=percents,
+        on_hard=on_hard,
+        stop_nano=stop,
+        notify=notify,
+    )
+
+
+def _percents(entry: Entry, hard: int | None) -> tuple[int, ...]:
+    """Percents of the hard limit at which somebody is told."""
+    words = entry.words("soft_percents", default=())
+    if not words:
+        return ()
+    if hard is None:
+        entry.fault("soft_percents", "missing_key", "without `hard_usd` there is nothing to take percents of")
+    if any(not (word.isascii() and word.isdigit() and 1 <= int(word[:6]) <= MOST_SOFT_PERCENT) for word in words):
+        entry.fault("soft_percents", "wrong_type", f"expected whole numbers from 1 to {MOST_SOFT_PERCENT}")
+        return ()
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _fiscal_year(top: Entry) -> FiscalYear:
+    """When fiscal years begin; without it, with the calendar's."""
+    entry = top.entry("fiscal_year")
+    if entry is None:
+        return CALENDAR_YEAR
+    month = entry.maybe_integer("first_month", least=1) or 1
+    if month > MONTHS:
+        entry.fault("first_month", "wrong_type", "expected a month from 1 to 12")
+        month = 1
+    weeks = entry.word("weeks", tuple(PATTERNS), "")
+    weekday = entry.word("weekday", WEEKDAYS, WEEKDAYS[0])
+    entry.close()
+    return FiscalYear(month, weeks if weeks in PATTERNS else "", WEEKDAYS.index(weekday) if weekday in WEEKDAYS else 0)
 
 
 def _call_limits(parent: Entry) -> dict[str, Any]:

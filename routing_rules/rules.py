@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.budgets import DEGRADE, NO_LIMIT, CallLimits, OwnerBudget, OwnerLimits, Raise, SessionBudget, limit_of
+from routing_rules.calendars import CALENDAR_YEAR, FiscalYear, Per, Period, period_of
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Purpose, Tool, searches_by_itself
 from routing_rules.decisions import CARRIED_OUT, Obligation
 from routing_rules.facts import Facts
@@ -355,8 +356,8 @@ class RuleSet:
     """All that is in force, in one revision. Deployments that are not enabled are left out.
 
     `models` maps each name an app may ask for to the deployments that serve it. `rules` are in the order of their
-    effects, then as written. `categories` are the shipped ones and the organisation's own. `time_zone` is where the days of rules begin;
-    reviews and budgets count in UTC.
+    effects, then as written. `categories` are the shipped ones and the organisation's own. `time_zone` is where the days of rules and the
+    periods of owners' budgets begin; reviews count in UTC. `owner_budgets` has the default among each owner's, where it holds for them.
     """
 
     revision: str
@@ -367,13 +368,14 @@ class RuleSet:
     tools: Mapping[str, Tool]
     sets: Mapping[str, EntitlementSet]
     session_budgets: Mapping[str, SessionBudget]
-    owner_budgets: Mapping[str, OwnerBudget]
+    owner_budgets: Mapping[str, tuple[OwnerBudget, ...]]
     default_owner_budget: OwnerBudget
     sensitivity: SensitivityPolicy
     new_sessions_per_hour: int | None
     tiers: tuple[str, ...]
     categories: tuple[str, ...]
     rules: tuple[Rule, ...]
+    fiscal_year: FiscalYear = CALENDAR_YEAR
     time_zone: tzinfo = UTC
     price_book: PriceBook = NO_BOOK
     models: Mapping[str, tuple[str, ...]] = field(init=False)
@@ -403,10 +405,34 @@ class RuleSet:
         """The day on which rules look at a task, in the organisation's time zone."""
         return now.astimezone(self.time_zone).date()
 
-    def owner_budget(self, owner: str) -> OwnerBudget:
-        """What this owner may spend in a month: its own row, or the default for everybody."""
-        own = self.owner_budgets.get(owner)
-        return own if own is not None else msgspec.structs.replace(self.default_owner_budget, owner=owner)
+    def budgets_of(self, owner: str) -> tuple[OwnerBudget, ...]:
+        """What this owner may spend, in one budget for each kind of period: its own rows, and the default where none is for its kind."""
+        return self.owner_budgets.get(owner) or (self.default_owner_budget,)
+
+    def is_limited(self, owner: str) -> bool:
+        """Whether there is a hard limit on what this owner may spend."""
+        return any(budget.hard_nano is not None for budget in self.budgets_of(owner))
+
+    def limits_of(self, owner: str, now: datetime, raised: Iterable[Raise] = (), *, fast: bool = False) -> OwnerLimits:
+        """What an owner may spend now, in all periods that run; on the `fast` tier, or on others."""
+        day = self.day(now)
+        month_nano: int | None = None
+        others: tuple[tuple[str, int], ...] = ()
+        for budget in self.budgets_of(owner):
+            limit = limit_of(budget, now, raised, fast=fast)
+            if budget.per is Per.MONTH:
+                month_nano = limit
+            else:
+                others = (*others, (period_of(budget.per, day, self.fiscal_year).id, NO_LIMIT if limit is None else limit))
+        return OwnerLimits(period_of(Per.MONTH, day).id, month_nano, others)
+
+    def degrades(self, owner: str, period: str, now: datetime) -> bool:
+        """Whether tasks of this owner go on in the fast tier where what is left of a period (by its id) does not suffice."""
+        return any(budget.on_hard == DEGRADE and self.period(budget.per, now).id == period for budget in self.budgets_of(owner))
+
+    def period(self, per: Per, now: datetime) -> Period:
+        """The period of a kind that is running, in the organisation's time zone."""
+        return period_of(per, self.day(now), self.fiscal_year)
 
 
 def within(then: Then, slot: Slot) -> bool:

@@ -160,7 +160,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
             deployment=first,
             session=session,
             labels=labels,
-            owner_budget=rules.owner_budget(caller.owner),
+            owner=rules.limits_of(caller.owner, now),
             new_sessions_per_hour=rules.new_sessions_per_hour,
             worker="",
             now=now,

@@ -23,6 +23,7 @@ def gather(
     pinned: str | None,
     masked: bool = False,
     changed_servers: frozenset[str] = frozenset(),
+    degraded: str = "",
 ) -> Facts:
     """The facts of one request. Nothing is looked up here.
 
@@ -64,6 +65,7 @@ def gather(
         changed_servers=frozenset(ask.server for ask in task.tools if ask.server in changed_servers)
         if changed_servers
         else changed_servers,
+        degraded=degraded,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from router.errors import Refused
 from router.exchange import Asked, HoldRequest, SessionState
 from router.money import per_token_ceiling
-from routing_rules.budgets import OwnerBudget
+from routing_rules.budgets import OwnerLimits
 from routing_rules.catalogue import Deployment
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
@@ -30,7 +30,7 @@ def hold_request(
     deployment: Deployment,
     session: SessionState,
     labels: Labels,
-    owner_budget: OwnerBudget,
+    owner: OwnerLimits,
     new_sessions_per_hour: int | None,
     worker: str,
     now: datetime,
@@ -65,7 +65,7 @@ def hold_request(
         budget_output_tokens=budget.output_tokens,
         budget_idle_seconds=budget.idle_seconds,
         budget_total_seconds=budget.total_seconds,
-        owner_hard_nano=owner_budget.hard_nano,
+        owner_hard_nano=owner.month_nano,
         new_session_limit=new_sessions_per_hour,
         session_is_new=session.new,
         choices=task.choices,
@@ -74,6 +74,8 @@ def hold_request(
         budget_reasoning_tokens=budget.reasoning_tokens,
         budget_reasoning_growth=budget.reasoning_growth_tokens,
         news=news(task) if budget.reasoning_growth_tokens is not None else "",
+        month=owner.month,
+        owner_others=owner.others,
     )
 
 

@@ -1,8 +1,8 @@
 """Budgets in Redis: holds that never exceed a limit however many run at once. Implements `router.ports.Budgets`.
 
 Each step is one script in one shard, and appends its record to that shard's outbox, so that nothing is held that is not recorded.
-An owner's month lies on the same server, and is then part of the same step; in a cluster it does not, and the lease is taken just
-before the session's hold and given back where that refuses. Redis down: Unavailable, and nothing is let through.
+An owner's periods lie on the same server, and are then part of the same step; in a cluster they do not, and the lease on all of them is
+taken just before the session's hold and given back where that refuses. Redis down: Unavailable, and nothing is let through.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MARK_SECONDS = 300  # how long a closed request is remembered: longer than any r
 REAPED_MARK_SECONDS = 24 * 3600  # a worker that was taken for dead may come back with the truth
 LEASE_SECONDS = 24 * 3600
 OWNER_MONTH_SECONDS = 62 * 86400
+OWNER_PERIOD_SECONDS = 800 * 86400  # of other periods: longer than the longest with nothing spent in it
 
 RESERVE = script("reserve", "owner.lua", "masks.lua", "reserve.lua")
 EXTEND = script("extend", "owner.lua", "extend.lua")
@@ -52,14 +53,14 @@ class RedisBudgets:
         Where the answer is lost, or nobody waits for it any more, the hold is given back by `retry`.
         """
         request = hold.request_id
-        month = keys.month(hold.now)
+        month = _periods(hold)
         output, least = _exact_output(hold)
         deployment = record.deployment if isinstance(record, Admitted) else ""
         names: list[Word] = [*_names(hold.shard, hold.app, hold.session_id, request)]
         joint = not self._client.cluster
         if joint:
             names.append(keys.rotation(hold.app, hold.now))
-            names.extend(keys.owner(hold.owner, month))
+            names.extend(_owner_names(hold.owner, month))
         now, lease_ends = int(hold.now * 1000), int((hold.now + LEASE_SECONDS) * 1000)
         try:
             if not joint:
@@ -103,6 +104,7 @@ class RedisBudgets:
                     _limit(hold.budget_reasoning_tokens),
                     _limit(hold.budget_reasoning_growth),
                     hold.news,
+                    *(limit for _, limit in hold.owner_others),
                 ),
             )
         except (Unavailable, asyncio.CancelledError):
@@ -111,7 +113,7 @@ class RedisBudgets:
         if reply[0] != b"held":
             if not joint:
                 await self._leave_apart(hold, month)
-            raise _refusal(reply, hold.owner, hold.now)
+            raise _refusal(reply, hold.owner, hold.now, month)
         _, amount, tokens, left = reply
         return Reservation(
             request_id=request,
@@ -136,20 +138,21 @@ class RedisBudgets:
         if amount > LARGEST_NANO:
             raise _refusal([b"cost", LARGEST_NANO, 0, 0, amount], r.owner, seconds)
         now = int(seconds * 1000)
-        owner = keys.owner(r.owner, r.month)
+        owner = _owner_names(r.owner, r.month)
         names: list[Word] = [*_names(r.shard, r.app, r.session_id, r.request_id)[:2]]
         if not self._client.cluster:
             names.extend(owner)
         else:
-            hard = await self._client.call("HGET", names[1], "hard")
-            if hard is not None and int(hard) >= 0:
-                lease = (r.request_id, amount, 0, 0, 0, int(hard), now, now + LEASE_SECONDS * 1000)
-                reply = await self._client.run(LEASE, owner, lease)
+            hard, others = await self._client.call("HMGET", names[1], "hard", "others")
+            if hard is not None and (int(hard) >= 0 or others):
+                limits = [int(hard), *(int(each) for each in (others or b"").split())]
+                lease: list[Word] = [r.request_id, amount, 0, 0, 0, now, now + LEASE_SECONDS * 1000, *limits]
+                reply = await self._client.run(LEASE, owner[: 3 * len(limits)], lease)
                 if reply[0] != b"held":
-                    raise _refusal(reply, r.owner, seconds)
+                    raise _refusal(reply, r.owner, seconds, r.month)
         reply = await self._client.run(EXTEND, names, (r.request_id, amount, now, now + LEASE_SECONDS * 1000))
         if reply[0] != b"held":
-            raise _refusal(reply, r.owner, seconds)
+            raise _refusal(reply, r.owner, seconds, r.month)
         left = reply[2]
         return msgspec.structs.replace(r, amount_nano=amount, session_left_nano=None if left < 0 else left)
 
@@ -179,15 +182,26 @@ class RedisBudgets:
         """Spent and held of a session, in nano-USD."""
         return await self._balance(keys.session(shard_of(session_id), app, session_id))
 
-    async def owner_balance(self, owner: str, month: str) -> tuple[int, int]:
-        """Booked and leased of an owner in a month (`2026-08`), in nano-USD."""
-        return await self._balance(keys.owner(owner, month)[0])
+    async def owner_balance(self, owner: str, period: str) -> tuple[int, int]:
+        """Booked and leased of an owner in a period (`2026-08`), in nano-USD."""
+        return await self._balance(keys.owner(owner, period)[0])
 
-    async def set_owner_spent(self, owner: str, month: str, spent_nano: int) -> None:
-        """State what an owner has spent in a month, as the ledger has it: for a Redis that lost its balances."""
-        name = keys.owner(owner, month)[0]
-        await self._client.call("HSET", name, "spent", spent_nano)
-        await self._client.call("EXPIRE", name, OWNER_MONTH_SECONDS)
+    async def owner_balances(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[int, int] | None]:
+        """Booked and leased of owners in periods, in nano-USD; None of a period that has yet to be added up."""
+        if not wanted:
+            return []
+        names = [keys.owner(owner, period)[0] for owner, period in wanted]
+        found = await self._client.many([("HMGET", name, "spent", "held", "counted") for name in names])
+        return [
+            None if counted is None and not keys.is_month(period) else (int(spent or 0), int(held or 0))
+            for (_, period), (spent, held, counted) in zip(wanted, found, strict=True)
+        ]
+
+    async def set_owner_spent(self, owner: str, period: str, spent_nano: int) -> None:
+        """State what an owner has spent in a period, as the ledger has it: where a limit is new, and for a Redis that lost its balances."""
+        name = keys.owner(owner, period)[0]
+        await self._client.call("HSET", name, "spent", spent_nano, "counted", 1)
+        await self._client.call("EXPIRE", name, kept_seconds(period))
 
     @property
     def owed(self) -> int:
@@ -204,7 +218,7 @@ class RedisBudgets:
             await self._close("settle", reservation, outcome)
             self._unsettled.pop(request, None)
         for request, (hold, deployment) in list(self._unanswered.items()):
-            month = keys.month(hold.now)
+            month = _periods(hold)
             reservation = Reservation(request, hold.session_id, hold.shard, hold.owner, 0, 0, None, hold.app, month)
             await self._close("abandon", reservation, _never_used(request, deployment))
             if self._client.cluster:
@@ -227,17 +241,18 @@ class RedisBudgets:
             if count > hold.new_session_limit:
                 await self._client.call("DECR", counter)
                 raise _refusal([b"rotation", hold.new_session_limit], hold.owner, hold.now)
-        if hold.owner_hard_nano is None:
+        if hold.owner_hard_nano is None and not hold.owner_others:
             return output
         now, ends = int(hold.now * 1000), int((hold.now + LEASE_SECONDS) * 1000)
+        limits = (_limit(hold.owner_hard_nano), *(limit for _, limit in hold.owner_others))
         reply = await self._client.run(
             LEASE,
-            keys.owner(hold.owner, month),
-            (hold.request_id, hold.fixed_nano, hold.output_nano, output, least, hold.owner_hard_nano, now, ends),
+            _owner_names(hold.owner, month),
+            (hold.request_id, hold.fixed_nano, hold.output_nano, output, least, now, ends, *limits),
         )
         if reply[0] != b"held":
             await self._leave_apart(hold, month)
-            raise _refusal(reply, hold.owner, hold.now)
+            raise _refusal(reply, hold.owner, hold.now, month)
         tokens: int = reply[1]
         return tokens
 
@@ -245,8 +260,8 @@ class RedisBudgets:
         """Give back what `_enter_apart` took."""
         if hold.session_is_new and hold.new_session_limit is not None:
             await self._client.call("DECR", keys.rotation(hold.app, hold.now))
-        if hold.owner_hard_nano is not None:
-            await self._client.run(LEASE, keys.owner(hold.owner, month), (hold.request_id, -1, 0, 0, 0, 0, 0, 0))
+        if hold.owner_hard_nano is not None or hold.owner_others:
+            await self._client.run(LEASE, _owner_names(hold.owner, month), (hold.request_id, -1, 0, 0, 0, 0, 0))
 
 
 async def close(
@@ -283,6 +298,24 @@ def _names(shard: int, app: str, session_id: str, request_id: str) -> tuple[str,
         keys.OPEN[shard],
         keys.OUTBOXES[shard],
     )
+
+
+def kept_seconds(period: str) -> int:
+    """How long after its last booking a period is kept."""
+    return OWNER_MONTH_SECONDS if keys.is_month(period) else OWNER_PERIOD_SECONDS
+
+
+def _periods(hold: HoldRequest) -> str:
+    """The ids of the periods that a request is paid from, the month first."""
+    month = hold.month or keys.month(hold.now)
+    return " ".join((month, *(period for period, _ in hold.owner_others))) if hold.owner_others else month
+
+
+def _owner_names(owner: str, periods: str) -> tuple[str, ...]:
+    """The keys of an owner's periods, three for each."""
+    if " " not in periods:
+        return keys.owner(owner, periods)
+    return tuple(name for period in periods.split() for name in keys.owner(owner, period))
 
 
 def _limit(value: int | None) -> int:
@@ -338,8 +371,8 @@ def _outbox_full() -> Unavailable:
     return Unavailable("store_unavailable", "records cannot be written at present: try again later", detail="the outbox is full")
 
 
-def _refusal(reply: Sequence[Reply], owner: str, now: float) -> RouterError:
-    """Why a script held nothing, as a sentence that says what would make it pass."""
+def _refusal(reply: Sequence[Reply], owner: str, now: float, periods: str = "") -> RouterError:
+    """Why a script held nothing, as a sentence that says what would make it pass. `periods` are those that the owner pays from."""
     match reply:
         case [b"full"]:
             return _outbox_full()
@@ -377,13 +410,18 @@ def _refusal(reply: Sequence[Reply], owner: str, now: float) -> RouterError:
                 f"requests under way, and this request needs {needed}: send less, or start a new session"
             )
             return Refused("session_budget_exceeded", why)
-        case [b"owner", limit, spent, held, needed]:
+        case [b"unknown", int(number)]:
+            why = f"what `{owner}` has spent in {periods.split()[number]} is being added up: try again"
+            return Unavailable("store_unavailable", why, retry_after=1.0)
+        case [b"owner", limit, spent, held, needed, int(number)]:
+            period = periods.split()[number]
+            whose, then = ("monthly budget", "month") if number == 0 else (f"budget of {period}", "period")
             why = (
-                f"the monthly budget of ${usd(limit)} of `{owner}` does not suffice: ${usd(spent)} is spent, ${usd(held)} is held for "
+                f"the {whose} of ${usd(limit)} of `{owner}` does not suffice: ${usd(spent)} is spent, ${usd(held)} is held for "
                 f"requests under way, and this request needs at least ${usd(needed)}: ask for less output, raise the budget, or wait "
-                "for the next month"
+                f"for the next {then}"
             )
-            return Refused("owner_budget_exceeded", why)
+            return Refused("owner_budget_exceeded", why, details={"period": period})
         case [b"cost", limit, spent, held, needed]:
             why = (
                 f"the session's budget of ${usd(limit)} does not suffice: ${usd(spent)} is spent, ${usd(held)} is held for requests under "

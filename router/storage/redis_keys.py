@@ -110,7 +110,12 @@ def month(now: float) -> str:
     return _month_of_day(int(now // 86400))
 
 
-def owner(owner: str, month: str) -> tuple[str, str, str]:
-    """An owner's month: balances, open leases by request id, and when each lease expires."""
-    tag = f"{{o:{owner}}}:{month}"
+def is_month(period: str) -> bool:
+    """Whether an id is that of a calendar month, which is booked from its first request on, limited or not."""
+    return len(period) == 7 and period[4] == "-" and period[5] != "Q"
+
+
+def owner(owner: str, period: str) -> tuple[str, str, str]:
+    """An owner's month or other period: balances, open leases by request id, and when each lease expires."""
+    tag = f"{{o:{owner}}}:{period}"
     return tag, f"{tag}:leases", f"{tag}:expiry"

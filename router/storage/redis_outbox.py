@@ -10,7 +10,7 @@ import msgspec
 
 from router.exchange import Admitted, Outcome, Record
 from router.storage import redis_keys as keys
-from router.storage.redis_budget import ENCODER, OWNER_MONTH_SECONDS
+from router.storage.redis_budget import ENCODER, kept_seconds
 from router.storage.redis_client import RedisClient, Word, script
 
 LEADER_MILLISECONDS = 5000
@@ -21,10 +21,10 @@ _DECODER = msgspec.json.Decoder(type=Record)
 
 
 class _Booking(NamedTuple):
-    """What an entry changes in an owner's month, in nano-USD."""
+    """What an entry changes in an owner's periods, in nano-USD. `periods` are their ids, the month first."""
 
     owner: str
-    month: str
+    periods: str
     request_id: str
     amount: bytes
 
@@ -82,16 +82,18 @@ class RedisOutbox:
 
         `entries` are as `read` gave them last, none left out: what a shard booked last is how a repeat is known.
         """
-        by_month: dict[tuple[str, str], list[Word]] = {}
+        by_period: dict[tuple[str, str, int], list[Word]] = {}
         for shard, entry_id, _ in entries:
             booking = self._bookings.get((shard, entry_id))
             if booking is None:
                 continue
-            words = by_month.setdefault((booking.owner, booking.month), [OWNER_MONTH_SECONDS])
-            words.extend((shard, *entry_id.split("-"), booking.request_id, booking.amount))
+            for number, period in enumerate(booking.periods.split()):
+                words = by_period.setdefault((booking.owner, period, number), [kept_seconds(period)])
+                words.extend((shard, *entry_id.split("-"), booking.request_id, booking.amount))
         booked = 0
-        for (owner, month), words in by_month.items():
-            booked += await self._client.run(_BOOK, keys.owner(owner, month), words)
+        for (owner, period, number), words in by_period.items():
+            new = await self._client.run(_BOOK, keys.owner(owner, period), words)
+            booked += new if number == 0 else 0
         return booked
 
     async def _oldest(self, limit: int) -> list[tuple[int, str, list[bytes]]]:

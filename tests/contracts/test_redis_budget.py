@@ -97,6 +97,88 @@ async def test_an_owners_hard_limit_holds_across_sessions(store: Store, requests
         assert len(await records(client)) == 7
 
 
+QUARTER, YEAR = "2026-Q3", "2026"
+
+
+async def test_all_budgets_of_an_owner_hold_at_once_over_two_replicas(store: Store, requests: Requests) -> None:
+    async with store.client(20) as one, store.client(20) as other:
+        replicas = [RedisBudgets(one), RedisBudgets(other)]
+        for period in (QUARTER, YEAR):
+            await replicas[0].set_owner_spent(OWNER, period, HOLD)
+        limits = {"owner_hard_nano": 9 * HOLD, "owner_others": ((QUARTER, 7 * HOLD), (YEAR, 20 * HOLD)), "min_output_tokens": 100}
+        holds = [requests.hold(f"r{n}", f"s{n}", **limits) for n in range(60)]
+        results = await asyncio.gather(
+            *(replicas[n % 2].reserve(hold, requests.admitted(hold)) for n, hold in enumerate(holds)), return_exceptions=True
+        )
+
+        assert tally(results) == (6, 54)
+        assert {one.details["period"] for one in results if isinstance(one, Refused)} == {QUARTER}
+        balances = await replicas[1].owner_balances([(OWNER, period) for period in (MONTH, QUARTER, YEAR)])
+        assert balances == [(0, 6 * HOLD), (HOLD, 6 * HOLD), (HOLD, 6 * HOLD)]
+        outbox = RedisOutbox(one)
+        for reservation in results:
+            if isinstance(reservation, Reservation):
+                await replicas[0].settle(reservation, requests.outcome(reservation.request_id, HOLD // 2))
+        for _ in range(2):  # what is booked twice counts once
+            assert await outbox.settle_owners(await outbox.read(1000)) in (6, 0)
+        balances = await replicas[1].owner_balances([(OWNER, period) for period in (MONTH, QUARTER, YEAR)])
+        assert balances == [(3 * HOLD, 0), (4 * HOLD, 0), (4 * HOLD, 0)]
+
+
+async def test_a_period_whose_spend_is_not_known_yet_lets_nothing_through(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        hold = requests.hold("r1", owner_hard_nano=100 * HOLD, owner_others=((YEAR, 100 * HOLD),))
+        with pytest.raises(Unavailable, match="is being added up"):
+            await budgets.reserve(hold, requests.admitted(hold))
+        assert await budgets.owner_balances([(OWNER, MONTH), (OWNER, YEAR)]) == [(0, 0), None]
+        await budgets.set_owner_spent(OWNER, YEAR, 0)
+        await budgets.reserve(hold, requests.admitted(hold))
+        assert await budgets.owner_balances([(OWNER, MONTH), (OWNER, YEAR)]) == [(0, HOLD), (0, HOLD)]
+
+
+async def test_a_period_without_a_limit_is_counted_and_holds_nothing(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets, outbox = RedisBudgets(client), RedisOutbox(client)
+        hold = requests.hold("r1", owner_others=((YEAR, -1),))
+        reservation = await budgets.reserve(hold, requests.admitted(hold))
+        await budgets.settle(reservation, requests.outcome("r1", HOLD))
+        await outbox.settle_owners(await outbox.read(10))
+        assert await budgets.owner_balance(OWNER, YEAR) == (HOLD, 0)
+
+
+async def test_the_output_shrinks_to_the_tightest_of_an_owners_budgets(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        await budgets.set_owner_spent(OWNER, YEAR, 0)
+        limits = {"owner_hard_nano": 1_000_000 + 50 * 10_000, "owner_others": ((YEAR, 1_000_000 + 40 * 10_000),)}
+        hold = requests.hold("r1", **limits)
+        assert (await budgets.reserve(hold, requests.admitted(hold))).output_tokens == 40
+
+
+async def test_another_attempt_is_held_to_every_budget_of_the_owner(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        await budgets.set_owner_spent(OWNER, YEAR, 0)
+        hold = requests.hold("r1", owner_hard_nano=10 * HOLD, owner_others=((YEAR, 2 * HOLD),))
+        reservation = await budgets.reserve(hold, requests.admitted(hold))
+        more = await budgets.extend(reservation, HOLD, HOLD)
+        assert more.amount_nano == 2 * HOLD
+        with pytest.raises(Refused, match="the budget of 2026 of"):
+            await budgets.extend(more, HOLD, HOLD + 1)
+        assert await budgets.owner_balances([(OWNER, MONTH), (OWNER, YEAR)]) == [(0, 2 * HOLD), (0, 2 * HOLD)]
+
+
+async def test_a_session_that_refuses_gives_back_the_leases_on_every_period(store: Store, requests: Requests) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        await budgets.set_owner_spent(OWNER, YEAR, 0)
+        hold = requests.hold("r1", owner_hard_nano=9 * HOLD, owner_others=((YEAR, 9 * HOLD),), budget_requests=0)
+        with pytest.raises(Refused):
+            await budgets.reserve(hold, requests.admitted(hold))
+        assert await budgets.owner_balances([(OWNER, MONTH), (OWNER, YEAR)]) == [(0, 0), (0, 0)]
+
+
 async def test_a_session_that_refuses_takes_nothing_from_its_owner(store: Store, requests: Requests) -> None:
     async with store.client() as client:
         budgets = RedisBudgets(client)

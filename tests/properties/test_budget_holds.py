@@ -27,6 +27,7 @@ from router.usage import Basis
 from routing_rules.facts import Labels
 
 NOW = utc_now()  # leases end by the real clock
+YEAR = str(NOW.year)
 APP, OWNER, MONTH = "assistant", "ann@example.org", month(NOW.timestamp())
 
 amounts = st.one_of(st.integers(0, 1000), st.integers(LARGEST_NANO // 4 - 1000, LARGEST_NANO // 4))
@@ -61,7 +62,7 @@ class Budgets(RuleBasedStateMachine):
         self.cost: dict[str, int] = {}
         self.reaped: set[str] = set()
         self.limit: dict[str, int] = {}
-        self.owner_limit = 0
+        self.owner_limit = self.year_limit = 0
         self.booked = 0
         self.drained: set[str] = set()
         self.count = 0
@@ -73,12 +74,13 @@ class Budgets(RuleBasedStateMachine):
         self.run(self.client.aclose())
         self.loop.close()
 
-    @initialize(first=limits, second=limits, owner=limits)
-    def begin(self, first: int, second: int, owner: int) -> None:
+    @initialize(first=limits, second=limits, owner=limits, year=limits)
+    def begin(self, first: int, second: int, owner: int, year: int) -> None:
         self.run(self.client.call("FLUSHALL"))
         self.run(RedisAnnouncements(self.client).heartbeat("alive"))
         self.limit = {"s1": first, "s2": second}
-        self.owner_limit = owner
+        self.owner_limit, self.year_limit = owner, year
+        self.run(self.budgets.set_owner_spent(OWNER, YEAR, 0))
 
     def hold(self, session: str, fixed: int, per_token: int, tokens: int, least: int, worker: str) -> HoldRequest:
         self.count += 1
@@ -107,6 +109,7 @@ class Budgets(RuleBasedStateMachine):
             owner_hard_nano=self.owner_limit,
             new_session_limit=None,
             session_is_new=True,
+            owner_others=((YEAR, self.year_limit),),
         )
 
     @rule(
@@ -132,7 +135,7 @@ class Budgets(RuleBasedStateMachine):
                 least = hold.fixed_nano + min(hold.min_output_tokens, hold.output_tokens) * hold.output_nano
                 held = self.held(session)
                 room = self.limit[session] - self.spent(session) - held
-                owner_room = self.owner_limit - self.booked - self.leased()
+                owner_room = min(self.owner_limit, self.year_limit) - self.booked - self.leased()
                 assert least > min(room, owner_room)
 
     @precondition(lambda self: self.open)
@@ -188,9 +191,10 @@ class Budgets(RuleBasedStateMachine):
             spent, held = self.run(self.budgets.session_balance(APP, session))
             assert (spent, held) == (self.spent(session), self.held(session))
             assert spent + held <= limit
-        booked, leased = self.run(self.budgets.owner_balance(OWNER, MONTH))
-        assert (booked, leased) == (self.booked, self.leased())
-        assert booked + leased <= self.owner_limit
+        for period, limit in ((MONTH, self.owner_limit), (YEAR, self.year_limit)):
+            booked, leased = self.run(self.budgets.owner_balance(OWNER, period))
+            assert (booked, leased) == (self.booked, self.leased())
+            assert booked + leased <= limit
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")

@@ -11,7 +11,7 @@ from router.exchange import HoldRequest, SessionState
 from router.stages.reserve import hold_request
 from router.stages.settle import attempt_lines
 from router.usage import Usage
-from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
+from routing_rules.budgets import CallLimits, OwnerLimits, SessionBudget
 from routing_rules.catalogue import Deployment, Price
 from routing_rules.decisions import Permit
 from routing_rules.facts import Caller, Labels
@@ -65,7 +65,7 @@ def held(task: Task, deployment: Deployment, permit: Permit) -> HoldRequest:
         deployment=deployment,
         session=SESSION,
         labels=Labels(),
-        owner_budget=OwnerBudget(CALLER.owner),
+        owner=OwnerLimits("2026-08"),
         new_sessions_per_hour=None,
         worker="w",
         now=NOW,

@@ -1,4 +1,4 @@
--- Leases on an owner's month. Amounts travel as decimal strings, HINCRBY does the sums; no double is ever printed by itself.
+-- Leases on an owner's month, or another period. Amounts travel as decimal strings, HINCRBY does the sums; no double is ever printed by itself.
 
 local LARGEST = 9007199254740991 -- 2^53 - 1, the last number a Lua double holds exactly
 
@@ -16,6 +16,12 @@ local function free_lease(balances, leases, expiry, request)
   redis.call('ZREM', expiry, request)
   redis.call('HINCRBY', balances, 'held', whole(0 - amount)) -- not `-amount`: minus zero prints as -0, which is no integer to Redis
   return tonumber(amount)
+end
+
+-- Whether what was spent in a period before is in its balance. A month is booked from its first request on, whether it is limited or not;
+-- another period is added up from the ledger when somebody first sets a limit for it.
+local function is_counted(balances)
+  return redis.call('HEXISTS', balances, 'counted') == 1
 end
 
 -- Spent, held by others, and what a request may still lease under a limit. Leases that outlived their day are dropped first.

@@ -1,9 +1,10 @@
 -- Holds the worst case of one request and records that it was admitted, or says which limit stands in the way.
 -- KEYS  1 session, 2 reservation, 3 closed mark, 4 open set, 5 outbox,
---       then, where all keys lie on one server: 6 new sessions of the app, 7-9 the owner's month
--- ARGV  see RedisBudgets.reserve; -1 stands for `no limit`
+--       then, where all keys lie on one server: 6 new sessions of the app, 7-9 the owner's month, and three for each other period of theirs
+-- ARGV  see RedisBudgets.reserve; -1 stands for `no limit`; from 33 on the limits of the other periods
 -- Returns {'held', amount, output tokens, left or -1}, {'closed'}, {'full'}, {'ended', reason}, {'changed'},
---       {'idle' | 'total', limit, seconds}, {'rotation', limit}, or {limit name, limit, used, held, needed}
+--       {'idle' | 'total', limit, seconds}, {'rotation', limit}, {limit name, limit, used, held, needed}, or of an owner's period, by
+--       its number from 0, {'owner', limit, used, held, needed, number} or {'unknown', number}
 
 local request, now, member, integrity, confidentiality = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local fixed, per_token, wanted, least, input = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -86,7 +87,20 @@ end
 if owner_limit >= 0 and KEYS[7] then
   local owner_spent, owner_held, room = owner_room(KEYS[7], KEYS[8], KEYS[9], request, owner_limit, now)
   if not affordable(room) then
-    return {'owner', owner_limit, owner_spent, owner_held, fixed + least * per_token}
+    return {'owner', owner_limit, owner_spent, owner_held, fixed + least * per_token, 0}
+  end
+end
+local others = KEYS[7] and #ARGV - 32 or 0
+for other = 1, others do
+  local at, limit_there = 7 + 3 * other, tonumber(ARGV[32 + other])
+  if limit_there >= 0 then
+    if not is_counted(KEYS[at]) then
+      return {'unknown', other}
+    end
+    local owner_spent, owner_held, room = owner_room(KEYS[at], KEYS[at + 1], KEYS[at + 2], request, limit_there, now)
+    if not affordable(room) then
+      return {'owner', limit_there, owner_spent, owner_held, fixed + least * per_token, other}
+    end
   end
 end
 if not s[8] and max_new >= 0 and KEYS[6] then
@@ -103,6 +117,12 @@ local left = max_cost >= 0 and limit - spent - held - amount or -1
 if owner_limit >= 0 and KEYS[7] then
   take_lease(KEYS[7], KEYS[8], KEYS[9], request, amount, ARGV[26])
 end
+for other = 1, others do
+  local at = 7 + 3 * other
+  if tonumber(ARGV[32 + other]) >= 0 then
+    take_lease(KEYS[at], KEYS[at + 1], KEYS[at + 2], request, amount, ARGV[26])
+  end
+end
 local version = number(4)
 if not s[8] or number(2) < integrity or number(3) < confidentiality or forwarded_before < forwarded then
   version = version + 1
@@ -118,6 +138,9 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[25])
 redis.call('HSET', KEYS[2], 'amount', whole(amount), 'output', whole(output), 'spoken', whole(output * choices), 'left', whole(left), 'input', ARGV[10], 'member', member,
   'cost', ARGV[11], 'session', ARGV[20], 'owner', ARGV[21], 'month', ARGV[22], 'deployment', ARGV[23], 'hard', ARGV[17])
+if #ARGV > 32 then
+  redis.call('HSET', KEYS[2], 'others', table.concat(ARGV, ' ', 33))
+end
 redis.call('ZADD', KEYS[4], now, member)
 if output == wanted then
   redis.call('XADD', KEYS[5], '*', 'r', ARGV[24])

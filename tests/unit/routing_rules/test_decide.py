@@ -348,3 +348,33 @@ apps:
 def test_facts_that_cannot_be_evaluated_are_refused(rules: RuleSet, facts: Build) -> None:
     refusal = refused(decide(rules, facts(task="poetry")))
     assert (refusal.code, refusal.rule) == ("not_permitted_by_rule", "router:evaluation-error")
+
+
+DEGRADING = "session_budgets: [{id: b}]\ndefault_owner_budget: {hard_usd: 1, on_hard: degrade}"
+TO_REASONING = "routes: [{id: one, @, then: {tier: reasoning, set: none, budget: b}}]"
+
+
+def test_where_the_owners_budget_leaves_only_the_fast_tier_a_task_goes_there(rules_with: Rules, facts: Build) -> None:
+    rules = rules_with(models=TWO_DEPLOYMENTS, budgets=DEGRADING, routes=routes(TO_REASONING))
+    permit = permitted(decide(rules, facts(degraded="2026-11")))
+    assert (permit.rule, permit.tier, permit.candidates) == ("one", "fast", ("quick",))
+
+
+def test_a_degraded_task_goes_only_where_it_is_cleared_to_go(rules_with: Rules, facts: Build) -> None:
+    rules = rules_with(models=TWO_DEPLOYMENTS, budgets=DEGRADING, routes=routes(TO_REASONING))
+    assert refused(decide(rules, facts(degraded="2026-11", sensitivity=Sensitivity.RESTRICTED))).code == "no_cleared_deployment"
+    elsewhere = routes(TO_REASONING.replace("tier: reasoning", "tier: reasoning, regions: [us]"))
+    rules = rules_with(models=TWO_DEPLOYMENTS, budgets=DEGRADING, routes=elsewhere)
+    assert refused(decide(rules, facts(degraded="2026-11"))).code == "no_cleared_deployment"
+
+
+def test_a_degraded_task_stays_with_the_deployment_that_holds_its_state(rules_with: Rules, facts: Build) -> None:
+    rules = rules_with(models=TWO_DEPLOYMENTS, budgets=DEGRADING, routes=routes(TO_REASONING))
+    assert refused(decide(rules, facts(degraded="2026-11", pinned="deep"))).code == "no_cleared_deployment"
+
+
+def test_no_wish_for_a_reasoning_model_is_honoured_beyond_the_hard_limit(rules_with: Rules, facts: Build) -> None:
+    honouring = routes(TO_REASONING.replace("tier: reasoning", "tier: reasoning, wish: honour"))
+    rules = rules_with(models=TWO_DEPLOYMENTS, budgets=DEGRADING, routes=honouring)
+    assert permitted(decide(rules, facts(wish="o3"))).candidates[0] == "deep"
+    assert permitted(decide(rules, facts(wish="o3", degraded="2026-11"))).candidates == ("quick",)

@@ -120,6 +120,7 @@ D, S, R = "models.deployments[]", "entitlements.sets[]", "sensitivity"
 UNPRICED = ((f"{D}.price", {"source": "catalogue"}),)
 WATCHED = {"owner": ONE, "from": "2026-11-20", "until": "2026-12-01"}
 BY_MODE = (("apps.apps[].mode", "observe"), ("apps.apps[].observe", WATCHED))
+BY_FISCAL_YEAR = (("budgets.owner_budgets[].per", "fiscal_year"), ("budgets.owner_budgets[].hard_usd", 5))
 BY_SERVER = (("tools.tools[]", SERVER),)
 MODEL = 'version = "v1"\n'
 
@@ -154,6 +155,20 @@ ROWS: dict[str, Row] = {
     "budgets.owner_budgets[].owner": either(ONE, OTHER, beside=(("budgets.owner_budgets[].hard_usd", 1),)),
     "budgets.owner_budgets[].soft_usd": grows(5, 6),
     "budgets.owner_budgets[].hard_usd": grows(5, 6),
+    "budgets.default_owner_budget.per": either("month", "year", beside=(("budgets.default_owner_budget.hard_usd", 5),)),
+    "budgets.default_owner_budget.soft_percents": grows([50, 80], [80], beside=(("budgets.default_owner_budget.hard_usd", 5),)),
+    "budgets.default_owner_budget.on_hard": neither("refuse", "degrade", beside=(("budgets.default_owner_budget.hard_usd", 5),)),
+    "budgets.default_owner_budget.stop_usd": grows(6, 7, beside=(("budgets.default_owner_budget.hard_usd", 5), ("budgets.default_owner_budget.on_hard", "degrade"))),
+    "budgets.default_owner_budget.notify": grows([ONE, OTHER], [ONE], beside=(("budgets.default_owner_budget.hard_usd", 5),)),
+    "budgets.owner_budgets[].per": either("month", "year", beside=(("budgets.owner_budgets[].hard_usd", 5),)),
+    "budgets.owner_budgets[].soft_percents": grows([50, 80], [80], beside=(("budgets.owner_budgets[].hard_usd", 5),)),
+    "budgets.owner_budgets[].on_hard": neither("refuse", "degrade", beside=(("budgets.owner_budgets[].hard_usd", 5),)),
+    "budgets.owner_budgets[].stop_usd": grows(6, 7, beside=(("budgets.owner_budgets[].hard_usd", 5), ("budgets.owner_budgets[].on_hard", "degrade"))),
+    "budgets.owner_budgets[].notify": grows([ONE, OTHER], [ONE], beside=(("budgets.owner_budgets[].hard_usd", 5),)),
+    "budgets.fiscal_year": either({}, {"first_month": 4}, beside=BY_FISCAL_YEAR),
+    "budgets.fiscal_year.first_month": either(2, 4, beside=BY_FISCAL_YEAR),
+    "budgets.fiscal_year.weeks": either("4-4-5", "4-5-4", beside=BY_FISCAL_YEAR),
+    "budgets.fiscal_year.weekday": either("monday", "friday", beside=(*BY_FISCAL_YEAR, ("budgets.fiscal_year.weeks", "4-4-5"))),
     "entitlements.sets": grows(BASE["entitlements.yaml"]["sets"], [*BASE["entitlements.yaml"]["sets"], {**BASE["entitlements.yaml"]["sets"][0], "id": "more"}]),
     f"{S}.id": either("reading", "more", under="entitlements.sets[].+renamed"),
     f"{S}.owner": either(ONE, OTHER),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
-from routing_rules.budgets import OwnerBudget
+from routing_rules.budgets import OwnerBudget, OwnerLimits
+from routing_rules.calendars import Per
 from routing_rules.catalogue import Observing
 from routing_rules.faults import Fault, RuleFaults
 from routing_rules.load import complete, load, read_directory, shipped
@@ -255,7 +256,63 @@ def test_limits_of_a_route_override_those_of_its_budget(rules_with: Rules) -> No
 
 
 def test_an_owner_without_a_budget_of_its_own_has_the_default(rules: RuleSet) -> None:
-    assert rules.owner_budget("o@example.org") == OwnerBudget("o@example.org", 100_000_000_000, 500_000_000_000)
+    assert rules.budgets_of("o@example.org") == (OwnerBudget("default", 100_000_000_000, 500_000_000_000),)
+
+
+BUDGETS = "session_budgets: []\ndefault_owner_budget: {hard_usd: 500}\n"
+
+
+def test_an_owner_may_have_a_budget_for_each_kind_of_period_and_keeps_the_default_for_the_others(rules_with: Rules) -> None:
+    rules = rules_with(
+        budgets=rules_with()
+        .files["budgets.yaml"]
+        .replace(
+            "owner_budgets: []",
+            "owner_budgets: [{owner: ann, per: year, hard_usd: 900, soft_percents: [90, 50], notify: bob@example.org}]",
+        )
+    )
+    year = OwnerBudget("ann", hard_nano=900 * 10**9, per=Per.YEAR, soft_percents=(50, 90), notify=("bob@example.org",))
+    assert rules.budgets_of("ann") == (year, rules.default_owner_budget)
+    limits = rules.limits_of("ann", datetime(2026, 8, 14, tzinfo=UTC))
+    assert limits == OwnerLimits("2026-08", 500 * 10**9, (("2026", 900 * 10**9),))
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        "per: week",
+        "on_hard: degrade",
+        "on_hard: stop, hard_usd: 1",
+        "hard_usd: 2, stop_usd: 3",
+        "hard_usd: 2, stop_usd: 1, on_hard: degrade",
+        "soft_percents: [50]",
+        "hard_usd: 2, soft_percents: [0]",
+        "hard_usd: 2, soft_percents: [half]",
+        "hard_usd: 2, notify: ann",
+        "hard_usd: 2}, {owner: ann",
+    ],
+)
+def test_an_owners_budget_that_contradicts_itself_is_told(budget: str) -> None:
+    assert faults_of(budgets="session_budgets: []\nowner_budgets: [{owner: ann, %s}]" % budget)
+
+
+def test_a_fiscal_year_begins_where_the_rules_say(rules_with: Rules) -> None:
+    text = (
+        rules_with()
+        .files["budgets.yaml"]
+        .replace(
+            "owner_budgets: []", "owner_budgets: [{owner: ann, per: fiscal_quarter, hard_usd: 9}]\nfiscal_year: {first_month: 4}"
+        )
+    )
+    limits = rules_with(budgets=text).limits_of("ann", datetime(2026, 8, 14, tzinfo=UTC))
+    assert limits.others == (("fq2026-07-01", 9 * 10**9),)
+
+
+def test_months_of_budgets_begin_in_the_time_zone_of_the_rules(rules_with: Rules) -> None:
+    routes = rules_with().files["routes.yaml"] + "\ntime_zone: Europe/Berlin\n"
+    rules = rules_with(routes=routes)
+    assert rules.limits_of("ann", datetime(2026, 8, 31, 21, 59, tzinfo=UTC)).month == "2026-08"
+    assert rules.limits_of("ann", datetime(2026, 8, 31, 22, 0, tzinfo=UTC)).month == "2026-09"
 
 
 OBSERVED = "apps: [{id: a, owner: o, clearance: %s, ceiling: none, purposes: [general], mode: %s, observe: {%s}}]"

@@ -49,6 +49,7 @@ from router.storage.snapshot import Snapshot
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.enrolments import SqlEnrolments
+from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
@@ -320,7 +321,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     sessions.add_routes(api, looking)
     rules.add_routes(api, worker.changing)
-    reports.add_routes(api, worker.engine, utc_now)
+    reports.add_routes(api, SqlFinance(worker.engine), utc_now)
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 

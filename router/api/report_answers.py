@@ -8,14 +8,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from fastapi.responses import Response
-from sqlalchemy import Engine
 
+from router.api.reports import Ledger
 from router.errors import Refused
 from router.reports import question, requests, spend
 from router.reports.question import Misread
-from router.storage.sql import finance
-from router.storage.sql.finance_requests import bookings
-from router.storage.sql.ledger import entry_of
 
 PERIOD = ("period", "since", "until", "format")
 TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -24,9 +21,9 @@ Given = Sequence[tuple[str, str]]
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """One report that is asked for: by which parameters, from which store, when, and in which form."""
+    """One report that is asked for: by which parameters, from which ledger, when, and in which form."""
 
-    engine: Engine
+    ledger: Ledger
     parameters: Mapping[str, str]
     where: Sequence[str]
     now: datetime
@@ -47,16 +44,16 @@ class Asking(msgspec.Struct, frozen=True):
         )
 
 
-def answered(engine: Engine, name: str, given: Given, accept: str, now: datetime, request_id: str | None = None) -> Response:
+def answered(ledger: Ledger, name: str, given: Given, accept: str, now: datetime, request_id: str | None = None) -> Response:
     """The answer to a request for a report, in the form that it asks for (`format`, else the Accept header, else JSON). Raises Refused."""
     try:
         if request_id is not None:
             parameters, _ = question.parameters(given, ("format",))
-            return _response(_one(engine, request_id, _form(parameters, accept)), _form(parameters, accept))
+            return _response(_one(ledger, request_id, _form(parameters, accept)), _form(parameters, accept))
         known, report = REPORTS[name]
         parameters, where = question.parameters(given, (*known, *PERIOD))
         form = _form(parameters, accept)
-        return _response(report(Asking(engine, parameters, where, now, finance.report_zone(engine), form)), form)
+        return _response(report(Asking(ledger, parameters, where, now, ledger.zone(), form)), form)
     except Misread as misread:
         raise Refused("invalid_request", f"`{misread.parameter}`: {misread}", param=misread.parameter) from None
 
@@ -74,21 +71,20 @@ def _response(text: str, form: str) -> Response:
 
 def _spend(asking: Asking) -> str:
     what = asking.question("owner,model")
-    return spend.render(finance.spend(asking.engine, what.by, what.since, what.until, what.where), asking.form)
+    return spend.render(asking.ledger.spend(what.by, what.since, what.until, what.where), asking.form)
 
 
 def _requests(asking: Asking) -> str:
     what = asking.question()
     after, limit = question.page(asking.parameters.get("after"), asking.parameters.get("limit"))
-    return requests.render(bookings(asking.engine, what.where, what.since, what.until, after, limit), asking.form)
+    return requests.render(asking.ledger.bookings(what.where, what.since, what.until, after, limit), asking.form)
 
 
-def _one(engine: Engine, request_id: str, form: str) -> str:
-    found = entry_of(engine, request_id)
+def _one(ledger: Ledger, request_id: str, form: str) -> str:
+    found = ledger.request(request_id)
     if found is None:
         raise Refused("not_found", "no request of this id is in the ledger; it may not be written yet")
-    entry, lines = found
-    return requests.render_one(msgspec.structs.asdict(entry), [msgspec.structs.asdict(line) for line in lines], form)
+    return requests.render_one(*found, form)
 
 
 REPORTS: dict[str, tuple[tuple[str, ...], Callable[[Asking], str]]] = {

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from sqlalchemy import Engine
 
 from router.api.people import in_sql
+from router.exchange import JsonObject
+
+if TYPE_CHECKING:
+    from router.reports.requests import BookingsPage
+    from router.reports.spend import SpendReport
 
 NAMES = ("spend", "requests")
 """The reports that are asked for by parameters alone."""
 
 
-def add_routes(api: APIRouter, engine: Engine, clock: Callable[[], datetime]) -> None:
+class Ledger(Protocol):
+    """What reports are read from, in one state of it per call. Money in nano-USD, times in UTC."""
+
+    def zone(self) -> ZoneInfo:
+        """The time zone of the days in reports."""
+        ...
+
+    def spend(
+        self,
+        by: Sequence[str],
+        since: datetime | None = None,
+        until: datetime | None = None,
+        where: Mapping[str, Sequence[str]] | None = None,
+    ) -> SpendReport:
+        """Cost and use by these dimensions."""
+        ...
+
+    def bookings(
+        self,
+        where: Mapping[str, Sequence[str]],
+        since: datetime | None,
+        until: datetime | None,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> BookingsPage:
+        """The single requests behind such figures."""
+        ...
+
+    def request(self, request_id: str) -> tuple[JsonObject, list[JsonObject]] | None:
+        """One request and its lines."""
+        ...
+
+
+def add_routes(api: APIRouter, ledger: Ledger, clock: Callable[[], datetime]) -> None:
     """The routes of the reports. What answers them is imported when it is first asked."""
 
     def answering(name: str) -> None:
@@ -27,7 +66,7 @@ def add_routes(api: APIRouter, engine: Engine, clock: Callable[[], datetime]) ->
     async def answer(request: Request, name: str, request_id: str | None = None) -> Response:
         given, accept = request.query_params.multi_items(), request.headers.get("accept", "")
         answers = import_module("router.api.report_answers")
-        found: Response = await in_sql(lambda: answers.answered(engine, name, given, accept, clock(), request_id))
+        found: Response = await in_sql(lambda: answers.answered(ledger, name, given, accept, clock(), request_id))
         return found
 
     for name in NAMES:

@@ -22,7 +22,7 @@ VERSIONS = ("1.2", "1.4")
 GRAINS = ("request", "day")
 BILLING_PERIODS = "BillingPeriod"
 
-ISSUER = "Task-sensitivity router"
+ACCOUNT_NAME = "Task-sensitivity router"
 CURRENCY = "USD"
 CATEGORY, SUBCATEGORY, SERVICE = "AI and Machine Learning", "Generative AI", "Model inference"
 USAGE, ADJUSTMENT, CORRECTION = "Usage", "Adjustment", "Correction"
@@ -87,17 +87,22 @@ FIELDS = (
     _Field(_text("ChargeFrequency")),
     _Field(_time("ChargePeriodEnd")),
     _Field(_time("ChargePeriodStart")),
+    _Field(_text("CommitmentDiscountStatus", empty=True), _1_2),  # always empty: rules about other columns look at it
     _Field(_decimal("ConsumedQuantity", CONSUMED_DIGITS, empty=True)),
     _Field(_text("ConsumedUnit", empty=True)),
     _Field(_decimal("ContractedCost", PRICE_DIGITS)),
     _Field(_decimal("ContractedUnitPrice", PRICE_DIGITS, empty=True)),
     _Field(_decimal("EffectiveCost", NANO_DIGITS)),
     _Field(_text("HostProviderName"), _1_4),
-    _Field(_text("InvoiceId")),
+    _Field(_text("InvoiceId", empty=True), _1_2),  # always empty: the providers' invoices come later, and elsewhere
     _Field(_text("InvoiceIssuerName")),
     _Field(_decimal("ListCost", PRICE_DIGITS)),
     _Field(_decimal("ListUnitPrice", PRICE_DIGITS, empty=True)),
     _Field(_text("PricingCategory", empty=True)),
+    _Field(_text("PricingCurrency")),
+    _Field(_decimal("PricingCurrencyContractedUnitPrice", PRICE_DIGITS, empty=True)),
+    _Field(_decimal("PricingCurrencyEffectiveCost", NANO_DIGITS)),
+    _Field(_decimal("PricingCurrencyListUnitPrice", PRICE_DIGITS, empty=True)),
     _Field(_decimal("PricingQuantity", QUANTITY_DIGITS, empty=True)),
     _Field(_text("PricingUnit", empty=True)),
     _Field(_text("ProviderName"), _1_2),
@@ -176,13 +181,14 @@ def cost_and_usage(source: Source, version: str, grain: str) -> Table:
 
 
 def billing_periods(source: Source) -> Table:
-    """The dataset `BillingPeriod` of 1.4: the months and whether they are closed."""
+    """The dataset `BillingPeriod` of 1.4: the months of each provider and whether they are closed."""
 
     def rows() -> Iterator[Batch]:
         found: list[Row] = []
         for period in source.periods:
-            month = period.month
-            found.append((month.begins, month.ends, period.changed or month.begins, month.begins, period.state, ISSUER))
+            begins, ends = period.month.begins, period.month.ends
+            changed = period.changed or begins
+            found += [(begins, ends, changed, begins, period.state, provider) for provider in source.providers]
         yield found
 
     return Table(PERIOD_COLUMNS, rows, None, moment_text)
@@ -254,17 +260,18 @@ class _Rows:
         unit = UNITS.get(line.unit, UNITS["tokens"])
         quantity = line.quantity
         contracted = listed = line.cost_nano * 1_000_000
-        listed_price = price
+        contracted_unit = listed_unit = None
         if price is not None and usage:
-            listed_price = price if line.list_price is None else line.list_price
-            contracted, listed = price * quantity, listed_price * quantity
+            at_list = price if line.list_price is None else line.list_price
+            contracted, listed = price * quantity, at_list * quantity
+            contracted_unit, listed_unit = price * unit.price_scale, at_list * unit.price_scale
         region = self._source.regions.get(line.deployment)
         app = _known(line.app)
         account = self._source.account
         return (
             line.cost_nano,
             account,
-            ISSUER,
+            ACCOUNT_NAME,
             CURRENCY,
             month.ends,
             month.begins,
@@ -274,17 +281,22 @@ class _Rows:
             "Usage-Based",
             ends,
             begins,
+            None,
             quantity * 10 if usage else None,
             unit.consumed if usage else None,
             contracted,
-            price * unit.price_scale if price is not None and usage else None,
+            contracted_unit,
             line.cost_nano,
             line.provider,
-            f"{account}-{month.name}",
-            ISSUER,
+            None,
+            line.provider,
             listed,
-            listed_price * unit.price_scale if listed_price is not None and usage else None,
+            listed_unit,
             "Standard" if usage else None,
+            CURRENCY,
+            contracted_unit,
+            line.cost_nano,
+            listed_unit,
             quantity * unit.quantity_scale if usage else None,
             unit.pricing if usage else None,
             line.provider,

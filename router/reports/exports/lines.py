@@ -88,7 +88,7 @@ class Source:
     """The lines to export, as one reading of the store sees them.
 
     `count` and `total_nano` are what the database itself counts and adds up. `batches` can be read once. `account` names the
-    installation, `periods` all months in which something was booked.
+    installation, `periods` are all months in which something was booked, `providers` all who were used, `regions` where deployments are.
     """
 
     zone: ZoneInfo
@@ -101,6 +101,7 @@ class Source:
     read_at: datetime
     batches: Callable[[], Iterator[list[FinanceLine]]]
     periods: Sequence[Period] = ()
+    providers: Sequence[str] = ()
     regions: Mapping[str, str] = field(default_factory=dict)
 
 

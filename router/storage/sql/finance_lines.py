@@ -16,7 +16,7 @@ from router.reports.spend import UNITEMISED
 from router.storage.sql import rollups
 from router.storage.sql.engine import reading
 from router.storage.sql.finance import between, conditions_of, moments
-from router.storage.sql.tables import UtcTime, finance_periods, ledger_entries, ledger_lines, store_facts
+from router.storage.sql.tables import UtcTime, finance_periods, ledger_entries, ledger_lines, spend_groups, store_facts
 
 OPEN = "Open"
 OWN = ("model", "deployment", "provider", "token_class", "basis", "outcome")
@@ -59,6 +59,7 @@ def exporting(
             read_at=at,
             batches=partial(_batches, connection, ordered),
             periods=_periods(connection, ZoneInfo(zone), at),
+            providers=sorted(connection.scalars(select(spend_groups.c.provider).distinct())),
             regions=regions or {},
         )
 

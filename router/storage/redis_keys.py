@@ -42,6 +42,10 @@ def closed(shard: int, request_id: str) -> str:
     return f"{_TAGS[shard]}:done:{request_id}"
 
 
+def corrected(shard: int, request_id: str) -> str:
+    return f"{_TAGS[shard]}:fixed:{request_id}"
+
+
 def issued(app: str, issued_id: str) -> bytes:
     """Where an id that we issued leads; hashed, since apps send back what they like as an id."""
     return _link(b"i", app, issued_id)

@@ -172,7 +172,8 @@ def _place_of(line: EntryLine, before: Sequence[EntryLine], first: int) -> int |
     """The number of the line that another one replaces: of the same attempt and class, else of the same attempt, else the first."""
     if not before:
         return None
-    same = (place for place, other in enumerate(before) if (other.attempt, other.token_class) == (line.attempt, line.token_class))
+    use = (line.attempt, line.deployment, line.token_class)
+    same = (place for place, other in enumerate(before) if (other.attempt, other.deployment, other.token_class) == use)
     near = (place for place, other in enumerate(before) if other.attempt == line.attempt)
     return first + next(chain(same, near), 0)
 

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import telemetry
-from router.api import approvals, count_tokens, health, jwks, models, people, reports, responses, rules, sessions
+from router.api import approvals, count_tokens, health, jwks, models, people, periods, reports, responses, rules, sessions
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -43,6 +43,7 @@ from router.storage.redis_masks import RedisMasks
 from router.storage.redis_responses import RedisResponses
 from router.storage.redis_running import RedisRunning
 from router.storage.redis_sessions import RedisSessions
+from router.storage.redis_undrained import undrained
 from router.storage.registrar import Registrar
 from router.storage.shadow import Shadow
 from router.storage.snapshot import Snapshot
@@ -50,11 +51,13 @@ from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.enrolments import SqlEnrolments
 from router.storage.sql.finance_store import SqlFinance
+from router.storage.sql.months import SqlMonths
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from router.storage.sql.sessions import SqlSessions
+from router.storage.sql.statements import SqlStatements
 from router.streaming import Broadcast, Inferences, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models
@@ -322,6 +325,8 @@ def create_app(settings: Settings) -> ASGIApp:
     sessions.add_routes(api, looking)
     rules.add_routes(api, worker.changing)
     reports.add_routes(api, SqlFinance(worker.engine), utc_now)
+    closing = SqlMonths(worker.engine), SqlStatements(worker.engine)
+    periods.add_routes(api, *closing, lambda before: undrained(worker.redis, before), utc_now, worker.snapshot.mode)
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 

@@ -51,6 +51,7 @@ CODES: dict[str, Row] = {
     "session_changed": Row(409, "conflict_error", True),
     "approval_closed": Row(409, "conflict_error", False),
     "rules_changed": Row(409, "conflict_error", False),
+    "month_held_up": Row(409, "conflict_error", False),
     "request_too_large": Row(413, "invalid_request_error", False),
     "rate_limit_exceeded": Row(429, "rate_limit_error", True),
     "internal_error": Row(500, "server_error", True),

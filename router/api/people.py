@@ -30,7 +30,17 @@ EDITING = frozenset({Role.EDITOR})
 APPROVING = frozenset({Role.APPROVER})
 EITHER = EDITING | APPROVING
 READING_REPORTS = frozenset({Role.FINANCE, Role.ADMIN})
-REPORTS_READ = ("/spend", "/requests", "/requests/{request_id}")
+REPORTS_READ = (
+    "/spend",
+    "/requests",
+    "/requests/{request_id}",
+    "/periods",
+    "/periods/{month}",
+    "/verify",
+    "/statements",
+    "/statements/{cost_center:path}",
+)
+CLOSING = ("/periods/{month}/close", "/periods/{month}/reopen")
 RULES_READ = (
     "",
     "/revisions/{revision}",
@@ -72,6 +82,7 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/api/running"): frozenset({Role.VIEWER, Role.APPROVER, Role.ADMIN}),
     ("POST", "/api/running/{request_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
     **{("GET", f"/api/reports{path}"): READING_REPORTS for path in REPORTS_READ},
+    **{("POST", f"/api/reports{path}"): frozenset({Role.FINANCE}) for path in CLOSING},
     **{("GET", f"/api/rules{path}"): READING_RULES for path in RULES_READ},
     **{("POST", f"/api/rules{path}"): roles for path, roles in RULES_CHANGED.items()},
 }

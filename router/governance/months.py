@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,9 @@ OPEN, CLOSED = "Open", "Closed"
 DOCUMENT_FORMAT = 1
 MOST_NAMED = 10
 """So many of the requests that hold up a month are named."""
+
+WRITTEN_LATER = timedelta(minutes=1)
+"""How long after its end records of a month may still have been written."""
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -141,6 +144,11 @@ def closable(month: str, standing: Standing) -> Period:
     return standing.next
 
 
+def written_before(standing: Standing, at: datetime) -> datetime:
+    """Up to which moment records must be in SQL before the next month is closed at another one."""
+    return at if standing.next is None else min(at, standing.next.ends + WRITTEN_LATER)
+
+
 def held_up(month: str, hindrances: Sequence[Hindrance]) -> Refused:
     """The refusal that names what holds up a month."""
     told = "; ".join(_told(each) for each in hindrances)
@@ -156,8 +164,7 @@ def _told(one: Hindrance) -> str:
 def close(months: Months, month: str, *, actor: Actor, at: datetime, governance: str, undrained: Sequence[str] | None) -> Period:
     """Close a month: its totals are frozen, and what is booked from then on lies behind it.
 
-    `undrained` are ids of records that were written before the moment of the call and are not in SQL yet, those of the month among them
-    (None: nobody could be asked). Raises Refused: `role_required`, `invalid_request`, `month_held_up`.
+    `undrained` are ids of records that were written before `written_before` and are not in SQL yet (None: nobody could be asked). Raises Refused: `role_required`, `invalid_request`, `month_held_up`.
     """
     if actor.person is not None or governance != SINGLE:
         _holder(actor, "closes a month")
@@ -174,10 +181,10 @@ def reopen(months: Months, month: str, *, actor: Actor, at: datetime) -> Period:
 
     Raises Refused: `role_required` (also for whoever asked), `invalid_request`, `month_held_up` where it is not the last closed month.
     """
+    named(month, "UTC")
     person = _holder(actor, "opens a month again")
     period = next((each for each in months.all() if each.month == month and each.state == CLOSED), None)
     if period is None:
-        named(month, "UTC")
         raise Refused("month_held_up", f"{month} is not closed")
     if period.asked_by is None:
         return months.ask(month, by=person.email, at=at)

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "approval_closed": "test_approvals_api.py",
     "change_not_allowed": "test_rules_api.py",
     "rules_changed": "test_rules_api.py",
+    "month_held_up": "test_periods_api.py",
     "inference_ended": "test_sessions_api.py",
     "response_not_found": "test_openai_client.py",
     "unknown_path": "test_bad_input.py",

@@ -79,6 +79,11 @@ class SqlMonths:
             events = [msgspec.json.decode(text, type=AdminEvent) for text in connection.scalars(query)]
         return [_version(event) for event in events]
 
+    def wrong(self) -> list[tuple[str, str]]:
+        """The closed months that are not as they were frozen, with what is wrong: found from the lines themselves."""
+        with reading(self._engine) as connection:
+            return list(faults(connection))
+
     def close(self, month: str, *, by: str, at: datetime) -> Period:
         """Freeze a month. While it is added up nothing is booked, so that the totals are those of what lies in it.
 
@@ -124,14 +129,8 @@ class SqlMonths:
             return _changed(acting, opened, REOPENED)
 
 
-def verify(engine: Engine) -> list[tuple[str, str]]:
-    """The closed months that are not as they were frozen, with what is wrong: found from the lines themselves."""
-    with reading(engine) as connection:
-        return list(faults(connection))
-
-
 def faults(connection: Connection) -> Iterable[tuple[str, str]]:
-    """As `verify`, in a transaction of the caller's."""
+    """The closed months that are not as they were frozen, in a transaction of the caller's."""
     for period in all_months(connection):
         if period.state != CLOSED or period.document is None:
             continue

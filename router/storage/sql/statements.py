@@ -29,39 +29,44 @@ class CostCenter(msgspec.Struct, frozen=True):
     cost_nano: int
 
 
-def cost_centers(engine: Engine, month: str) -> list[CostCenter]:
-    """The cost centres of a month, the dearest first. Raises Refused(`invalid_request`)."""
-    with reading(engine) as connection:
-        period, _ = _period(connection, month)
+class SqlStatements:
+    """The statements of a SQL store. SQL down: sqlalchemy.exc.DBAPIError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def cost_centers(self, month: str) -> list[CostCenter]:
+        """The cost centres of a month, the dearest first. Raises Refused(`invalid_request`)."""
         entry, line = ledger_entries.c, ledger_lines.c
         query = select(entry.cost_center, func.count(), func.sum(line.cost_nano)).select_from(ledger_lines.join(ledger_entries))
-        query = query.where(line.at >= period.begins, line.at < period.ends).group_by(entry.cost_center)
         found: dict[str, CostCenter] = {}
-        for name, lines, cost in connection.execute(query):
-            told = UNALLOCATED if name in _NOBODYS else name
-            before = found.get(told, CostCenter(told, 0, 0))
-            found[told] = CostCenter(told, before.lines + int(lines), before.cost_nano + int(cost))
-    return sorted(found.values(), key=lambda one: (-one.cost_nano, one.name))
+        with reading(self._engine) as connection:
+            period, _ = _period(connection, month)
+            query = query.where(line.at >= period.begins, line.at < period.ends).group_by(entry.cost_center)
+            for name, lines, cost in connection.execute(query):
+                told = UNALLOCATED if name in _NOBODYS else name
+                before = found.get(told, CostCenter(told, 0, 0))
+                found[told] = CostCenter(told, before.lines + int(lines), before.cost_nano + int(cost))
+        return sorted(found.values(), key=lambda one: (-one.cost_nano, one.name))
 
-
-def statement_of(engine: Engine, cost_center: str, month: str, at: datetime) -> Statement:
-    """The statement of a cost centre (or of `unallocated`) for a month, made at a moment. Raises Refused(`invalid_request`)."""
-    with reading(engine) as connection:
-        period, zone = _period(connection, month)
-        booked = _booked(connection, cost_center, period, zone)
-    close = None
-    if period.state == CLOSED and period.digest and period.closed_by and period.closed_at:
-        close = Close(period.version, period.digest, period.closed_by, period.closed_at)
-    return statement(
-        booked,
-        cost_center=cost_center,
-        month=month,
-        zone=zone,
-        begins=period.begins,
-        ends=period.ends,
-        made_at=at,
-        close=close,
-    )
+    def statement(self, cost_center: str, month: str, at: datetime) -> Statement:
+        """The statement of a cost centre (or of `unallocated`) for a month, made at a moment. Raises Refused(`invalid_request`)."""
+        with reading(self._engine) as connection:
+            period, zone = _period(connection, month)
+            booked = _booked(connection, cost_center, period, zone)
+        close = None
+        if period.state == CLOSED and period.digest and period.closed_by and period.closed_at:
+            close = Close(period.version, period.digest, period.closed_by, period.closed_at)
+        return statement(
+            booked,
+            cost_center=cost_center,
+            month=month,
+            zone=zone,
+            begins=period.begins,
+            ends=period.ends,
+            made_at=at,
+            close=close,
+        )
 
 
 def _period(connection: Connection, month: str) -> tuple[Period, str]:

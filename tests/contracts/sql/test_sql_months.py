@@ -21,7 +21,7 @@ from router.storage.audit_chain import verify as audited
 from router.storage.sql import rollups
 from router.storage.sql.engine import writing
 from router.storage.sql.ledger import entry_of, spend
-from router.storage.sql.months import SqlMonths, faults, verify
+from router.storage.sql.months import SqlMonths, faults
 from router.storage.sql.records import SqlRecords
 from router.storage.sql.tables import admin_events, finance_periods, ledger_lines
 from router.usage import Basis
@@ -70,7 +70,7 @@ def test_a_closed_month_holds_the_totals_of_its_lines_by_every_dimension_and_the
     assert all(sum(row["cost_nano"] for row in rows.values()) == 1_000 for rows in document["by"].values())
     assert period.document is not None
     assert period.digest == digest_of(period.document)
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
     with store.connect() as connection:
         record = connection.scalar(select(admin_events.c.record).where(admin_events.c.act == "period.closed"))
     assert record is not None
@@ -85,7 +85,7 @@ def test_what_comes_late_is_booked_in_the_next_open_month_and_says_when_it_was_i
     assert found is not None
     booked = found[1][0]
     assert (booked.at, booked.incurred_at) == (period.ends, OCTOBER)
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
     assert closed(store, "2026-11", DECEMBER).total_nano == 77
 
 
@@ -93,7 +93,7 @@ def test_a_correction_across_a_closed_month_leaves_it_as_it_was_and_stands_in_th
     write(store, admitted("r1", at=OCTOBER), outcome("r1", (line(900),), at=OCTOBER, basis=Basis.ESTIMATED))
     october = closed(store, "2026-10")
     write(store, outcome("r1", (line(400),), at=OCTOBER + timedelta(minutes=5), correction=True))
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
     assert SqlMonths(store).all() == [october]
     document = frozen(closed(store, "2026-11", DECEMBER))
     assert (document["total"]["cost_nano"], document["total"]["corrected_nano"]) == (-500, -500)
@@ -130,7 +130,7 @@ def test_the_drainer_writes_while_a_month_is_closed_and_no_line_of_it_is_missed_
         shut.set()
         thread.join()
     assert failed == []
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
     with store.connect() as connection:
         lines = connection.execute(select(ledger_lines.c.at, ledger_lines.c.cost_nano)).all()
     inside = [row.cost_nano for row in lines if period.begins <= row.at < period.ends]
@@ -208,7 +208,7 @@ def test_a_closed_month_is_opened_again_by_two_people_and_all_its_versions_are_k
     assert [each.act for each in versions] == ["closed", "reopen asked", "reopened", "closed"]
     assert [each.by.partition("@")[0] for each in versions] == ["ann", "ann", "bob", "bob"]
     assert [each.document for each in versions if each.act == "closed"] == [first.document, second.document]
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
 
 
 def test_only_the_last_closed_month_is_opened_again(store: Engine) -> None:
@@ -241,7 +241,7 @@ def test_a_changed_line_a_removed_line_and_a_changed_document_are_found(store: E
             assert [month for month, _ in found] == ["2026-10"], told
             assert told in found[0][1]
             connection.rollback()
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []
 
 
 def test_an_audit_finds_a_month_that_is_not_as_it_was_closed(store: Engine, tmp_path: Path) -> None:
@@ -307,4 +307,4 @@ def test_where_the_zone_was_changed_meanwhile_the_next_month_begins_where_the_cl
     standing = SqlMonths(store).standing(DECEMBER)
     assert standing.next is not None
     assert (standing.next.month, standing.next.begins) == ("2026-11", october.ends)
-    assert verify(store) == []
+    assert SqlMonths(store).wrong() == []

@@ -13,7 +13,7 @@ from router.governance.months import Actor, close
 from router.storage.sql import rollups
 from router.storage.sql.months import SqlMonths
 from router.storage.sql.records import SqlRecords
-from router.storage.sql.statements import cost_centers, statement_of
+from router.storage.sql.statements import SqlStatements
 
 OCTOBER = datetime(2026, 10, 15, 9, tzinfo=UTC)
 NOVEMBER = datetime(2026, 11, 3, 9, tzinfo=UTC)
@@ -36,15 +36,15 @@ def test_the_statements_of_all_cost_centres_are_the_month(store: Engine, zone: s
     for number, app in enumerate(("desk", "bench", "desk")):
         write(store, admitted(f"r{number}", app=app, at=OCTOBER), outcome(f"r{number}", (line(10**number),), at=OCTOBER))
     write(store, outcome("nobody", (line(5_000),), at=OCTOBER))
-    assert [(one.name, one.cost_nano) for one in cost_centers(store, "2026-10")] == [
+    assert [(one.name, one.cost_nano) for one in SqlStatements(store).cost_centers("2026-10")] == [
         ("unallocated", 5_000),
         ("cc-desk", 101),
         ("cc-bench", 10),
     ]
-    before = statement_of(store, "cc-desk", "2026-10", NOVEMBER)
+    before = SqlStatements(store).statement("cc-desk", "2026-10", NOVEMBER)
     assert (before.close, before.total_nano, before.zone) == (None, 101, zone)
     digest = shut(store, "2026-10", NOVEMBER)
-    made = [statement_of(store, one.name, "2026-10", NOVEMBER) for one in cost_centers(store, "2026-10")]
+    made = [SqlStatements(store).statement(one.name, "2026-10", NOVEMBER) for one in SqlStatements(store).cost_centers("2026-10")]
     (period,) = SqlMonths(store).all()
     assert sum(one.total_nano for one in made) == period.total_nano == 5_111
     assert {one.close.digest for one in made if one.close} == {digest}
@@ -58,7 +58,7 @@ def test_a_correction_of_a_closed_month_stands_in_the_next_statement_under_its_o
     write(store, admitted("late", at=OCTOBER), outcome("late", (line(33),), at=OCTOBER))
     write(store, admitted("r2", at=NOVEMBER), outcome("r2", (line(7),), at=NOVEMBER))
     write(store, outcome("r2", (line(9),), at=NOVEMBER, correction=True))  # of the same month: it is netted
-    october, november = (statement_of(store, "cc-desk", month, DECEMBER) for month in ("2026-10", "2026-11"))
+    october, november = (SqlStatements(store).statement("cc-desk", month, DECEMBER) for month in ("2026-10", "2026-11"))
     assert (october.total_nano, october.earlier) == (900, ())
     assert [(each.cost_nano, each.corrected_nano) for each in november.lines] == [(9, 2)]
     assert [(each.month, each.late, each.cost_nano) for each in november.earlier] == [

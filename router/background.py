@@ -22,6 +22,7 @@ from router.settings import Settings
 from router.storage.approval_history import keep_history
 from router.storage.audit_chain import Checkpoints
 from router.storage.drainer import Drainer
+from router.storage.owner_periods import OwnerPeriods
 from router.storage.reaper import reap
 from router.storage.redis_approvals import RedisApprovals
 from router.storage.redis_client import RedisClient
@@ -59,6 +60,7 @@ async def run_background(settings: Settings) -> None:
         Checkpoints(settings.data_dir / "audit"),
         drainer_id=os.environ.get("ROUTER_WORKER_ID"),
         checkpoint_seconds=settings.checkpoint_seconds,
+        between=OwnerPeriods(engine, outbox_client).keep,
     )
     gc.freeze()
     gc.set_threshold(*COLLECTOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from router import telemetry
 from router.clock import utc_now
 from router.errors import RouterError
+from router.exchange import SHARDS
 from router.storage.audit_chain import Checkpoints
 from router.storage.sql.records import SqlRecords, Written
 
@@ -77,7 +78,7 @@ class Drainer:
     """Reads, books owners, writes, acknowledges: whatever dies in between, the next round begins with the same entries.
 
     SQL or Redis down: it logs that once, waits, and tries again; nothing is acknowledged that SQL has not committed.
-    Checkpoints of the audit chains are written beside it, by every drainer into its own data directory: each is a witness.
+    `between` is called between two rounds, while SQL has all that Redis has booked. Checkpoints of the audit chains are written beside it, by every drainer into its own data directory: each is a witness.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Drainer:
         checkpoint_seconds: float = 60.0,
         batch: int = BATCH,
         clock: Callable[[], datetime] = utc_now,
+        between: Callable[[datetime], Awaitable[object]] | None = None,
     ) -> None:
         self.progress = Progress()
         self._outbox = outbox
@@ -101,6 +103,8 @@ class Drainer:
         self._next_checkpoint = 0.0
         self._batch = batch
         self._clock = clock
+        self._between = between
+        self._all_written = False  # whether SQL has all that Redis has booked
 
     async def run(self, stop: asyncio.Event, finish_seconds: float = 20.0) -> None:
         """Drain until `stop` is set, then what is still there for at most `finish_seconds`, and sign a last checkpoint."""
@@ -108,6 +112,8 @@ class Drainer:
         while not stop.is_set():
             try:
                 entered = await self.drain_once()
+                if self._between is not None and self._all_written:
+                    await self._between(self._clock())
                 await self._checkpoint_when_due()
             except (RouterError, SQLAlchemyError, OSError) as error:
                 self._is_down(error)
@@ -124,17 +130,22 @@ class Drainer:
         """One round; how many entries it acknowledged. Raises RouterError (Redis) or SQLAlchemyError; nothing is lost."""
         self.progress.leading = await self._outbox.lead(self._id)
         if not self.progress.leading:
+            self._all_written = False
             return 0
         entries = await self._outbox.read(self._batch)
         if not entries:
             self.progress.backlog, self.progress.lag_seconds = 0, 0.0
+            self._all_written = True
             return 0
         oldest = min(int(entry_id.partition("-")[0]) for _, entry_id, _ in entries) / 1000
         self.progress.lag_seconds = max(self._clock().timestamp() - oldest, 0.0)
+        all_were, self._all_written = self._all_written, False
         await self._outbox.settle_owners(entries)
         # In a thread: a database that hangs must not keep this process from answering signals, nor the reaper from its work.
         written = await asyncio.to_thread(self._records.write, [(shard, record) for shard, _, record in entries])
         await self._outbox.ack([(shard, entry_id) for shard, entry_id, _ in entries])
+        # So few that no shard had more than it was read for: whatever another drainer had booked, and not written, is among them.
+        self._all_written = all_were or len(entries) < self._batch // SHARDS
         self.progress.backlog = await self._outbox.backlog()
         self._count(written)
         return len(entries)

@@ -203,6 +203,14 @@ class RedisBudgets:
         await self._client.call("HSET", name, "spent", spent_nano, "counted", 1)
         await self._client.call("EXPIRE", name, kept_seconds(period))
 
+    async def correct_owner_spent(self, owner: str, period: str, booked_nano: int, spent_nano: int) -> None:
+        """Bring what was booked in a period, as it was read before the ledger was, to what the ledger has: by the difference, so that
+        bookings which came meanwhile count on top."""
+        name = keys.owner(owner, period)[0]
+        await self._client.call("HINCRBY", name, "spent", min(spent_nano, LARGEST_NANO) - booked_nano)
+        await self._client.call("HSET", name, "counted", 1)
+        await self._client.call("EXPIRE", name, kept_seconds(period))
+
     @property
     def owed(self) -> int:
         """How many steps `retry` still has to make up for."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from importlib import import_module
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 from starlette.types import ASGIApp
@@ -18,22 +17,21 @@ from router.clock import utc_now
 from router.console.app import create_console
 from router.console.charts import Artist
 from router.console.site import Oidc, Site
-from router.reports.requests import BookingsPage
-from router.reports.spend import SpendReport
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
+from router.storage.redis_undrained import undrained
 from router.storage.redis_visits import RedisVisits
 from router.storage.snapshot import Snapshot
-from router.storage.sql import finance
 from router.storage.sql.accounts import SqlAccounts
 from router.storage.sql.decisions import SqlDecisions
 from router.storage.sql.directory import SqlKeys
-from router.storage.sql.finance_requests import bookings
-from router.storage.sql.ledger import Entry, EntryLine, entry_of
+from router.storage.sql.finance_store import SqlFinance
+from router.storage.sql.months import SqlMonths
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
+from router.storage.sql.statements import SqlStatements
 from routing_rules.load import load
 from routing_rules.rules import RuleSet
 
@@ -75,38 +73,6 @@ class Compiled:
         return rules
 
 
-class Books:
-    """The ledger as the finance pages read it."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def zone(self) -> ZoneInfo:
-        """The time zone of days and months."""
-        return finance.report_zone(self._engine)
-
-    def spend(
-        self, by: Sequence[str], since: datetime | None, until: datetime | None, where: Mapping[str, Sequence[str]] | None = None
-    ) -> SpendReport:
-        """What was spent, as every report says it."""
-        return finance.spend(self._engine, by, since, until, where)
-
-    def bookings(
-        self,
-        where: Mapping[str, Sequence[str]],
-        since: datetime | None,
-        until: datetime | None,
-        after: tuple[datetime, str] | None,
-        limit: int,
-    ) -> BookingsPage:
-        """The single requests behind a figure."""
-        return bookings(self._engine, where, since, until, after, limit)
-
-    def entry(self, request_id: str) -> tuple[Entry, list[EntryLine]] | None:
-        """A request's entry with its lines."""
-        return entry_of(self._engine, request_id)
-
-
 def build(parts: Parts) -> ASGIApp:
     """The console of a worker."""
     settings, rules = parts.settings, RuleStore(parts.engine)
@@ -130,7 +96,10 @@ def build(parts: Parts) -> ASGIApp:
             keys=SqlKeys(parts.engine),
             registrations=SqlRegistrations(parts.engine),
             changed=parts.changed,
-            books=Books(parts.engine),
+            books=SqlFinance(parts.engine),
+            statements=SqlStatements(parts.engine),
+            months=SqlMonths(parts.engine),
+            undrained=partial(undrained, parts.redis),
             artist=Artist(settings.data_dir / "charts"),
             secure=settings.address.startswith("https://") or not settings.on_loopback,
             second_factor=settings.console_second_factor == "required",

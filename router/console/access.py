@@ -84,6 +84,12 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/people/{who}/end"): Door(frozenset({Role.ADMIN})),
     ("GET", "/finance"): Door(FINANCE),
     ("GET", "/finance/files/{name}"): Door(FINANCE),
+    ("GET", "/finance/months"): Door(FINANCE),
+    ("GET", "/finance/months/{month}"): Door(FINANCE),
+    ("POST", "/finance/months/{month}/close"): Door(frozenset({Role.FINANCE})),
+    ("POST", "/finance/months/{month}/reopen"): Door(frozenset({Role.FINANCE})),
+    ("GET", "/finance/months/{month}/statement"): Door(FINANCE),
+    ("GET", "/finance/months/{month}/statement/{form}"): Door(FINANCE),
     ("GET", "/finance/requests"): Door(FINANCE),
     ("GET", "/finance/requests/{request_id}"): Door(FINANCE),
     ("GET", "/spend"): Door(FINANCE),
@@ -107,7 +113,7 @@ class Group(msgspec.Struct, frozen=True):
 
 NAVIGATION = (
     Group("Look", (Item("Decisions", "/decisions"), Item("Sessions", "/sessions"), Item("Approvals", "/approvals"))),
-    Group("Finance", (Item("Spend", "/finance"),)),
+    Group("Finance", (Item("Spend", "/finance"), Item("Months", "/finance/months"))),
     Group(
         "Govern",
         (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),

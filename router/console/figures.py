@@ -69,6 +69,7 @@ class Panel(msgspec.Struct, frozen=True):
     table: Table
     query: str
     chart: Chart | None = None
+    empty: str = "Nothing was spent."
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -143,6 +144,8 @@ def _cell(value: Value, kind: Kind, digits: int) -> str:
         return value.isoformat()
     if isinstance(value, str):
         return value.replace("_", " ") if kind != "text" else value
+    if kind == "money" and value == 0:
+        return "$0"
     if kind == "money":
         least = 10**-digits
         sign, amount = ("−", -value / NANO) if value < 0 else ("", value / NANO)

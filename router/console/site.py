@@ -16,6 +16,7 @@ from router.console.charts import Chart
 from router.errors import Refused, Unavailable
 from router.exchange import ApprovalHistory, JsonObject
 from router.governance.approvals import Decider, Waiting
+from router.governance.months import Months
 from router.governance.people import People
 from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
@@ -23,6 +24,7 @@ from router.governance.tools import Registrations
 from router.principals import Key, Person, Visit
 from router.reports.requests import BookingsPage
 from router.reports.spend import SpendReport
+from router.reports.statement import Statement
 from routing_rules.rules import RuleSet
 from routing_rules.vocabulary import Sensitivity
 
@@ -178,7 +180,14 @@ class Books(Protocol):
         after: tuple[datetime, str] | None,
         limit: int,
     ) -> BookingsPage: ...
-    def entry(self, request_id: str) -> tuple[Any, Sequence[Any]] | None: ...
+    def request(self, request_id: str) -> tuple[JsonObject, Sequence[JsonObject]] | None: ...
+
+
+class Statements(Protocol):
+    """Statements of cost centres. Asks SQL."""
+
+    def cost_centers(self, month: str) -> Sequence[Any]: ...
+    def statement(self, cost_center: str, month: str, at: datetime) -> Statement: ...
 
 
 class Drawing(Protocol):
@@ -198,7 +207,8 @@ class Oidc(Protocol):
 class Site:
     """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one.
 
-    `mode` is the way of governance in force, `rules_of` compiles a revision that is stored (None: it is not), `changed` tells all workers
+    `undrained` names records that were written before a moment and are not in SQL yet (None: nobody
+    knows). `mode` is the way of governance in force, `rules_of` compiles a revision that is stored (None: it is not), `changed` tells all workers
     that keys or rules have changed, or that the key with this id was revoked. `mode`, `people` and `rules_of` ask SQL.
     """
 
@@ -219,6 +229,9 @@ class Site:
     registrations: Registrations
     changed: Callable[[str | None], Awaitable[None]]
     books: Books
+    statements: Statements
+    months: Months
+    undrained: Callable[[datetime], Awaitable[Sequence[str] | None]]
     artist: Drawing
     secure: bool
     second_factor: bool

@@ -302,6 +302,46 @@ class FinanceRequest(msgspec.Struct, frozen=True):
     panel: Any
 
 
+class FinanceMonths(msgspec.Struct, frozen=True):
+    """Months. `next` is the one that is closed next, with what holds it up as (what, how many, examples); `last` the last closed one, for
+    which `asked_by` wants it open again; `may`: this person may close and open, `mine`: they asked."""
+
+    next: str
+    begins: str
+    ends: str
+    spent: str
+    ended: bool
+    hindrances: tuple[tuple[str, int, tuple[str, ...]], ...]
+    last: str
+    asked_by: str
+    mine: bool
+    may: bool
+    panel: Any
+    done: str
+    fault: str
+
+
+class FinanceMonth(msgspec.Struct, frozen=True):
+    """The cost centres of a month. `state` in the words of FOCUS."""
+
+    month: str
+    state: str
+    panel: Any
+
+
+class FinanceStatement(msgspec.Struct, frozen=True):
+    """What a cost centre pays for in a month. `final`: the month is closed; `facts` are (name, value); `query` that of its downloads."""
+
+    cost_center: str
+    month: str
+    final: bool
+    facts: tuple[tuple[str, str], ...]
+    panels: tuple[Any, ...]
+    rounding: str
+    query: str
+    forms: tuple[str, ...]
+
+
 class Rules(msgspec.Struct, frozen=True):
     """The decision table in force. `faults` are those of a workbook that was not taken."""
 

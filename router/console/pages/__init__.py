@@ -8,6 +8,7 @@ from router.console.pages import (
     catalogue,
     decisions,
     finance,
+    finance_months,
     finance_requests,
     keys,
     map,
@@ -35,5 +36,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **people.HANDLERS,
     **finance.HANDLERS,
     **finance_requests.HANDLERS,
+    **finance_months.HANDLERS,
 }
 """Every page by method and path below `/console`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -15,12 +15,13 @@ import msgspec
 from router.console.charts import FORMS, Chart, Series, stacked
 from router.console.figures import Column, Panel, Row, Table, Value, as_csv, dollars_of
 from router.console.shown import dollars, words
-from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql, not_found
+from router.console.site import Answer, Asked, Books, Handler, Move, Page, Raw, Site, in_sql, not_found
 from router.console.view_models import Finance
 from router.errors import Refused
 from router.reports import spans
 from router.reports.spans import Span
 from router.reports.spend import DIMENSIONS, UNALLOCATED, Figures, SpendReport
+from routing_rules.calendars import Per
 from routing_rules.vocabulary import Sensitivity
 
 GRAINS = ("hour", "day", "week", "month", "quarter", "year")
@@ -156,6 +157,7 @@ async def show(site: Site, asked: Asked) -> Answer:
         now = books.spend((view.by,), view.since, view.until, view.narrowed)
         before = books.spend((view.by,), *view.before, view.narrowed)
         owners = books.spend(("owner", "team", "cost_center"), view.since, view.until, view.narrowed)
+        budgets = budgets_of(site, view)
         return Finance(
             title=view.subject or "Spend",
             span=view.name,
@@ -170,9 +172,9 @@ async def show(site: Site, asked: Asked) -> Answer:
             grains=GRAINS,
             kept=tuple(view.where.items()),
             narrowed=tuple((label(name), value, view.query(**{name: None, "by": name})) for name, value in view.where.items()),
-            headlines=_headlines(now.total, before.total, _unallocated(owners), view),
+            headlines=(*_headlines(now.total, before.total, _unallocated(owners), view), *_budget_headline(budgets)),
             requests=view.query(by=None),
-            panels=(_over_time(books.spend, view), _groups(view, now, before), _tiers(books.spend, view)),
+            panels=(_over_time(books, view), _groups(view, now, before, budgets), _tiers(books.spend, view)),
         )
 
     return Page("finance.html", await in_sql(work))
@@ -203,18 +205,60 @@ def _headlines(now: Figures, before: Figures, unallocated: int, view: View) -> t
     )
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What the owners of a group may spend in a month, and by how much those exceeded it who did. Nano-USD."""
+
+    limit_nano: int
+    over_nano: int
+
+
+def budgets_of(site: Site, view: View) -> dict[str, Budget]:
+    """The monthly budgets of each group, where a month is broken down by who pays, with all that its owners spend in view. The budget of an
+    owner who is in several groups is told in none of them. Asks SQL."""
+    if not view.month or view.by not in ("owner", "team", "cost_center") or view.where.keys() - {"owner", "team", "cost_center"}:
+        return {}
+    rules = site.directory.rules()
+    spent: dict[str, dict[str, int]] = {}
+    for row in site.books.spend(
+        (view.by, "owner") if view.by != "owner" else ("owner",), view.since, view.until, view.narrowed
+    ).rows:
+        spent.setdefault(row.group[-1], {})[row.group[0]] = row.figures.cost_nano
+    found: dict[str, Budget] = {}
+    for owner, groups in spent.items():
+        budget = next((each for each in rules.budgets_of(owner) if each.per is Per.MONTH), None)
+        limit = None if budget is None else budget.soft_nano if budget.hard_nano is None else budget.hard_nano
+        if limit is None or len(groups) > 1 or owner == UNALLOCATED:
+            continue
+        ((group, cost),) = groups.items()
+        there = found.get(group, Budget(0, 0))
+        found[group] = Budget(there.limit_nano + limit, there.over_nano + max(cost - limit, 0))
+    return found
+
+
+def _budget_headline(budgets: Mapping[str, Budget]) -> tuple[tuple[str, str, str], ...]:
+    if not budgets:
+        return ()
+    over = {name: each.over_nano for name, each in budgets.items() if each.over_nano}
+    told = (
+        f"over it by {dollars(sum(over.values()))}: {', '.join(sorted(over, key=lambda name: -over[name])[:3])}"
+        if over
+        else "nobody is over it"
+    )
+    return (("Monthly budgets", dollars(sum(each.limit_nano for each in budgets.values())), told),)
+
+
 def _unallocated(owners: SpendReport) -> int:
     return sum(row.figures.cost_nano for row in owners.rows if UNALLOCATED in row.group)
 
 
-def _over_time(spend: Callable[..., SpendReport], view: View) -> Panel:
+def _over_time(books: Books, view: View) -> Panel:
     """Spend over time: a column for each hour, day or longer, a part of it for each group."""
-    found = spend((view.by, view.grain), view.since, view.until, view.narrowed)
+    found = books.spend((view.by, view.grain), view.since, view.until, view.narrowed)
     amounts: dict[str, dict[str, int]] = {}
     for row in found.rows:
         name, when = row.group
         amounts.setdefault(name, {})[when] = row.figures.cost_nano
-    whens = _whens(view, {when for each in amounts.values() for when in each})
+    whens = _whens(view, {when for each in amounts.values() for when in each}, books.zone())
     names = sorted(amounts, key=lambda name: (-sum(amounts[name].values()), name))
     title = f"Spend by {view.grain} and {label(view.by)}, {view.name}" + (f", {view.subject}" if view.where else "")
     most = max(whens, key=lambda when: sum(amounts[name].get(when, 0) for name in names), default="")
@@ -230,7 +274,7 @@ def _over_time(spend: Callable[..., SpendReport], view: View) -> Panel:
     return Panel("over-time", "Over time", told, Table(title, columns, rows, total, _about(view)), view.query(), chart)
 
 
-def _groups(view: View, now: SpendReport, before: SpendReport) -> Panel:
+def _groups(view: View, now: SpendReport, before: SpendReport, budgets: Mapping[str, Budget]) -> Panel:
     """Each group of a span beside the span before it."""
     earlier = {row.group[0]: row.figures for row in before.rows}
     present = {row.group[0]: row.figures for row in now.rows}
@@ -244,12 +288,19 @@ def _groups(view: View, now: SpendReport, before: SpendReport) -> Panel:
         elif narrower:
             href = "/finance?" + view.query(**{"by": narrower, view.by: name, "grain": None})
         mark = "unallocated" if name == UNALLOCATED else ""
-        rows.append(Row(_measured(name, present.get(name, Figures()), earlier.get(name, Figures()), total), href, mark))
+        budget = budgets.get(name)
+        held = (budget.limit_nano, budget.over_nano or None) if budget is not None else (None, None)
+        if budget is not None and budget.over_nano:
+            mark = "over budget"
+        measured = _measured(name, present.get(name, Figures()), earlier.get(name, Figures()), total)
+        rows.append(Row((*measured[:2], *held, *measured[2:]), href, mark))
     title = f"Spend by {label(view.by)}, {view.name}" + (f", {view.subject}" if view.where else "")
     told = f"Each {label(view.by)} beside {view.before_name}."
     columns = (
         Column(label(view.by)),
         Column("spend", "money"),
+        Column("budget", "money", aside=not budgets),
+        Column("over budget", "money", aside=not budgets),
         Column("share", "percent", aside=True),
         Column(view.before_name, "money"),
         Column("more or less", "money"),
@@ -258,9 +309,15 @@ def _groups(view: View, now: SpendReport, before: SpendReport) -> Panel:
         Column("input tokens", "count"),
         Column("output tokens", "count"),
         Column("estimated", "money", aside=True),
-        Column("unpriced tokens", "count"),
+        Column("unpriced tokens", "count", aside=bool(budgets)),
     )
-    sum_of_all = Row(_measured("Total", total, before.total, total))
+    measured = _measured("Total", total, before.total, total)
+    limits = (
+        (sum(each.limit_nano for each in budgets.values()), sum(each.over_nano for each in budgets.values()))
+        if budgets
+        else (None, None)
+    )
+    sum_of_all = Row((*measured[:2], *limits, *measured[2:]))
     return Panel(
         "groups", f"By {label(view.by)}", told, Table(title, columns, tuple(rows), sum_of_all, _about(view)), view.query()
     )
@@ -330,8 +387,12 @@ def _ordered(found: Iterable[str], order: Sequence[str]) -> list[str]:
     return [name for name in order if name in there] + sorted(there - set(order))
 
 
-def _whens(view: View, found: set[str]) -> list[str]:
-    """Every day of the span, whether something was spent or not; of other grains those with spend."""
+def _whens(view: View, found: set[str], zone: ZoneInfo) -> list[str]:
+    """Every hour or day of the span, whether something was spent or not; of other grains those with spend."""
+    if view.grain == "hour" and view.until - view.since <= timedelta(days=FINEST_DAYS + 1):
+        hours = range(round((view.until - view.since) / timedelta(hours=1)))
+        told = ((view.since + timedelta(hours=each)).astimezone(zone).isoformat(timespec="minutes") for each in hours)
+        return sorted({*told, *found}, key=datetime.fromisoformat)
     if view.grain != "day":
         return sorted(found)
     first = view.span.first
@@ -384,11 +445,11 @@ def _panel(name: str, site: Site, asked: Asked) -> Panel:
     view = view_of(asked, site.books.zone())
     spend = site.books.spend
     if name == "over-time":
-        return _over_time(spend, view)
+        return _over_time(site.books, view)
     if name == "tiers":
         return _tiers(spend, view)
     now, before = (spend((view.by,), since, until, view.narrowed) for since, until in ((view.since, view.until), view.before))
-    return _groups(view, now, before)
+    return _groups(view, now, before, budgets_of(site, view))
 
 
 def _sheets() -> Any:

@@ -12,7 +12,8 @@ from router.reports.requests import position
 
 A_PAGE = 100
 MOST_DOWNLOADED = 1_000
-SHOWN = ("owner", "app", "model", "task", "sensitivity", "tier", "rule", "outcome")
+SHOWN = ("owner", "app", "model", "tier", "sensitivity", "rule")
+ASIDE = ("session", "team", "cost_center", "purpose", "task", "outcome", "basis")
 
 
 async def listed(site: Site, asked: Asked) -> Answer:
@@ -42,23 +43,23 @@ async def show(site: Site, asked: Asked) -> Answer:
 
     def work() -> FinanceRequest:
         request_id = asked.names["request_id"]
-        found = site.books.entry(request_id)
+        found = site.books.request(request_id)
         if found is None:
             raise not_found("request")
         entry, _ = found
-        facts = [(label(name), f"{value}") for name in CHOICES if (value := getattr(entry, name, None))]
+        facts = [(label(name), f"{value}") for name in CHOICES if (value := entry.get(name))]
         facts += [
-            ("time in the router", duration(entry.router_us / 1e6)),
-            ("time at the provider", duration(entry.upstream_us / 1e6)),
+            ("time in the router", duration(entry["router_us"] / 1e6)),
+            ("time at the provider", duration(entry["upstream_us"] / 1e6)),
         ]
         return FinanceRequest(
             request_id=request_id,
-            opened=moment(entry.opened_at),
-            closed=moment(entry.closed_at),
-            settled=entry.closed_at is not None,
-            cost=dollars(entry.cost_nano) if entry.closed_at is not None else "",
-            held=dollars(entry.held_nano),
-            outcome=entry.outcome or "",
+            opened=moment(entry["opened_at"]),
+            closed=moment(entry["closed_at"]),
+            settled=entry["closed_at"] is not None,
+            cost=dollars(entry["cost_nano"]) if entry["closed_at"] is not None else "",
+            held=dollars(entry["held_nano"]),
+            outcome=entry["outcome"] or "",
             facts=tuple(facts),
             panel=_lines(site, asked, request_id),
         )
@@ -73,10 +74,17 @@ def _bookings(site: Site, asked: Asked, limit: int) -> tuple[Panel, str]:
     except ValueError:
         raise Refused("invalid_request", "this page has no following one") from None
     found = site.books.bookings(view.narrowed, view.since, view.until, after, limit)
-    columns = (Column("request"), Column("booked (UTC)", "moment"), *(Column(label(name)) for name in SHOWN), Column("lines", "count"), Column("cost", "money"))  # fmt: skip
+    columns = (
+        Column("request"),
+        Column("booked (UTC)", "moment"),
+        Column("cost", "money"),
+        *(Column(label(name)) for name in SHOWN),
+        *(Column(label(name), aside=True) for name in ASIDE),
+        Column("lines", "count", aside=True),
+    )
     rows = tuple(
         Row(
-            (each.request_id, each.at, *(each.request.get(name, "") for name in SHOWN), each.lines, each.cost_nano),
+            (each.request_id, each.at, each.cost_nano, *(each.request.get(name, "") for name in (*SHOWN, *ASIDE)), each.lines),
             f"/finance/requests/{each.request_id}",
             "not settled" if each.open else "" if each.settled else "correction",
         )
@@ -90,12 +98,12 @@ def _bookings(site: Site, asked: Asked, limit: int) -> tuple[Panel, str]:
 
 
 def _lines(site: Site, asked: Asked, request_id: str) -> Panel:
-    found = site.books.entry(request_id)
+    found = site.books.request(request_id)
     if found is None:
         raise not_found("request")
     entry, lines = found
     columns = (
-        Column("line", "count"),
+        Column("line"),
         Column("booked (UTC)", "moment"),
         Column("attempt", "count"),
         Column("deployment"),
@@ -113,26 +121,26 @@ def _lines(site: Site, asked: Asked, request_id: str) -> Panel:
     rows = tuple(
         Row(
             (
-                each.line,
-                each.at,
-                each.attempt,
-                each.deployment,
-                each.model,
-                each.token_class.replace("_", " "),
-                each.quantity,
-                each.unit,
-                each.unit_price,
-                each.list_price,
-                each.price_book,
-                each.basis,
-                each.outcome,
-                each.cost_nano,
+                str(each["line"]),
+                each["at"],
+                each["attempt"],
+                each["deployment"],
+                each["model"],
+                each["token_class"].replace("_", " "),
+                each["quantity"],
+                each["unit"],
+                each["unit_price"],
+                each["list_price"],
+                each["price_book"],
+                each["basis"],
+                each["outcome"],
+                each["cost_nano"],
             ),
-            mark="correction" if each.correction else "",
+            mark="correction" if each["correction"] else "",
         )
         for each in lines
     )
-    total = Row(("Total", *[""] * (len(columns) - 2), entry.cost_nano))
+    total = Row(("Total", *[""] * (len(columns) - 2), entry["cost_nano"]))
     title = f"Lines of {request_id}"
     return Panel("lines", "Lines", "A price of – is not known: such a line costs nothing until it is.", Table(title, columns, rows, total), f"request={request_id}")  # fmt: skip
 

@@ -12,10 +12,11 @@ from router.sse import SseSplitter, data_of
 from router.stages.enforce_chat import ChatStream, enforce_chat_json
 from router.stages.enforce_messages import MessagesStream, enforce_messages_json
 from router.stages.enforce_responses import ResponsesStream, enforce_responses_json
-from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none, usage_of
+from router.stages.enforced import UNREADABLE, Enforced, not_understood, provider_error, text_or_none
 from router.stages.entitlement_token import Guard, GuardedStream, event_without_tokens, without_tokens
 from router.stages.messages_keys import MessagesGranted
 from router.stages.plain import plain_json
+from router.stages.read_usage import usage_of
 from router.stages.screen import Screen, ScreenedStream
 from router.stages.tool_keys import Granted, Judge
 from router.stages.unmask import Placeholders, StreamPlaceholders

@@ -18,9 +18,9 @@ from router.stages.enforced import (
     provider_error,
     refusal_note,
     text_or_none,
-    usage_of,
 )
 from router.stages.plain import Fragments, plain_event
+from router.stages.read_usage import chat_usage
 from router.stages.tool_keys import Called, Granted, Judge, shown, text_arguments
 
 _CALL_FINISHES = ("tool_calls", "function_call")
@@ -47,6 +47,7 @@ class _Chunk(msgspec.Struct, gc=False):
     model: Any = None
     choices: list[_StreamedChoice] | None = None
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
 
 
@@ -60,6 +61,7 @@ class _Completion(msgspec.Struct, gc=False):
     model: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
 
 
@@ -102,7 +104,7 @@ def enforce_chat_json(raw: bytes, granted: Granted, denial_is_error: bool) -> En
         raw = _encode(body)
     return Enforced(
         body=raw if error is None else b"",
-        usage=usage_of(answer.usage),
+        usage=chat_usage(answer.usage, answer.service_tier, answer.model),
         complete=True,
         model=text_or_none(answer.model),
         response_id=text_or_none(answer.id),
@@ -126,6 +128,7 @@ class ChatStream:
         self._envelope: JsonObject = {}
         self._chars = 0
         self._usage: Any = None
+        self._tier: Any = None
         self._id: Any = None
         self._model: Any = None
         self._tail = b""
@@ -162,6 +165,7 @@ class ChatStream:
             return
         if chunk.usage is not None:
             self._usage = chunk.usage
+            self._tier = chunk.service_tier or self._tier
         if not chunk.choices:
             if not (self._strip_usage and chunk.usage is not None):
                 out.append(raw)
@@ -169,6 +173,7 @@ class ChatStream:
         if self._id is None:
             self._id = chunk.id
             self._model = chunk.model
+            self._tier = chunk.service_tier
         plain = True
         for choice in chunk.choices:
             so_far = self._choices.get(choice.index)
@@ -205,7 +210,7 @@ class ChatStream:
         return Enforced(
             body=b"",
             tail=self._tail if self.error is None else b"",
-            usage=usage_of(self._usage),
+            usage=chat_usage(self._usage, self._tier, self._model),
             complete=bool(self._tail) or finished,
             model=text_or_none(self._model),
             response_id=text_or_none(self._id),

@@ -19,13 +19,12 @@ from router.stages.enforced import (
     provider_error,
     refusal_note,
     text_or_none,
-    usage_of,
 )
 from router.stages.messages_keys import CLIENT_CALLS, PROVIDER_CALLS, RESULT, MessagesGranted, block_name
 from router.stages.plain import Fragments, plain_event
+from router.stages.read_usage import messages_usage
 from router.stages.sealed import seals
 from router.stages.tool_keys import Judge
-from router.usage import Usage
 
 _WAITING = frozenset({"tool_use", "pause_turn"})
 """Stop reasons that say that somebody has to go on with a call."""
@@ -112,26 +111,6 @@ def enforce_messages_json(raw: bytes, granted: MessagesGranted, denial_is_error:
         refused=tuple(refused),
         output_chars=sum(map(_chars, answer.content)),
         error=error,
-    )
-
-
-def messages_usage(reported: Any) -> Usage | None:
-    """Usage as this wire reports it: what was read from a cache or written to it is counted beside the other input, not within it."""
-    if not isinstance(reported, dict):
-        return None
-    cached, written = reported.get("cache_read_input_tokens") or 0, reported.get("cache_creation_input_tokens") or 0
-    given = [reported.get("input_tokens"), cached, written]
-    if any(type(count) is not int or count < 0 for count in given):
-        return None
-    details = reported.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else 0
-    return usage_of(
-        {
-            "input_tokens": sum(given),
-            "output_tokens": reported.get("output_tokens"),
-            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-            "output_tokens_details": {"reasoning_tokens": thought},
-        }
     )
 
 

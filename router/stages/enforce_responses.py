@@ -19,9 +19,9 @@ from router.stages.enforced import (
     provider_error,
     refusal_note,
     text_or_none,
-    usage_of,
 )
 from router.stages.plain import Fragments, plain_event
+from router.stages.read_usage import hosted_calls, usage_of
 from router.stages.sealed import seals
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
@@ -48,6 +48,7 @@ class _Response(msgspec.Struct, gc=False):
     status: Any = None
     output: list[JsonObject] | None = None
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
 
 
@@ -95,7 +96,7 @@ def enforce_responses_json(raw: bytes, granted: Granted, denial_is_error: bool) 
         raw, kept = b"", []
     return Enforced(
         body=raw,
-        usage=usage_of(answer.usage),
+        usage=usage_of(answer.usage, service_tier=answer.service_tier, tools=hosted_calls(output)),
         complete=True,
         failed=answer.status == "failed",
         model=text_or_none(answer.model),
@@ -212,7 +213,7 @@ class ResponsesStream:
         return Enforced(
             body=b"",
             tail=self._tail if self.error is None else b"",
-            usage=usage_of(last.usage),
+            usage=usage_of(last.usage, service_tier=last.service_tier, tools=hosted_calls(last.output or ())),
             complete=self._complete,
             failed=last.status == "failed",
             model=text_or_none(last.model),

@@ -16,10 +16,6 @@ UNREADABLE = (ValueError, RecursionError)
 """What decoding raises on bytes that are not what they should be: not UTF-8, not JSON, another shape, or nested too deeply."""
 
 
-MOST_TOKENS = 10**9
-"""A count above it is no count of one answer's tokens: its cost would leave the numbers that the stores hold."""
-
-
 class Enforced(msgspec.Struct, frozen=True):
     """An answer as the app may have it, and what must be recorded of it.
 
@@ -46,28 +42,6 @@ class Enforced(msgspec.Struct, frozen=True):
     output_chars: int = 0
     error: RouterError | None = None
     next_number: int = 0
-
-
-def usage_of(reported: Any, *, embeddings: bool = False) -> Usage | None:
-    """Usage as a provider reports it, in the words of either wire format; None where a count that is billed is missing or absurd."""
-    if not isinstance(reported, dict):
-        return None
-    given = _count(reported.get("prompt_tokens", reported.get("input_tokens")))
-    made = 0 if embeddings else _count(reported.get("completion_tokens", reported.get("output_tokens")))
-    if given is None or made is None:
-        return None
-    of_input = reported.get("prompt_tokens_details") or reported.get("input_tokens_details")
-    of_output = reported.get("completion_tokens_details") or reported.get("output_tokens_details")
-    reasoning = _detail(of_output, "reasoning_tokens")
-    if reasoning and reported.get("total_tokens") == given + made + reasoning:
-        made += reasoning  # some servers count reasoning beside the output, not within it
-    return Usage(
-        input=given,
-        cached_input=_detail(of_input, "cached_tokens"),
-        cache_write=_detail(of_input, "cache_write_tokens"),
-        output=made,
-        reasoning=reasoning,
-    )
 
 
 def text_or_none(value: Any) -> str | None:
@@ -128,13 +102,3 @@ def provider_error(error: Any) -> UpstreamFailed:
         cool_down=limited,
         detail=word,
     )
-
-
-def _detail(details: Any, name: str) -> int:
-    return (_count(details.get(name)) or 0) if isinstance(details, dict) else 0
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None

@@ -16,8 +16,9 @@ from router.errors import Refused, RouterError, Unavailable, UpstreamFailed
 from router.exchange import JsonObject, Reservation, SessionState
 from router.ports import Budgets, Masks, Sessions
 from router.stages.enforce import enforce_json
-from router.stages.enforced import text_or_none, usage_of
+from router.stages.enforced import text_or_none
 from router.stages.entitlement_token import without_tokens
+from router.stages.read_usage import hosted_calls, usage_of
 from router.stages.screen import Screen
 from router.stages.settle import attempt_lines, outcome_of
 from router.stages.tool_keys import CLIENT_CALLS, Granted
@@ -401,7 +402,10 @@ def usage_in(raw: bytes | None) -> Usage | None:
         body = _decode(raw or b"null")
     except (ValueError, RecursionError):
         return None
-    return usage_of(body.get("usage")) if isinstance(body, Mapping) else None
+    if not isinstance(body, Mapping):
+        return None
+    output = [item for item in body.get("output") or () if isinstance(item, dict)]
+    return usage_of(body.get("usage"), service_tier=body.get("service_tier"), tools=hosted_calls(output))
 
 
 def outcome_by(status: str | None) -> str:

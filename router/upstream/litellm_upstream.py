@@ -265,8 +265,13 @@ def _chunk(body: JsonObject) -> JsonObject:
 
 
 def _clean_usage(body: JsonObject) -> None:
+    usage = body.get("usage", {})
+    ran = usage.get("server_tool_use")
+    if isinstance(ran, dict) and ran.get("web_search_requests"):
+        details = usage["prompt_tokens_details"] = usage.get("prompt_tokens_details") or {}
+        details.setdefault("web_search_requests", ran["web_search_requests"])
     for field in ("cost", "iterations", "inference_geo", "server_tool_use", "speed"):
-        body.get("usage", {}).pop(field, None)
+        usage.pop(field, None)
 
 
 def _has_content(chunk: JsonObject) -> bool:

@@ -34,6 +34,8 @@ REPORTS_READ = (
     "/spend",
     "/requests",
     "/requests/{request_id}",
+    "/movers",
+    "/anomalies",
     "/periods",
     "/periods/{month}",
     "/verify",

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from router.api.reports import Ledger
 from router.errors import Refused
-from router.reports import question, requests, spend
+from router.reports import analysis, anomalies, movers, question, requests, spend
 from router.reports.question import Misread
 
 PERIOD = ("period", "since", "until", "format")
@@ -80,6 +80,20 @@ def _requests(asking: Asking) -> str:
     return requests.render(asking.ledger.bookings(what.where, what.since, what.until, after, limit), asking.form)
 
 
+def _movers(asking: Asking) -> str:
+    most = question.at_most(asking.parameters.get("limit"), analysis.MOST)
+    return movers.render(
+        analysis.movers_of(asking.ledger.spend, asking.question("owner"), asking.now, asking.zone, most), asking.form
+    )
+
+
+def _anomalies(asking: Asking) -> str:
+    most = question.at_most(asking.parameters.get("limit"), analysis.MOST)
+    least = question.amount("least_usd", asking.parameters.get("least_usd"), anomalies.LEAST_NANO)
+    what = asking.question("owner")
+    return anomalies.render(analysis.anomalies_of(asking.ledger.spend, what, asking.now, asking.zone, most, least), asking.form)
+
+
 def _one(ledger: Ledger, request_id: str, form: str) -> str:
     found = ledger.request(request_id)
     if found is None:
@@ -90,5 +104,7 @@ def _one(ledger: Ledger, request_id: str, form: str) -> str:
 REPORTS: dict[str, tuple[tuple[str, ...], Callable[[Asking], str]]] = {
     "spend": (("by",), _spend),
     "requests": (("after", "limit"), _requests),
+    "movers": (("by", "limit"), _movers),
+    "anomalies": (("by", "limit", "least_usd"), _anomalies),
 }
 """Each report with the parameters that it has beyond a period and what it is narrowed to."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from router.reports.requests import BookingsPage
     from router.reports.spend import SpendReport
 
-NAMES = ("spend", "requests")
+NAMES = ("spend", "requests", "movers", "anomalies")
 """The reports that are asked for by parameters alone."""
 
 

@@ -1,4 +1,4 @@
-"""`router report spend`, `requests` and `request`: what was spent, down to the single request."""
+"""`router report spend`, `requests`, `request`, `movers` and `anomalies`: what was spent, down to the single request, and what changed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from sqlalchemy import Engine
 
 from router.cli.data import store, until_drained
 from router.clock import utc_now
-from router.reports import question, requests, spend
+from router.reports import analysis, anomalies, movers, question, requests, spend
 from router.settings import load_settings
 from router.storage.sql import finance
 from router.storage.sql.finance_requests import bookings
+from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.ledger import entry_of
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 by_option = click.option(
     "--by", default="owner,model", show_default=True, help=f"Dimensions, with commas between: {', '.join(spend.DIMENSIONS)}."
 )
 format_option = click.option("--format", "form", type=click.Choice(spend.FORMATS), default="table", show_default=True)
+limit_option = click.option("--limit", default=analysis.MOST, show_default=True, help="The largest so many.")
 wait_option = click.option("--wait", is_flag=True, help="First wait until no record is on its way from Redis to SQL any more.")
 
 
@@ -43,8 +46,14 @@ def narrowing(command: F) -> F:
 def read(engine: Engine, by: str, options: dict[str, Any]) -> question.Question:
     """What the options ask for. Raises click.ClickException naming the option."""
     names = ("where", "period", "since", "until")
+    given = {name: options[name] for name in names}
+    return told(lambda: question.asked(utc_now(), finance.report_zone(engine), by=by, **given))
+
+
+def told(reading: Callable[[], T]) -> T:
+    """What is read. Raises click.ClickException naming the option that cannot be."""
     try:
-        return question.asked(utc_now(), finance.report_zone(engine), by=by, **{name: options[name] for name in names})
+        return reading()
     except question.Misread as misread:
         raise click.ClickException(f"--{misread.parameter}: {misread}") from None
 
@@ -80,10 +89,7 @@ def requests_command(after: str | None, limit: int, form: str, wait: bool, **opt
     """The single requests behind a figure, in the order of their bookings. Never their text."""
     with drained(wait) as engine:
         what = read(engine, "", options)
-        try:
-            behind, count = question.page(after, limit)
-        except question.Misread as misread:
-            raise click.ClickException(f"--{misread.parameter}: {misread}") from None
+        behind, count = told(lambda: question.page(after, limit))
         found = bookings(engine, what.where, what.since, what.until, behind, count)
     click.echo(requests.render(found, form), nl=False)
 
@@ -104,4 +110,35 @@ def request_command(request_id: str, form: str, wait: bool) -> None:
     )
 
 
-COMMANDS = (spend_command, requests_command, request_command)
+@click.command(name="movers")
+@click.option("--by", default="owner", show_default=True, help="Dimensions, with commas between.")
+@narrowing
+@limit_option
+@format_option
+@wait_option
+def movers_command(by: str, limit: int, form: str, wait: bool, **options: Any) -> None:
+    """Top movers: a period (this month) against the one before, the largest changes first."""
+    with drained(wait) as engine:
+        what, now, zone = read(engine, by, options), utc_now(), finance.report_zone(engine)
+        found = told(lambda: analysis.movers_of(SqlFinance(engine).spend, what, now, zone, question.at_most(limit, limit)))
+    click.echo(movers.render(found, form), nl=False)
+
+
+@click.command(name="anomalies")
+@click.option("--by", default="owner", show_default=True, help="One dimension: owner, app, model …")
+@narrowing
+@limit_option
+@click.option("--least-usd", default=None, help="Differences of less are not told of; $1 a day unless given.")
+@format_option
+@wait_option
+def anomalies_command(by: str, limit: int, least_usd: str | None, form: str, wait: bool, **options: Any) -> None:
+    """Days (of the last thirty) on which spend was out of the ordinary, with the cause."""
+    with drained(wait) as engine:
+        what, now, zone = read(engine, by, options), utc_now(), finance.report_zone(engine)
+        least = told(lambda: question.amount("least-usd", least_usd, anomalies.LEAST_NANO))
+        most = told(lambda: question.at_most(limit, limit))
+        found = told(lambda: analysis.anomalies_of(SqlFinance(engine).spend, what, now, zone, most, least))
+    click.echo(anomalies.render(found, form), nl=False)
+
+
+COMMANDS = (spend_command, requests_command, request_command, movers_command, anomalies_command)

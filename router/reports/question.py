@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from router.money import parse_usd
 from router.reports.requests import MOST, position
 from router.reports.spans import Span, day_begins, span
 from router.reports.spend import DIMENSIONS, conditions, dimensions
@@ -79,12 +80,26 @@ def moment(text: str, zone: ZoneInfo) -> datetime:
 
 def page(after: str | None, limit: str | int | None) -> tuple[tuple[datetime, str] | None, int]:
     """Behind which booking a page begins, and how many it may have. Raises Misread."""
-    count = 100
-    if limit is not None:
-        if not str(limit).isdecimal() or not 1 <= int(limit) <= MOST:
-            raise Misread("limit", f"`limit` is a number from 1 to {MOST}")
-        count = int(limit)
-    return (None if after is None else _read("after", lambda: position(after))), count
+    return (None if after is None else _read("after", lambda: position(after))), at_most(limit, 100)
+
+
+def at_most(limit: str | int | None, usual: int) -> int:
+    """How many rows a report may have. Raises Misread."""
+    if limit is None:
+        return usual
+    if not str(limit).isdecimal() or not 1 <= int(limit) <= MOST:
+        raise Misread("limit", f"`limit` is a number from 1 to {MOST}")
+    return int(limit)
+
+
+def amount(parameter: str, text: str | None, usual: int) -> int:
+    """An amount in dollars, as nano-USD that are not negative. Raises Misread."""
+    if text is None:
+        return usual
+    found = _read(parameter, lambda: parse_usd(text))
+    if found < 0:
+        raise Misread(parameter, f"`{parameter}` is an amount in dollars of nought or more")
+    return found
 
 
 def parameters(given: Iterable[tuple[str, str]], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:

@@ -79,6 +79,24 @@ def test_a_figure_leads_to_its_requests_and_a_request_to_its_lines_without_a_wor
 
 
 @pytest.mark.parametrize(
+    ("name", "query", "options"),
+    [
+        ("movers", "by=model&period=2001-02", ("--by", "model", "--period", "2001-02")),
+        ("anomalies", "by=app&period=2001-02&least_usd=0.5", ("--by", "app", "--period", "2001-02", "--least-usd", "0.5")),
+    ],
+)
+def test_what_changed_reads_the_same_both_ways(
+    service: Running, finance: str, name: str, query: str, options: tuple[str, ...]
+) -> None:
+    assert asked(service, finance, f"{name}?{query}") == json.loads(service.cli("report", name, "--format", "json", *options))
+
+
+def test_who_spent_nothing_before_is_new(service: Running, finance: str) -> None:
+    (row,) = asked(service, finance, "movers?by=app&period=this-year")["rows"]
+    assert (row["app"], row["kind"], row["before_nano"], row["percent"]) == ("demo", "new", 0, None)
+
+
+@pytest.mark.parametrize(
     ("path", "param", "said"),
     [
         ("spend?by=colour", "by", "cost_center"),
@@ -93,6 +111,10 @@ def test_a_figure_leads_to_its_requests_and_a_request_to_its_lines_without_a_wor
         ("spend?by=owner&by=app", "by", "twice"),
         ("requests?limit=0", "limit", "1 to 1000"),
         ("requests?after=here", "after", "next"),
+        ("movers?since=2026-10-05T12:00:00Z", "since", "whole days"),
+        ("movers?until=2026-10-05", "since", "since"),
+        ("anomalies?by=owner,app", "by", "one dimension"),
+        ("anomalies?least_usd=much", "least_usd", "dollars"),
         ("requests/none?limit=3", "limit", "format"),
     ],
 )

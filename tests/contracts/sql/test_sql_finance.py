@@ -15,11 +15,14 @@ from sql_records import NOON, admitted, line, outcome, raw
 from sqlalchemy import Engine
 
 from router.exchange import Admitted, Outcome
+from router.reports.analysis import anomalies_of
+from router.reports.question import asked
 from router.reports.requests import Booking, position
 from router.reports.spend import DIMENSIONS, OPEN, UNALLOCATED, WHOLE_REQUEST, Figures
 from router.storage.sql import rollups
 from router.storage.sql.finance import spend
 from router.storage.sql.finance_requests import bookings
+from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.records import SqlRecords
 from router.usage import Basis
 from routing_rules.vocabulary import TaskKind
@@ -168,6 +171,23 @@ def test_pages_hold_still_while_more_is_booked(store: Engine) -> None:
     write(store, admitted("r9"), outcome("r9", at=NOON + DAY))
     after = bookings(store, {}, None, None, position(first.next), 2)
     assert [each.request_id for each in (*first.bookings, *after.bookings)] == ["r0", "r1", "r2", "r9"]
+
+
+def test_a_day_out_of_the_ordinary_is_found_with_its_cause_and_leads_to_the_same_cost(store: Engine) -> None:
+    records: list[Admitted | Outcome] = []
+    for week in range(9):
+        at = NOON - week * timedelta(weeks=1)
+        for number in range(2):
+            count = 9_000 if week == 0 else 100
+            used = (line(150), line(600 * count, token_class="reasoning", quantity=count, unit_price=600_000_000))
+            records += [admitted(f"r{week}-{number}", at=at), outcome(f"r{week}-{number}", used, at=at)]
+    write(store, *records)
+    now, zone = NOON + DAY, ZoneInfo("UTC")
+    what = asked(now, zone, by="app", period="last-7-days", where=["owner=ana@example.com"])
+    (found,) = anomalies_of(SqlFinance(store).spend, what, now, zone, least_nano=1).anomalies
+    assert (found.suspect.group, found.suspect.day, found.cause) == ("desk", "2026-03-10", "reasoning per request")
+    assert found.suspect.cost_nano == spend(store, (), where={"day": ("2026-03-10",), "app": ("desk",)}).total.cost_nano
+    assert sum(found.parts.values()) == found.suspect.cost_nano - found.suspect.compared_nano == 2 * 600 * 8_900
 
 
 @st.composite

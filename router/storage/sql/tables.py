@@ -384,6 +384,44 @@ tool_registrations = Table(
     Column("revision", String(128)),  # the revision of the rules that holds it
 )
 
+budget_raises = Table(
+    "budget_raises",  # what an owner may spend more for a while: asked for by one person, approved by another
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("per", String(16), nullable=False),
+    Column("amount_nano", BigInteger),
+    Column("percent", Integer),
+    Column("reason", Text, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("ends", UtcTime, nullable=False, index=True),
+    Column("approved_by", Text),
+    Column("approved_at", UtcTime),
+    Column("ended_by", Text),
+    Column("ended_at", UtcTime),
+)
+
+budget_notices = Table(
+    "budget_notices",  # what was told of an owner's spend, once for each period, threshold and way of telling
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("period", String(32), nullable=False),
+    Column("threshold", String(16), nullable=False),  # `soft`, or percents of the hard limit
+    Column("channel", String(16), nullable=False),  # webhook | mail | log
+    Column("recipients", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("reached_nano", BigInteger, nullable=False),
+    Column("spent_nano", BigInteger, nullable=False),
+    Column("limit_nano", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcTime, index=True),  # when it is to be tried (again); NULL: it is delivered, or given up
+    Column("delivered_at", UtcTime),
+    Column("error", String(64)),  # what the last attempt failed of, by the name of the error
+    Index("ux_budget_notices_once", "owner", "period", "threshold", "channel", unique=True),
+)
+
 quarantine = Table(
     "quarantine",  # outbox records that could not be entered, so that they do not block the others
     metadata,

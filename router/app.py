@@ -20,7 +20,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import telemetry
-from router.api import approvals, count_tokens, health, jwks, models, people, periods, reports, responses, rules, sessions
+from router.api import (
+    approvals,
+    count_tokens,
+    exports,
+    health,
+    jwks,
+    models,
+    people,
+    periods,
+    reports,
+    responses,
+    rules,
+    sessions,
+)
 from router.api.access_log import AccessLog
 from router.api.asgi import error_headers
 from router.api.tasks import TaskEndpoint, TaskPaths
@@ -325,6 +338,7 @@ def create_app(settings: Settings) -> ASGIApp:
     sessions.add_routes(api, looking)
     rules.add_routes(api, worker.changing)
     reports.add_routes(api, SqlFinance(worker.engine), utc_now)
+    exports.add_routes(api, SqlFinance(worker.engine), utc_now)
     closing = SqlMonths(worker.engine), SqlStatements(worker.engine)
     periods.add_routes(api, *closing, lambda before: undrained(worker.redis, before), utc_now, worker.snapshot.mode)
     app.include_router(api)

@@ -32,6 +32,7 @@ EITHER = EDITING | APPROVING
 READING_REPORTS = frozenset({Role.FINANCE, Role.ADMIN})
 REPORTS_READ = (
     "/spend",
+    "/export",
     "/requests",
     "/requests/{request_id}",
     "/movers",

@@ -24,9 +24,24 @@ class FinanceLine(NamedTuple):
 
     at: datetime
     incurred_at: datetime
+    correction: bool
     request_id: str
     line: int
     attempt: int
+    model: str
+    deployment: str
+    provider: str
+    token_class: str
+    unit: str
+    quantity: int
+    unit_price: int | None
+    list_price: int | None
+    cost_nano: int
+    basis: str
+    outcome: str
+    price_source: str
+    price_book: str
+    corrects: int | None
     app: str
     owner: str
     team: str
@@ -42,28 +57,17 @@ class FinanceLine(NamedTuple):
     revision: str
     tier: str
     asked_model: str
-    model: str
-    deployment: str
-    provider: str
-    token_class: str
-    unit: str
-    quantity: int
-    unit_price: int | None
-    list_price: int | None
-    cost_nano: int
-    basis: str
-    outcome: str
-    price_source: str
-    price_book: str
-    correction: bool
-    corrects: int | None
+
+
+OF_REQUEST = FinanceLine._fields.index("app")
+"""From this place on, a line has what its request has."""
 
 
 def at_list(line: FinanceLine) -> int | None:
     """What a line costs at list prices, in nano-USD; None where nobody knows its price."""
-    price = line.unit_price if line.list_price is None else line.list_price
-    if price is None:
-        return None
+    price = line.list_price
+    if price is None or price == line.unit_price:
+        return None if line.unit_price is None else line.cost_nano
     return cost_nano(line.quantity, price) if line.quantity >= 0 else -cost_nano(-line.quantity, price)
 
 

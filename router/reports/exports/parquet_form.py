@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
@@ -15,7 +17,6 @@ ROWS_TOGETHER = 40_000
 
 DECIMAL_BYTES = 16
 DECIMAL_DIGITS = 38
-NOTHING = bytes(DECIMAL_BYTES)
 
 
 def write_parquet(table: Table, sink: BinaryIO, seen: Callable[[Batch], None]) -> None:
@@ -53,6 +54,17 @@ def _array(column: Column, values: Sequence[Any]) -> pa.Array:
         return pa.array(values, kind)
     # As the format itself holds them: from `Decimal` values it takes many times as long.
     missing = None in values
-    digits = b"".join(NOTHING if value is None else value.to_bytes(DECIMAL_BYTES, "little", signed=True) for value in values)
     there = pa.array([value is not None for value in values]).buffers()[1] if missing else None
-    return pa.Array.from_buffers(kind, len(values), [there, pa.py_buffer(digits)])
+    return pa.Array.from_buffers(kind, len(values), [there, pa.py_buffer(_digits([each or 0 for each in values]))])
+
+
+def _digits(values: Sequence[int]) -> bytes:
+    try:
+        low = array("q", values)
+    except OverflowError:  # more than 64 bits
+        return b"".join([value.to_bytes(DECIMAL_BYTES, sys.byteorder, signed=True) for value in values])
+    halves = array("q", bytes(DECIMAL_BYTES * len(values)))
+    first = 0 if sys.byteorder == "little" else 1
+    halves[first::2] = low
+    halves[1 - first :: 2] = array("q", [value >> 63 for value in values])
+    return halves.tobytes()

@@ -9,9 +9,22 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, String, func, or_, select, type_coerce
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    String,
+    bindparam,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
 
-from router.reports.exports.lines import BATCH, FinanceLine, Month, Period, Source, month_of
+from router.reports.exports.lines import BATCH, OF_REQUEST, FinanceLine, Month, Period, Source, month_of
 from router.reports.spend import UNITEMISED
 from router.storage.sql import rollups
 from router.storage.sql.engine import reading
@@ -42,10 +55,10 @@ def exporting(
         columns = _dimensions(connection, zone)
         narrowed = conditions_of(columns, where)
         conditions = [*between(ledger_lines.c.at, since, until), *(narrowed or [])]
-        source = ledger_lines.join(ledger_entries)
+        source: FromClause = ledger_lines.join(ledger_entries) if where else ledger_lines
         totals = select(func.count(), func.sum(ledger_lines.c.cost_nano)).select_from(source).where(*conditions)
         count, total = connection.execute(totals).one()
-        lines = select(*_columns()).select_from(source).where(*conditions)
+        lines = select(*_LINE).select_from(source).where(*conditions)
         ordered = lines.order_by(ledger_lines.c.at, ledger_lines.c.request_id, ledger_lines.c.line)
         account = connection.scalar(select(store_facts.c.value).where(store_facts.c.name == "instance"))
         yield Source(
@@ -64,13 +77,17 @@ def exporting(
         )
 
 
-def _columns() -> list[ColumnElement[Any]]:
-    found: list[ColumnElement[Any]] = []
-    for name in FinanceLine._fields:
-        column: ColumnElement[Any] = ledger_lines.c[name] if name in ledger_lines.c else ledger_entries.c[name]
-        # Times and booleans come as the driver gives them: to have each converted takes longer than all the rest.
-        found.append(type_coerce(column, String) if isinstance(column.type, UtcTime) else column)
-    return found
+def _column(name: str) -> ColumnElement[Any]:
+    column: ColumnElement[Any] = ledger_lines.c[name]
+    # Times and flags come as the driver gives them: to have each converted takes longer than all the rest.
+    return type_coerce(column, String) if isinstance(column.type, UtcTime | Boolean) else column
+
+
+_LINE = [_column(name) for name in FinanceLine._fields[:OF_REQUEST]]
+_REQUESTS = select(ledger_entries.c.request_id, *(ledger_entries.c[name] for name in FinanceLine._fields[OF_REQUEST:])).where(
+    ledger_entries.c.request_id.in_(bindparam("requests", expanding=True))
+)
+REQUEST = FinanceLine._fields.index("request_id")
 
 
 def _dimensions(connection: Connection, zone: str) -> dict[str, ColumnElement[Any] | str]:
@@ -81,12 +98,14 @@ def _dimensions(connection: Connection, zone: str) -> dict[str, ColumnElement[An
 
 
 def _batches(connection: Connection, query: Select[Any]) -> Iterator[list[FinanceLine]]:
-    streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH)
     make = FinanceLine._make
     moment = _from_text if connection.dialect.name == "sqlite" else _from_driver
-    with streaming.execute(query) as result:
+    with connection.execute(query, execution_options={"stream_results": True, "max_row_buffer": BATCH}) as result:
         for rows in result.partitions(BATCH):
-            yield [make((moment(row[0]), moment(row[1]), *row[2:])) for row in rows]
+            # Requests are read once for all of their lines, which come together.
+            found = connection.execute(_REQUESTS, {"requests": list({row[REQUEST] for row in rows})})
+            requests = {row[0]: row[1:] for row in found}
+            yield [make((moment(row[0]), moment(row[1]), bool(row[2]), *row[REQUEST:], *requests[row[REQUEST]])) for row in rows]
 
 
 def _from_text(text: Any) -> datetime:

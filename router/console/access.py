@@ -84,6 +84,7 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/people/{who}/end"): Door(frozenset({Role.ADMIN})),
     ("GET", "/finance"): Door(FINANCE),
     ("GET", "/finance/files/{name}"): Door(FINANCE),
+    ("GET", "/finance/movers"): Door(FINANCE),
     ("GET", "/finance/months"): Door(FINANCE),
     ("GET", "/finance/months/{month}"): Door(FINANCE),
     ("POST", "/finance/months/{month}/close"): Door(frozenset({Role.FINANCE})),
@@ -113,7 +114,7 @@ class Group(msgspec.Struct, frozen=True):
 
 NAVIGATION = (
     Group("Look", (Item("Decisions", "/decisions"), Item("Sessions", "/sessions"), Item("Approvals", "/approvals"))),
-    Group("Finance", (Item("Spend", "/finance"), Item("Months", "/finance/months"))),
+    Group("Finance", (Item("Spend", "/finance"), Item("What changed", "/finance/movers"), Item("Months", "/finance/months"))),
     Group(
         "Govern",
         (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),

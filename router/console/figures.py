@@ -15,7 +15,7 @@ from router.console.shown import NANO
 from router.money import usd
 
 Value = str | int | float | date | datetime | None
-Kind = Literal["text", "money", "count", "percent", "seconds", "moment"]
+Kind = Literal["text", "prose", "money", "count", "percent", "seconds", "moment"]
 
 MOST_SHOWN = 200
 """Rows of a table on a page; the download has them all."""
@@ -31,7 +31,7 @@ class Column(msgspec.Struct, frozen=True):
     @property
     def is_number(self) -> bool:
         """Whether it stands at the right."""
-        return self.kind not in ("text", "moment")
+        return self.kind not in ("text", "prose", "moment")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ def _cell(value: Value, kind: Kind, digits: int) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str):
-        return value.replace("_", " ") if kind != "text" else value
+        return value.replace("_", " ") if kind not in ("text", "prose") else value
     if kind == "money" and value == 0:
         return "$0"
     if kind == "money":

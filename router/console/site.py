@@ -168,8 +168,8 @@ class Books(Protocol):
     def spend(
         self,
         by: Sequence[str],
-        since: datetime | None,
-        until: datetime | None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         where: Mapping[str, Sequence[str]] | None = None,
     ) -> SpendReport: ...
     def bookings(

@@ -288,6 +288,19 @@ class FinanceRequests(msgspec.Struct, frozen=True):
     following: str
 
 
+class FinanceMovers(msgspec.Struct, frozen=True):
+    """What changed in a span, and which days stand out."""
+
+    subject: str
+    span: str
+    months: tuple[tuple[str, str, bool], ...]
+    month: str
+    by: str
+    choices: tuple[tuple[str, str], ...]
+    kept: tuple[tuple[str, str], ...]
+    panels: tuple[Any, ...]
+
+
 class FinanceRequest(msgspec.Struct, frozen=True):
     """What was booked for one request, and nothing of what was said in it."""
 

@@ -131,7 +131,7 @@ class Screen:
             images = pytest.importorskip("PIL.Image")
             image = images.open(io.BytesIO(self.page.screenshot(full_page=True))).convert("RGB")
             image = image.crop((0, 0, image.width, min(image.height, TALLEST)))
-            image.quantize(128, dither=0).save(Path(directory) / f"finance-{name}.png", optimize=True)
+            image.quantize(200, dither=0).save(Path(directory) / f"finance-{name}.png", optimize=True)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).first.click()

@@ -9,6 +9,7 @@ from router.console.pages import (
     decisions,
     finance,
     finance_months,
+    finance_movers,
     finance_requests,
     keys,
     map,
@@ -37,5 +38,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **finance.HANDLERS,
     **finance_requests.HANDLERS,
     **finance_months.HANDLERS,
+    **finance_movers.HANDLERS,
 }
 """Every page by method and path below `/console`."""

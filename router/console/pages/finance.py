@@ -19,6 +19,7 @@ from router.console.site import Answer, Asked, Books, Handler, Move, Page, Raw, 
 from router.console.view_models import Finance
 from router.errors import Refused
 from router.reports import spans
+from router.reports.movers import periods
 from router.reports.spans import Span
 from router.reports.spend import DIMENSIONS, UNALLOCATED, Figures, SpendReport
 from routing_rules.calendars import Per
@@ -130,15 +131,8 @@ def view_of(asked: Asked, zone: ZoneInfo) -> View:
     if grain not in GRAINS:
         raise Refused("invalid_request", f"spend is shown by one of {', '.join(GRAINS)}")
     where = {name: query[name][:500] for name in CHOICES if query.get(name)}
-    running = span.since <= asked.at < span.until
-    before, before_name = (earlier.since, earlier.until), named(earlier)
-    if running:
-        passed = (today - span.first).days + 1
-        until = spans.day_begins(min(earlier.first + timedelta(days=passed), earlier.behind), zone)
-        before, before_name = (
-            (earlier.since, until),
-            f"{before_name}, first {passed} days" if passed > 1 else f"{before_name}, first day",
-        )
+    before, _, running = periods(span, asked.at, zone)
+    before_name = f"as much of {named(earlier)}" if running else named(earlier)
     return View(span, by, grain, where, running, before, before_name)
 
 
@@ -271,7 +265,7 @@ def _over_time(books: Books, view: View) -> Panel:
     columns = (Column(view.grain), Column(label(view.by)), Column("spend", "money"))
     rows = tuple(Row((when, name, amounts[name][when])) for when in whens for name in names if amounts[name].get(when))
     total = Row(("Total", "", found.total.cost_nano))
-    return Panel("over-time", "Over time", told, Table(title, columns, rows, total, _about(view)), view.query(), chart)
+    return Panel("over-time", "Over time", told, Table(title, columns, rows, total, about(view)), view.query(), chart)
 
 
 def _groups(view: View, now: SpendReport, before: SpendReport, budgets: Mapping[str, Budget]) -> Panel:
@@ -319,7 +313,7 @@ def _groups(view: View, now: SpendReport, before: SpendReport, budgets: Mapping[
     )
     sum_of_all = Row((*measured[:2], *limits, *measured[2:]))
     return Panel(
-        "groups", f"By {label(view.by)}", told, Table(title, columns, tuple(rows), sum_of_all, _about(view)), view.query()
+        "groups", f"By {label(view.by)}", told, Table(title, columns, tuple(rows), sum_of_all, about(view)), view.query()
     )
 
 
@@ -370,7 +364,7 @@ def _tiers(spend: Callable[..., SpendReport], view: View) -> Panel:
         "tiers",
         "Sensitivity by tier",
         told,
-        Table(title, columns, rows, total, _about(view)),
+        Table(title, columns, rows, total, about(view)),
         view.query(),
         chart if amounts else None,
     )
@@ -406,7 +400,8 @@ def _short(when: str, grain: str) -> str:
     return when[5:16].replace("T", " ") if grain == "hour" else when
 
 
-def _about(view: View) -> tuple[tuple[str, str], ...]:
+def about(view: View) -> tuple[tuple[str, str], ...]:
+    """What a table is of, for whoever has only the file."""
     told = [
         ("period", view.name),
         ("compared with", view.before_name),

@@ -25,6 +25,7 @@ OF = {
     "finance.html": view_models.Finance,
     "finance_month.html": view_models.FinanceMonth,
     "finance_months.html": view_models.FinanceMonths,
+    "finance_movers.html": view_models.FinanceMovers,
     "finance_request.html": view_models.FinanceRequest,
     "finance_requests.html": view_models.FinanceRequests,
     "finance_statement.html": view_models.FinanceStatement,

@@ -41,7 +41,7 @@ APPS = (  # app, owner, team, cost centre, purpose, impact, latency class
     ("desk", "ana@example.com", "support", "cc-1", "support", "normal", "interactive"),
     ("bench", "bob@example.com", "research", "cc-2", "analysis", "high", "patient"),
     ("night", "bob@example.com", "research", "cc-2", "indexing", "low", "batch"),
-    ("stray", "", "", "", "support", "normal", "interactive"),
+    ("stray", "zoe@example.com", "", "", "support", "normal", "interactive"),
 )
 
 DIMENSIONS = (

@@ -311,13 +311,10 @@ def test_every_page_can_be_looked_at_in_light_and_in_dark(chromium: object, worl
         eve.looked_at(f"decision{ending}")
         eve.page.get_by_role("link", name="s_").first.click()
         eve.looked_at(f"session{ending}")
-        vic = Screen(chromium, world, VIEWER, dark=dark)
-        vic.open("/spend")
-        vic.looked_at(f"spend{ending}")
         ann = Screen(chromium, world, EDITOR, dark=dark)
         ann.open("/rules")
         ann.looked_at(f"rules{ending}")
-        for screen in (nobody, eve, vic, ann):
+        for screen in (nobody, eve, ann):
             screen.close()
 
 

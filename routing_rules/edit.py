@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, timedelta
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -160,6 +161,37 @@ def add_deployment_rows(files: Files, rows: Iterable[Mapping[str, Any]]) -> dict
     Nothing else is checked here: `load` does. Amounts are best given as texts, which are read exactly.
     """
     return _edited(files, "models.yaml", lambda top: _append(top, "models.yaml", "deployments", rows))
+
+
+def put_prices(files: Files, rows: Iterable[Mapping[str, Any]], today: date, seeded: str) -> dict[str, str]:
+    """The files with these rows in prices.yaml. An open row about the same whose source begins with `seeded` ends the day before, or is
+    only noted as read again where its amounts are the same; a row that a person wrote stays, and the new one is left out."""
+
+    def change(top: CommentedMap) -> None:
+        new = []
+        for row in rows:
+            scope = [row.get(key) for key in PRICE_SCOPE]
+            same = [
+                each for each in _rows(top, "prices") if [each.get(key) for key in PRICE_SCOPE] == scope and "until" not in each
+            ]
+            old = next((each for each in same if not each.get("assumed")), None)
+            if old is None:
+                new.append(row)
+            elif str(old.get("source", "")).startswith(seeded):
+                if all(old.get(key) == row.get(key) for key in PRICE_AMOUNTS):
+                    old["read"] = row["read"]
+                elif str(old.get("from")) == row["from"]:
+                    old.update({key: row[key] for key in row if key != "id"})
+                else:
+                    old["until"] = (today - timedelta(days=1)).isoformat()
+                    new.append(row)
+        _append(top, "prices.yaml", "prices", new)
+
+    return _edited(files, "prices.yaml", change)
+
+
+PRICE_SCOPE = ("deployment", "provider", "model")
+PRICE_AMOUNTS = ("per_million", "per_thousand_calls", "above", "service_tiers")
 
 
 def set_deployment_enabled(files: Files, deployment: str, enabled: bool) -> dict[str, str]:

@@ -124,7 +124,7 @@ def _row(entry: Entry, id: str, ids: Collection[str], default: str, rates: Mappi
         entry.fault(None, "missing_key", "a price says at least what input costs", hint)
     if 0 in (row.price.input, row.price.output) and not row.reason:
         entry.fault(
-            None, "zero_price", "a price of zero needs a reason", "say in `reason` who pays, such as `own hardware, written off`"
+            None, "zero_price", "a price of zero needs a reason", "say in `reason` who pays, such as `own hardware`"
         )
     _check_rates(entry, row.span, row.currency, rates)
     return row

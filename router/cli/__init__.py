@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": ("router.cli.explain", "explain"),
     "rules": ("router.cli.rules", "rules"),
     "report": ("router.cli.report", "report"),
+    "prices": ("router.cli.prices", "prices"),
     "ledger": ("router.cli.ledger", "ledger"),
     "audit": ("router.cli.audit", "audit"),
     "backup": ("router.cli.backup", "backup"),

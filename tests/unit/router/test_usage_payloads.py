@@ -111,7 +111,7 @@ ANTHROPIC = "anthropic-sdk-python types/usage.py Usage"
 LITELLM = "litellm types/utils.py Usage"
 
 
-def details(cached: int = 0, audio: int = 0, **more: int) -> Json:
+def details(cached: int = 0, audio: int = 0, **more: Any) -> Json:
     return {"cached_tokens": cached, "audio_tokens": audio, **more}
 
 

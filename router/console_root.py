@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
 from sqlalchemy import Engine
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from router.api import exports
 from router.api.approvals import Deciding
 from router.api.sessions import Looking
 from router.clock import utc_now
 from router.console.app import create_console
 from router.console.charts import Artist
-from router.console.site import Oidc, Site
+from router.console.site import Oidc, Site, in_sql
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
 from router.storage.redis_undrained import undrained
@@ -97,6 +99,7 @@ def build(parts: Parts) -> ASGIApp:
             registrations=SqlRegistrations(parts.engine),
             changed=parts.changed,
             books=SqlFinance(parts.engine),
+            export=_exports(SqlFinance(parts.engine)),
             statements=SqlStatements(parts.engine),
             months=SqlMonths(parts.engine),
             undrained=partial(undrained, parts.redis),
@@ -107,6 +110,17 @@ def build(parts: Parts) -> ASGIApp:
             oidc=_provider(settings, visits),
         )
     )
+
+
+def _exports(ledger: SqlFinance) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Response]]:
+    """Answers with a file of the ledger, written by a process of its own."""
+    running = exports.Running()
+
+    async def export(given: Sequence[tuple[str, str]]) -> Response:
+        arguments, headers = await in_sql(lambda: exports.asked(ledger, given, utc_now()))
+        return exports.Streamed(await running.start(arguments), headers)
+
+    return export
 
 
 def _provider(settings: Settings, visits: RedisVisits) -> Oidc | None:

@@ -40,11 +40,11 @@ def add_routes(api: APIRouter, ledger: Zoned, clock: Callable[[], datetime]) -> 
     @api.get("/reports/export")
     async def export(request: Request) -> Response:
         given = request.query_params.multi_items()
-        arguments, headers = await in_sql(lambda: _asked(ledger, given, clock()))
+        arguments, headers = await in_sql(lambda: asked(ledger, given, clock()))
         return Streamed(await running.start(arguments), headers)
 
 
-def _asked(ledger: Zoned, given: Sequence[tuple[str, str]], now: datetime) -> tuple[list[str], dict[str, str]]:
+def asked(ledger: Zoned, given: Sequence[tuple[str, str]], now: datetime) -> tuple[list[str], dict[str, str]]:
     """The command's options, and the headers of the answer. Raises Refused."""
     question: Any = import_module("router.reports.question")  # these are not needed before somebody asks
     write: Any = import_module("router.reports.exports.write")

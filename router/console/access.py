@@ -85,6 +85,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/finance"): Door(FINANCE),
     ("GET", "/finance/files/{name}"): Door(FINANCE),
     ("GET", "/finance/movers"): Door(FINANCE),
+    ("GET", "/finance/exports"): Door(FINANCE),
+    ("GET", "/finance/exports/file"): Door(FINANCE),
     ("GET", "/finance/months"): Door(FINANCE),
     ("GET", "/finance/months/{month}"): Door(FINANCE),
     ("POST", "/finance/months/{month}/close"): Door(frozenset({Role.FINANCE})),
@@ -114,7 +116,15 @@ class Group(msgspec.Struct, frozen=True):
 
 NAVIGATION = (
     Group("Look", (Item("Decisions", "/decisions"), Item("Sessions", "/sessions"), Item("Approvals", "/approvals"))),
-    Group("Finance", (Item("Spend", "/finance"), Item("What changed", "/finance/movers"), Item("Months", "/finance/months"))),
+    Group(
+        "Finance",
+        (
+            Item("Spend", "/finance"),
+            Item("What changed", "/finance/movers"),
+            Item("Months", "/finance/months"),
+            Item("Exports", "/finance/exports"),
+        ),
+    ),
     Group(
         "Govern",
         (Item("Map", "/map"), Item("Rules", "/rules"), Item("Proposals", "/proposals"), Item("Catalogue", "/catalogue")),

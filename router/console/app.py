@@ -23,7 +23,7 @@ from router import telemetry
 from router.console.access import BASE, CODE, ENROL, IN, OPEN, PASSWORD, ROUTES, Group, navigation
 from router.console.pages import HANDLERS
 from router.console.shown import FILTERS
-from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Site, in_sql
+from router.console.site import Answer, Asked, Handler, Move, Page, Raw, Sent, Site, in_sql
 from router.console.view_models import Chrome, Failure
 from router.errors import Refused, RouterError
 from router.governance.people import state_of
@@ -136,6 +136,7 @@ class Desk:
             self._site.clock(),
             names=dict(request.path_params),
             query=dict(request.query_params),
+            pairs=request.query_params.multi_items(),
             form={name: values[-1] for name, values in lists.items()},
             lists=lists,
             upload=upload,
@@ -193,6 +194,9 @@ class Desk:
         headers = dict(HEADERS)
         if self._site.secure:
             headers["strict-transport-security"] = "max-age=31536000"
+        if isinstance(answer, Sent):
+            answer.response.headers.update(headers)
+            return answer.response
         if isinstance(answer, Raw):
             if answer.cached:
                 headers["cache-control"] = "public, max-age=600"

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
 
 from router.console.charts import Chart
 from router.errors import Refused, Unavailable
@@ -207,7 +208,7 @@ class Oidc(Protocol):
 class Site:
     """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one.
 
-    `undrained` names records that were written before a moment and are not in SQL yet (None: nobody
+    `export` answers with a file of the ledger, by the parameters of `/api/reports/export`. `undrained` names records that were written before a moment and are not in SQL yet (None: nobody
     knows). `mode` is the way of governance in force, `rules_of` compiles a revision that is stored (None: it is not), `changed` tells all workers
     that keys or rules have changed, or that the key with this id was revoked. `mode`, `people` and `rules_of` ask SQL.
     """
@@ -229,6 +230,7 @@ class Site:
     registrations: Registrations
     changed: Callable[[str | None], Awaitable[None]]
     books: Books
+    export: Callable[[Sequence[tuple[str, str]]], Awaitable[Response]]
     statements: Statements
     months: Months
     undrained: Callable[[datetime], Awaitable[Sequence[str] | None]]
@@ -261,6 +263,7 @@ class Asked:
     at: datetime
     names: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    pairs: Sequence[tuple[str, str]] = ()  # the query with every value of each name
     form: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     upload: bytes = b""  # the file of a form that has one
@@ -316,7 +319,14 @@ class Raw:
     name: str = ""  # under which a browser saves it, instead of showing it
 
 
-Answer = Page | Move | Raw
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An answer that is made elsewhere and sent as it is, with the headers of all."""
+
+    response: Response
+
+
+Answer = Page | Move | Raw | Sent
 Handler = Callable[[Site, Asked], Awaitable[Answer]]
 
 

@@ -288,6 +288,18 @@ class FinanceRequests(msgspec.Struct, frozen=True):
     following: str
 
 
+class FinanceExports(msgspec.Struct, frozen=True):
+    """What can be taken along of a span. `forms` are (format, version of FOCUS, in words), `spans` and `where` the parameters of all."""
+
+    span: str
+    months: tuple[tuple[str, str, bool], ...]
+    month: str
+    kept: tuple[tuple[str, str], ...]
+    spans: tuple[tuple[str, str], ...]
+    where: tuple[str, ...]
+    forms: tuple[tuple[str, str, str], ...]
+
+
 class FinanceMovers(msgspec.Struct, frozen=True):
     """What changed in a span, and which days stand out."""
 

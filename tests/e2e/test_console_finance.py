@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import openpyxl
@@ -239,6 +240,13 @@ def test_charts_and_tables_are_taken_along_and_say_the_same(world: World) -> Non
     over_time = list(csv.DictReader(io.StringIO(browser.get(f"/finance/files/over-time.csv?{query}").text)))
     for team, each in figures.items():
         assert sum(round(float(row["spend (USD)"]) * 1e9) for row in over_time if row["team"] == team) == each.cost_nano
+    found = span("last-month", world.now, ZoneInfo("UTC"))
+    spans = urlencode({"since": found.since.isoformat(), "until": found.until.isoformat(), "where": f"team={OVERSPENDING}"})
+    lines = browser.get(f"/finance/exports/file?format=csv&{spans}")
+    assert 'attachment; filename="' in lines.headers["content-disposition"]
+    assert lines.headers["content-security-policy"].startswith("default-src 'none'")
+    exported = sum(int(row["cost_nano"]) for row in csv.DictReader(io.StringIO(lines.text)))
+    assert exported == figures[OVERSPENDING].cost_nano
     for wrong in ("nothing.csv", "groups.svg", "groups.exe", "over-time"):
         assert browser.get(f"/finance/files/{wrong}?{query}").status_code == 404, wrong
     for wrong in ("by=prompt", "period=2026-13", "from=x", "grain=second", "from=2026-02-02&to=2026-02-01"):
@@ -273,11 +281,11 @@ def test_a_finance_reader_sees_no_prompt_no_key_and_no_rule_edit(world: World) -
 
 def test_every_finance_page_can_be_looked_at_in_light_in_dark_and_on_a_narrow_screen(chromium: Any, world: World) -> None:
     month = f"{world.last_month:%Y-%m}"
-    pages = {"running": "/finance", "statement": f"/finance/months/{month}/statement?cost_center=cc-410", "month": f"/finance/months/{month}", "empty": f"/finance?period={(world.last_month - timedelta(days=700)):%Y-%m}", "hours": f"/finance?from={month}-10&to={month}-11&by=app"}  # fmt: skip
+    pages = {"running": "/finance", "statement": f"/finance/months/{month}/statement?cost_center=cc-410", "month": f"/finance/months/{month}", "empty": f"/finance?period={(world.last_month - timedelta(days=700)):%Y-%m}", "exports": "/finance/exports?team=search", "movers": f"/finance/movers?period={month}", "hours": f"/finance?from={month}-10&to={month}-11&by=app"}  # fmt: skip
     for dark, width in ((False, WIDTH), (True, WIDTH), (False, 420)):
         for name, path in pages.items():
             screen = Screen(chromium, world, SECOND, dark=dark, width=width)
             screen.open(path)
             pictured = name if not dark and width == WIDTH else f"{name}-dark" if dark and name == "running" else ""
-            screen.looked_at(pictured if name in ("running", "statement", "hours") else "")
+            screen.looked_at(pictured if name in ("running", "statement", "hours", "movers") else "")
             screen.context.close()

@@ -8,6 +8,7 @@ from router.console.pages import (
     catalogue,
     decisions,
     finance,
+    finance_exports,
     finance_months,
     finance_movers,
     finance_requests,
@@ -38,6 +39,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **finance.HANDLERS,
     **finance_requests.HANDLERS,
     **finance_months.HANDLERS,
+    **finance_exports.HANDLERS,
     **finance_movers.HANDLERS,
 }
 """Every page by method and path below `/console`."""

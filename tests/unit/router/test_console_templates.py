@@ -23,6 +23,7 @@ OF = {
     "decisions.html": view_models.Decisions,
     "failure.html": view_models.Failure,
     "finance.html": view_models.Finance,
+    "finance_exports.html": view_models.FinanceExports,
     "finance_month.html": view_models.FinanceMonth,
     "finance_months.html": view_models.FinanceMonths,
     "finance_movers.html": view_models.FinanceMovers,

@@ -28,6 +28,7 @@ from router.api import (
     jwks,
     models,
     people,
+    owner_budgets,
     periods,
     reports,
     responses,
@@ -65,7 +66,9 @@ from router.storage.sql.engine import open_engine
 from router.storage.sql.enrolments import SqlEnrolments
 from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.months import SqlMonths
+from router.storage.sql.owner_budgets import budget_rows
 from router.storage.sql.people import SqlPeople
+from router.storage.sql.raises import SqlRaises
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
@@ -73,7 +76,7 @@ from router.storage.sql.sessions import SqlSessions
 from router.storage.sql.statements import SqlStatements
 from router.streaming import Broadcast, Inferences, Pumps
 from router.upstream.dispatch import ProviderDispatch
-from router.upstream.prices import known_models
+from router.upstream.prices import known_models, look_up
 from routing_rules.task import Endpoint
 
 REFRESH_SECONDS = 0.25
@@ -144,6 +147,7 @@ class Worker:
             approvals=self.approvals,
             address=settings.address,
             keeper=self.keeper,
+            raised=self.snapshot.raised,
         )
         self.changing = rules.Changing(
             RuleStore(self.engine),
@@ -337,10 +341,19 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     sessions.add_routes(api, looking)
     rules.add_routes(api, worker.changing)
-    reports.add_routes(api, SqlFinance(worker.engine), utc_now)
+    reports.add_routes(api, SqlFinance(worker.engine), reports.Prices(worker.snapshot.rules, look_up), utc_now)
     exports.add_routes(api, SqlFinance(worker.engine), utc_now)
     closing = SqlMonths(worker.engine), SqlStatements(worker.engine)
     periods.add_routes(api, *closing, lambda before: undrained(worker.redis, before), utc_now, worker.snapshot.mode)
+    owner_budgets.add_routes(
+        api,
+        lambda now, owner=None: budget_rows(worker.engine, worker.snapshot.rules(), worker.snapshot.raised, now, owner),
+        SqlRaises(worker.engine),
+        worker.snapshot.rules,
+        worker.changed,
+        utc_now,
+        worker.snapshot.mode,
+    )
     app.include_router(api)
     app.mount("/console", WhenAsked(lambda: _console(worker, looking, deciding)))
 

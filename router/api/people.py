@@ -37,6 +37,7 @@ REPORTS_READ = (
     "/requests/{request_id}",
     "/movers",
     "/anomalies",
+    "/savings",
     "/periods",
     "/periods/{month}",
     "/verify",
@@ -86,6 +87,8 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/api/running/{request_id}/end"): frozenset({Role.APPROVER, Role.ADMIN}),
     **{("GET", f"/api/reports{path}"): READING_REPORTS for path in REPORTS_READ},
     **{("POST", f"/api/reports{path}"): frozenset({Role.FINANCE}) for path in CLOSING},
+    **{("GET", f"/api/owner-budgets{path}"): READING_REPORTS for path in ("", "/raises")},
+    **{("POST", f"/api/owner-budgets/raises{path}"): READING_REPORTS for path in ("", "/{raise_id}/approve", "/{raise_id}/end")},
     **{("GET", f"/api/rules{path}"): READING_RULES for path in RULES_READ},
     **{("POST", f"/api/rules{path}"): roles for path, roles in RULES_CHANGED.items()},
 }

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi.responses import Response
 
-from router.api.reports import Ledger
+from router.api.reports import Ledger, Prices
 from router.errors import Refused
-from router.reports import analysis, anomalies, movers, question, requests, spend
+from router.reports import analysis, anomalies, movers, question, requests, savings, spend
 from router.reports.question import Misread
 
 PERIOD = ("period", "since", "until", "format")
@@ -29,6 +29,7 @@ class Asking(msgspec.Struct, frozen=True):
     now: datetime
     zone: ZoneInfo
     form: str
+    prices: Prices
 
     def question(self, by: str = "") -> question.Question:
         """The question, by these dimensions where the parameters name none. Raises Misread."""
@@ -44,7 +45,9 @@ class Asking(msgspec.Struct, frozen=True):
         )
 
 
-def answered(ledger: Ledger, name: str, given: Given, accept: str, now: datetime, request_id: str | None = None) -> Response:
+def answered(
+    ledger: Ledger, prices: Prices, name: str, given: Given, accept: str, now: datetime, request_id: str | None = None
+) -> Response:
     """The answer to a request for a report, in the form that it asks for (`format`, else the Accept header, else JSON). Raises Refused."""
     try:
         if request_id is not None:
@@ -53,7 +56,7 @@ def answered(ledger: Ledger, name: str, given: Given, accept: str, now: datetime
         known, report = REPORTS[name]
         parameters, where = question.parameters(given, (*known, *PERIOD))
         form = _form(parameters, accept)
-        return _response(report(Asking(ledger, parameters, where, now, ledger.zone(), form)), form)
+        return _response(report(Asking(ledger, parameters, where, now, ledger.zone(), form, prices)), form)
     except Misread as misread:
         raise Refused("invalid_request", f"`{misread.parameter}`: {misread}", param=misread.parameter) from None
 
@@ -94,6 +97,14 @@ def _anomalies(asking: Asking) -> str:
     return anomalies.render(analysis.anomalies_of(asking.ledger.spend, what, asking.now, asking.zone, most, least), asking.form)
 
 
+def _savings(asking: Asking) -> str:
+    rate = asking.parameters.get("router_usd_per_hour")
+    nano = None if rate is None else question.amount("router_usd_per_hour", rate, 0)
+    prices = asking.prices
+    report = analysis.savings_of(asking.ledger, asking.question("rule"), asking.now, prices.rules(), prices.known, nano)
+    return savings.render(report, asking.form)
+
+
 def _one(ledger: Ledger, request_id: str, form: str) -> str:
     found = ledger.request(request_id)
     if found is None:
@@ -105,6 +116,7 @@ REPORTS: dict[str, tuple[tuple[str, ...], Callable[[Asking], str]]] = {
     "spend": (("by",), _spend),
     "requests": (("after", "limit"), _requests),
     "movers": (("by", "limit"), _movers),
+    "savings": (("by", "router_usd_per_hour"), _savings),
     "anomalies": (("by", "limit", "least_usd"), _anomalies),
 }
 """Each report with the parameters that it has beyond a period and what it is narrowed to."""

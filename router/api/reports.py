@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
@@ -15,10 +15,12 @@ from router.api.people import in_sql
 from router.exchange import JsonObject
 
 if TYPE_CHECKING:
+    from router.reports.analysis import KnownPrice
     from router.reports.requests import BookingsPage
     from router.reports.spend import SpendReport
+    from routing_rules.rules import RuleSet
 
-NAMES = ("spend", "requests", "movers", "anomalies")
+NAMES = ("spend", "requests", "movers", "anomalies", "savings")
 """The reports that are asked for by parameters alone."""
 
 
@@ -50,12 +52,25 @@ class Ledger(Protocol):
         """The single requests behind such figures."""
         ...
 
+    def upstream_medians(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> Mapping[tuple[str, str, str], tuple[int, int]]:
+        """How many requests of each task, complexity and tier were completed, and the median of their upstream time."""
+        ...
+
     def request(self, request_id: str) -> tuple[JsonObject, list[JsonObject]] | None:
         """One request and its lines."""
         ...
 
 
-def add_routes(api: APIRouter, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+class Prices(NamedTuple):
+    """Where other models' prices are from: the rules in force, and what is publicly known by name."""
+
+    rules: Callable[[], RuleSet]
+    known: Callable[[Iterable[str]], Mapping[str, KnownPrice]]
+
+
+def add_routes(api: APIRouter, ledger: Ledger, prices: Prices, clock: Callable[[], datetime]) -> None:
     """The routes of the reports. What answers them is imported when it is first asked."""
 
     def answering(name: str) -> None:
@@ -66,7 +81,7 @@ def add_routes(api: APIRouter, ledger: Ledger, clock: Callable[[], datetime]) ->
     async def answer(request: Request, name: str, request_id: str | None = None) -> Response:
         given, accept = request.query_params.multi_items(), request.headers.get("accept", "")
         answers = import_module("router.api.report_answers")
-        found: Response = await in_sql(lambda: answers.answered(ledger, name, given, accept, clock(), request_id))
+        found: Response = await in_sql(lambda: answers.answered(ledger, prices, name, given, accept, clock(), request_id))
         return found
 
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""`router report spend`, `requests`, `request`, `movers` and `anomalies`: what was spent, down to the single request, and what changed."""
+"""`router report spend`, `requests`, `request`, `movers`, `anomalies` and `savings`: what was spent, what changed, what was saved."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import click
 import msgspec
 from sqlalchemy import Engine
 
-from router.cli.data import store, until_drained
+from router.cli.data import rules_for, store, until_drained
 from router.clock import utc_now
-from router.reports import analysis, anomalies, movers, question, requests, spend
+from router.reports import analysis, anomalies, movers, question, requests, savings, spend
 from router.settings import load_settings
 from router.storage.sql import finance
 from router.storage.sql.finance_requests import bookings
 from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.ledger import entry_of
+from router.upstream.prices import look_up
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -141,4 +142,23 @@ def anomalies_command(by: str, limit: int, least_usd: str | None, form: str, wai
     click.echo(anomalies.render(found, form), nl=False)
 
 
-COMMANDS = (spend_command, requests_command, request_command, movers_command, anomalies_command)
+@click.command(name="savings")
+@click.option("--by", default="rule", show_default=True, help="Dimensions, with commas between: rule, impact, latency_class …")
+@narrowing
+@click.option(
+    "--router-usd-per-hour", default=None, help="What an hour of the router's time costs; without it only seconds are given."
+)
+@format_option
+@wait_option
+def savings_command(by: str, router_usd_per_hour: str | None, form: str, wait: bool, **options: Any) -> None:
+    """What routing saved: against all on the reasoning tier, and against what the apps asked for; dollars and seconds."""
+    rules = rules_for(load_settings())
+    with drained(wait) as engine:
+        what = read(engine, by, options)
+        given = router_usd_per_hour
+        rate = None if given is None else told(lambda: question.amount("router-usd-per-hour", given, 0))
+        found = told(lambda: analysis.savings_of(SqlFinance(engine), what, utc_now(), rules, look_up, rate))
+    click.echo(savings.render(found, form), nl=False)
+
+
+COMMANDS = (spend_command, requests_command, request_command, movers_command, anomalies_command, savings_command)

@@ -1,16 +1,18 @@
-"""Movers and anomalies of a ledger: which figures each is made from, asked for through one reading function."""
+"""Movers, anomalies and savings of a ledger: which figures each is made from, asked for through one reading function."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from router.reports import anomalies, movers
+from router.reports import anomalies, movers, savings
 from router.reports.question import Misread, Question
 from router.reports.spans import Span, day_begins, days, span
 from router.reports.spend import SpendReport
+from routing_rules.catalogue import Price
+from routing_rules.rules import RuleSet
 
 MOST = 50
 """How many movers or anomalies a report lists unless another number is asked for."""
@@ -27,6 +29,33 @@ class Spend(Protocol):
         where: Mapping[str, Sequence[str]] | None = None,
     ) -> SpendReport:
         """The figures of [since, until), both UTC."""
+        ...
+
+
+class KnownPrice(Protocol):
+    """What is publicly known of a model."""
+
+    @property
+    def price(self) -> Price:
+        """What it costs."""
+        ...
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether it reasons."""
+        ...
+
+
+class TimedLedger(Protocol):
+    """What savings are read from."""
+
+    @property
+    def spend(self) -> Spend:
+        """Cost and use."""
+        ...
+
+    def upstream_medians(self, since: datetime | None = None, until: datetime | None = None) -> savings.Medians:
+        """How long providers took, by kind of task and tier."""
         ...
 
 
@@ -52,6 +81,31 @@ def movers_of(spend: Spend, what: Question, now: datetime, zone: ZoneInfo, most:
     return movers.movers_report(
         spend(what.by, *earlier, what.where), spend(what.by, *later, what.where), running=running, most=most
     )
+
+
+def savings_of(
+    ledger: TimedLedger,
+    what: Question,
+    now: datetime,
+    rules: RuleSet,
+    known: Callable[[Iterable[str]], Mapping[str, KnownPrice]],
+    rate_nano: int | None = None,
+) -> savings.SavingsReport:
+    """What routing saved in a question's period by its dimensions, at the prices of `rules` now; `known` looks up models that the rules do not
+    have. Raises Misread."""
+    for name in (*what.by, *what.where):
+        if name in ("token_class", "basis", "priced"):
+            raise Misread(
+                "by" if name in what.by else "where", f"savings are of whole requests, `{name}` is of some lines of them"
+            )
+    used = ledger.spend(savings.dimensions(what.by), what.since, what.until, what.where)
+    names = savings.asked_names(used)
+    own = savings.asked_rates(names, rules, now)
+    others = known(names - own.keys())
+    asked = {name: savings.Rate(name, each.price, each.reasoning) for name, each in others.items() if each.price.known} | own
+    reasoning = savings.reasoning_rate(used, rules, now)
+    medians = ledger.upstream_medians(what.since, what.until)
+    return savings.savings_report(used, what.by, rules, reasoning, asked, medians, rate_nano)
 
 
 def anomalies_of(

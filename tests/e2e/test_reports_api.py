@@ -83,12 +83,24 @@ def test_a_figure_leads_to_its_requests_and_a_request_to_its_lines_without_a_wor
     [
         ("movers", "by=model&period=2001-02", ("--by", "model", "--period", "2001-02")),
         ("anomalies", "by=app&period=2001-02&least_usd=0.5", ("--by", "app", "--period", "2001-02", "--least-usd", "0.5")),
+        (
+            "savings",
+            "by=impact,latency_class&period=this-year&router_usd_per_hour=0.05",
+            ("--by", "impact,latency_class", "--period", "this-year", "--router-usd-per-hour", "0.05"),
+        ),
     ],
 )
 def test_what_changed_reads_the_same_both_ways(
     service: Running, finance: str, name: str, query: str, options: tuple[str, ...]
 ) -> None:
     assert asked(service, finance, f"{name}?{query}") == json.loads(service.cli("report", name, "--format", "json", *options))
+
+
+def test_what_routing_saved_is_of_what_was_spent(service: Running, finance: str) -> None:
+    found = asked(service, finance, "savings")
+    assert found["total"]["cost_nano"] == asked(service, finance, "spend?by=")["total"]["cost_nano"]
+    assert found["total"]["router_us"] > 0
+    assert found["total"]["asked_not_compared_nano"] == found["total"]["cost_nano"]  # everybody asked for `auto`
 
 
 def test_who_spent_nothing_before_is_new(service: Running, finance: str) -> None:
@@ -115,6 +127,8 @@ def test_who_spent_nothing_before_is_new(service: Running, finance: str) -> None
         ("movers?until=2026-10-05", "since", "since"),
         ("anomalies?by=owner,app", "by", "one dimension"),
         ("anomalies?least_usd=much", "least_usd", "dollars"),
+        ("savings?by=token_class", "by", "whole requests"),
+        ("savings?router_usd_per_hour=-1", "router_usd_per_hour", "nought or more"),
         ("requests/none?limit=3", "limit", "format"),
     ],
 )

@@ -190,6 +190,17 @@ def test_a_day_out_of_the_ordinary_is_found_with_its_cause_and_leads_to_the_same
     assert sum(found.parts.values()) == found.suspect.cost_nano - found.suspect.compared_nano == 2 * 600 * 8_900
 
 
+@pytest.mark.parametrize(("times", "middle"), [([7], 7), ([1, 9], 1), ([1, 2, 900], 2), ([5, 5, 6, 7], 5)])
+def test_medians_are_of_completed_requests_of_one_kind(store: Engine, times: list[int], middle: int) -> None:
+    for number, took in enumerate([*times, 10**6]):
+        ended = outcome(f"r{number}", how="completed" if number < len(times) else "failed")
+        write(store, admitted(f"r{number}"), msgspec.structs.replace(ended, timings_us={"forward": took, "decide": 3}))
+    write(store, admitted("other", task=TaskKind.CODING), outcome("other"))
+    kind = ("summarisation", "simple", "fast")
+    assert SqlFinance(store).upstream_medians()[kind] == (len(times), middle)
+    assert spend(store, (), where={"task": ("summarisation",)}).total.router_us == 3 * (len(times) + 1)
+
+
 @st.composite
 def _traffic(draw: st.DrawFn) -> list[Admitted | Outcome]:
     moments = st.integers(0, 40 * 86_400).map(lambda seconds: datetime(2026, 2, 20, tzinfo=UTC) + timedelta(seconds=seconds))

@@ -28,6 +28,8 @@ def write_parquet(table: Table, sink: BinaryIO, seen: Callable[[Batch], None]) -
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for batch in table.rows():
+            if not batch:
+                continue
             cells = zip(*batch, strict=True)
             arrays = [_array(column, values) for column, values in zip(table.columns, cells, strict=True)]
             waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))

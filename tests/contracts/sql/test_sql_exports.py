@@ -15,6 +15,7 @@ from typing import Any
 import openpyxl
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
+from random_ledger import Truth, fill, traffic
 from sql_records import NOON, admitted, outcome, raw
 from sqlalchemy import Engine, select
 
@@ -125,6 +126,15 @@ def test_an_export_adds_up_to_the_spend_report(store: Engine, tmp_path: Path, fo
     assert total_of(rows, form) == written.total_nano == total
     assert len(rows) == written.rows
     assert list(tmp_path.glob("*.part")) == list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(filter(None, (form.focus, form.grain, form.format))))
+def test_an_export_is_worth_what_the_traffic_came_to(store: Engine, tmp_path: Path, form: Form) -> None:
+    rollups.ensure(store, "Europe/Berlin")
+    truth = Truth()
+    fill(store, truth.all(traffic(11, 150)))
+    written = exported(store, form, tmp_path / "file")
+    assert total_of(rows_of(tmp_path / "file", form), form) == written.total_nano == truth.cost_nano
 
 
 def test_an_export_is_narrowed_as_the_report_is(store: Engine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, func, literal, select
 
+from router.errors import Refused
 from router.exchange import JsonObject
 from router.governance.months import CLOSED, Period, named
 from router.reports.spend import UNALLOCATED, UNKNOWN
@@ -50,10 +51,13 @@ class SqlStatements:
         return sorted(found.values(), key=lambda one: (-one.cost_nano, one.name))
 
     def statement(self, cost_center: str, month: str, at: datetime) -> Statement:
-        """The statement of a cost centre (or of `unallocated`) for a month, made at a moment. Raises Refused(`invalid_request`)."""
+        """The statement of a cost centre (or of `unallocated`) for a month, made at a moment. Raises Refused: `invalid_request`, and
+        `not_found` where nothing is booked on it, so that a slip of the pen is not taken for a month without cost."""
         with reading(self._engine) as connection:
             period, zone = _period(connection, month)
             booked = _booked(connection, cost_center, period, zone)
+        if not booked:
+            raise Refused("not_found", f"nothing is booked on `{cost_center[:100]}` in {month}")
         close = None
         if period.state == CLOSED and period.digest and period.closed_by and period.closed_at:
             close = Close(period.version, period.digest, period.closed_by, period.closed_at)

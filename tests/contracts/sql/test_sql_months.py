@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sql_records import admitted, line, outcome, raw
 from sqlalchemy import Engine, select, update
 
@@ -308,3 +311,46 @@ def test_where_the_zone_was_changed_meanwhile_the_next_month_begins_where_the_cl
     assert standing.next is not None
     assert (standing.next.month, standing.next.begins) == ("2026-11", october.ends)
     assert SqlMonths(store).wrong() == []
+
+
+MOMENTS = st.integers(0, 120 * 86_400).map(lambda seconds: datetime(2026, 7, 20, tzinfo=UTC) + timedelta(seconds=seconds))
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns"]))
+def test_whatever_is_booked_between_closes_closed_months_stay_and_all_months_are_the_ledger(
+    new_store: Callable[[], Engine], data: st.DataObject, zone: str
+) -> None:
+    store = new_store()
+    rollups.ensure(store, zone)
+    months = SqlMonths(store)
+    costs, kept = st.integers(0, 10**12), {}
+    names: list[str] = []
+    for number in range(data.draw(st.integers(1, 8))):
+        step = data.draw(st.sampled_from(["request", "request", "correction", "close"]))
+        if step == "close" and (standing := months.standing(DECEMBER)).next is not None:
+            period = closed(store, standing.next.month, standing.next.ends)
+            kept[period.month] = period
+        elif step == "correction" and names:
+            write(
+                store,
+                outcome(data.draw(st.sampled_from(names)), (line(data.draw(costs)),), at=data.draw(MOMENTS), correction=True),
+            )
+        else:
+            names.append(f"r{number}")
+            lines = tuple(
+                line(data.draw(costs), deployment=each) for each in data.draw(st.sets(st.sampled_from(["fast-1", "slow-2"])))
+            )
+            at = data.draw(MOMENTS)
+            write(
+                store,
+                admitted(names[-1], at=at, app=data.draw(st.sampled_from(["desk", "bench"]))),
+                outcome(names[-1], lines, at=at),
+            )
+    assert {period.month: period for period in months.all()} == kept
+    assert months.wrong() == []
+    while (standing := months.standing(datetime(2027, 3, 1, tzinfo=UTC))).next is not None and standing.next.month < "2027-01":
+        period = closed(store, standing.next.month, standing.next.ends)
+        kept[period.month] = period
+    assert sum(period.total_nano or 0 for period in kept.values()) == spend(store, ("owner",)).total.cost_nano
+    assert months.wrong() == []

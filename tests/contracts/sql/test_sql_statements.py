@@ -8,6 +8,7 @@ import pytest
 from sql_records import admitted, line, outcome, raw
 from sqlalchemy import Engine
 
+from router.errors import Refused
 from router.exchange import Admitted, Outcome
 from router.governance.months import Actor, close
 from router.storage.sql import rollups
@@ -49,6 +50,13 @@ def test_the_statements_of_all_cost_centres_are_the_month(store: Engine, zone: s
     assert sum(one.total_nano for one in made) == period.total_nano == 5_111
     assert {one.close.digest for one in made if one.close} == {digest}
     assert made[0].unallocated_nano == 5_000
+
+
+def test_a_cost_centre_on_which_nothing_is_booked_has_no_statement(store: Engine) -> None:
+    write(store, admitted("r1", at=OCTOBER), outcome("r1", (line(900),), at=OCTOBER))
+    for cost_center, month in (("cc-dsek", "2026-10"), ("cc-desk", "2026-09"), ("unallocated", "2026-10")):
+        with pytest.raises(Refused, match="nothing is booked on"):
+            SqlStatements(store).statement(cost_center, month, NOVEMBER)
 
 
 def test_a_correction_of_a_closed_month_stands_in_the_next_statement_under_its_own_month(store: Engine) -> None:

@@ -27,8 +27,8 @@ from router.api import (
     health,
     jwks,
     models,
-    people,
     owner_budgets,
+    people,
     periods,
     reports,
     responses,
@@ -74,7 +74,7 @@ from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from router.storage.sql.sessions import SqlSessions
 from router.storage.sql.statements import SqlStatements
-from router.streaming import Broadcast, Inferences, Pumps
+from router.streaming import Broadcast, Drains, Inferences, Pumps
 from router.upstream.dispatch import ProviderDispatch
 from router.upstream.prices import known_models, look_up
 from routing_rules.task import Endpoint
@@ -132,6 +132,7 @@ class Worker:
             upstream=self.upstream,
             chains=ConversationChain(secret),
             pumps=Pumps(),
+            drains=Drains(settings.most_drains),
             running=running,
             siblings=self.siblings,
             known_models=known_models,

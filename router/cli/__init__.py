@@ -24,6 +24,7 @@ COMMANDS = {
     "prices": ("router.cli.prices", "prices"),
     "ledger": ("router.cli.ledger", "ledger"),
     "audit": ("router.cli.audit", "audit"),
+    "budgets": ("router.cli.budgets", "budgets"),
     "backup": ("router.cli.backup", "backup"),
     "restore": ("router.cli.backup", "restore"),
     "session": ("router.cli.session", "session"),

@@ -19,8 +19,10 @@ from router.storage.redis_announce import RedisAnnouncements
 from router.storage.sql.directory import load_keys
 from router.storage.sql.migrate import store_fact
 from router.storage.sql.people import load_people
+from router.storage.sql.raises import SqlRaises
 from router.storage.sql.registrations import changed_servers
 from router.storage.sql.rules import Revision, RuleStore
+from routing_rules.budgets import Raise
 from routing_rules.faults import RuleFaults
 from routing_rules.load import load
 from routing_rules.rules import RuleSet
@@ -51,6 +53,7 @@ class Snapshot:
         self._looks = 0  # how many were begun
         self.epoch: str | None = None
         self.changed_servers: frozenset[str] = frozenset()
+        self._raised: Mapping[str, tuple[Raise, ...]] = {}
 
     def key(self, sha256: str) -> Key | None:
         """See Directory. A key that Redis says is revoked is handed out as revoked, whatever SQL said last."""
@@ -74,6 +77,10 @@ class Snapshot:
             (one for one in self._people.values() if one.email == email and one.ended is None and one.id not in self._revoked),
             None,
         )
+
+    def raised(self, owner: str) -> tuple[Raise, ...]:
+        """What this owner's limits were raised by; each says until when."""
+        return self._raised.get(owner, ())
 
     def mode(self) -> str:
         """The way of governance in force: once `single` was left, four eyes, whatever the settings say."""
@@ -131,6 +138,7 @@ class Snapshot:
         self.epoch = store_fact(self._engine, "epoch")
         self._keys, self._people = keys, people
         self.changed_servers = changed_servers(self._engine)
+        self._raised = SqlRaises(self._engine).in_force(utc_now())
         if revision is None:
             self._rules_fault = "no rules are in force: `router rules propose --from DIR`, then `router rules activate`"
             return

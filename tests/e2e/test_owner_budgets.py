@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from governed import deployment, rule_files
 from running import Running, running, wait_for
 from stub_provider import StubProvider, serving
+
+from router.clock import utc_now
 
 OWNER = "demo@example.org"
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "Summarise this: the meeting was moved to Thursday."}]}
@@ -98,3 +101,75 @@ def test_where_the_fast_tier_is_not_cleared_the_hard_limit_refuses(tmp_path: Pat
         assert refused.status_code == 402, refused.text
         assert refused.json()["error"]["code"] == "owner_budget_exceeded"
         assert stub.requests == []
+
+
+TODAY = utc_now().date()
+
+
+def test_a_raise_lets_tasks_through_on_every_worker_until_it_is_ended(tmp_path: Path, stub: StubProvider) -> None:
+    with running(tmp_path / "data", rules=rules_with(stub, "hard_usd: 0.0001"), workers=2) as service:
+        key = service.key()
+        assert ask(service, key).status_code == 402
+        asked = json.loads(
+            service.cli("budgets", "raise", OWNER, "--amount", "1", "--until", str(TODAY), "--reason", "a fair", "--json")
+        )
+        assert (asked["state"], asked["amount_usd"]) == ("waiting", "1")
+        assert ask(service, key).status_code == 402
+        approved = json.loads(service.cli("budgets", "approve", asked["id"], "--json"))
+        assert approved["state"] == "in force"
+        wait_for(lambda: all(ask(service, key).status_code == 200 for _ in range(6)), 5, "the raise on both workers")
+
+        service.settled()
+        told = json.loads(service.cli("report", "budgets", "--owner", OWNER, "--json"))
+        (row,) = told["data"]
+        assert (row["hard_usd"], row["raised_usd"], row["limit_usd"]) == ("0.0001", "1", "1.0001")
+        assert row["settled_nano"] + row["remaining_nano"] + row["held_nano"] == row["limit_nano"]
+        assert row["settled_nano"] > 0
+        assert row["expected_nano"] is None  # of one day nothing is foretold
+        assert "too few days" in service.cli("report", "budgets")
+
+        service.cli("budgets", "end", asked["id"])
+        wait_for(lambda: all(ask(service, key).status_code == 402 for _ in range(6)), 5, "the end of the raise")
+        assert [each["state"] for each in json.loads(service.cli("budgets", "list", "--json"))] == ["over"]
+        with closing(sqlite3.connect(service.data_dir / "router.db")) as store:
+            acts = [row[0] for row in store.execute("select act from admin_events where subject like 'raise:%' order by seq")]
+        assert acts == ["budget.raise_asked", "budget.raise_approved", "budget.raise_ended"]
+
+
+def test_under_four_eyes_somebody_else_approves_a_raise(tmp_path: Path, stub: StubProvider) -> None:
+    environment = {"ROUTER_GOVERNANCE": "four_eyes"}
+    with running(tmp_path / "data", rules=rules_with(stub, "hard_usd: 0.0001"), environment=environment) as service:
+        tokens = {}
+        for name, role in (("ann", "admin"), ("bob", "admin")):
+            made = json.loads(service.cli("people", "add", f"{name}@example.org", "--role", role, "--json"))
+            tokens[name] = made["token"]
+        for name, role in (("fin", "finance"), ("vic", "viewer")):
+            made = json.loads(
+                service.cli("people", "add", f"{name}@example.org", "--role", role, "--token", tokens["ann"], "--json")
+            )
+            service.cli("people", "confirm", f"{name}@example.org", "--token", tokens["bob"])
+            tokens[name] = made["token"]
+
+        def api(who: str, method: str, path: str, body: object = None) -> httpx.Response:
+            headers = {"authorization": f"Bearer {tokens[who]}"}
+            return httpx.request(method, f"{service.base_url}/api/owner-budgets{path}", json=body, headers=headers, timeout=30)
+
+        wait_for(lambda: api("fin", "GET", "").status_code == 200, what="that people are known")
+        wanted = {"owner": OWNER, "percent": 50, "ends": f"{TODAY + timedelta(days=3)}T00:00:00Z", "reason": "a fair"}
+        assert api("vic", "GET", "").json()["error"]["code"] == "role_required"
+        assert api("vic", "POST", "/raises", wanted).json()["error"]["code"] == "role_required"
+        asked = api("fin", "POST", "/raises", wanted)
+        assert asked.status_code == 201, asked.text
+        approve = f"/raises/{asked.json()['id']}/approve"
+        own = api("fin", "POST", approve)
+        assert (own.status_code, own.json()["error"]["code"]) == (403, "role_required")
+        assert api("ann", "POST", approve).json()["state"] == "in force"
+        assert api("ann", "POST", approve).json()["error"]["code"] == "invalid_request"
+        rows = {row["owner"]: row for row in api("fin", "GET", "").json()["data"]}
+        assert rows[OWNER]["raised_nano"] == 50_000
+        with pytest.raises(AssertionError, match="a person acts"):
+            service.cli("budgets", "raise", OWNER, "--percent", "5", "--until", str(TODAY), "--reason", "x")
+        too_long = {**wanted, "ends": f"{TODAY + timedelta(days=120)}T00:00:00Z"}
+        assert api("fin", "POST", "/raises", too_long).json()["error"]["param"] == "ends"
+        nobody = {**wanted, "per": "year"}
+        assert api("fin", "POST", "/raises", nobody).json()["error"]["param"] == "owner"

@@ -21,3 +21,11 @@ def spent_between(engine: Engine, begins: datetime, ends: datetime) -> dict[str,
             for owner, nano in connection.execute(query.group_by(entry.owner)):
                 found[owner] = found.get(owner, 0) + int(nano)
     return found
+
+
+def held_since(engine: Engine, begins: datetime) -> dict[str, int]:
+    """What is held for each owner's requests that were admitted from `begins` on and are not settled yet, in nano-USD."""
+    entry = ledger_entries.c
+    query = select(entry.owner, func.sum(entry.held_nano)).where(entry.closed_at.is_(None), entry.opened_at >= begins)
+    with reading(engine) as connection:
+        return {owner: int(nano) for owner, nano in connection.execute(query.group_by(entry.owner))}

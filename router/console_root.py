@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 
@@ -19,6 +20,7 @@ from router.clock import utc_now
 from router.console.app import create_console
 from router.console.charts import Artist
 from router.console.site import Oidc, Site, in_sql
+from router.reports.burn import BudgetRow
 from router.settings import Settings
 from router.storage.redis_client import RedisClient
 from router.storage.redis_undrained import undrained
@@ -29,11 +31,13 @@ from router.storage.sql.decisions import SqlDecisions
 from router.storage.sql.directory import SqlKeys
 from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.months import SqlMonths
+from router.storage.sql.owner_budgets import budget_rows
 from router.storage.sql.people import SqlPeople
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
 from router.storage.sql.statements import SqlStatements
+from router.upstream.prices import look_up
 from routing_rules.load import load
 from routing_rules.rules import RuleSet
 
@@ -101,6 +105,8 @@ def build(parts: Parts) -> ASGIApp:
             books=SqlFinance(parts.engine),
             export=_exports(SqlFinance(parts.engine)),
             statements=SqlStatements(parts.engine),
+            budgets=partial(_budgets, parts),
+            known_prices=look_up,
             months=SqlMonths(parts.engine),
             undrained=partial(undrained, parts.redis),
             artist=Artist(settings.data_dir / "charts"),
@@ -110,6 +116,10 @@ def build(parts: Parts) -> ASGIApp:
             oidc=_provider(settings, visits),
         )
     )
+
+
+def _budgets(parts: Parts, now: datetime, owner: str | None = None) -> list[BudgetRow]:
+    return budget_rows(parts.engine, parts.snapshot.rules(), parts.snapshot.raised, now, owner)
 
 
 def _exports(ledger: SqlFinance) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Response]]:

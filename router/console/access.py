@@ -85,6 +85,9 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/finance"): Door(FINANCE),
     ("GET", "/finance/files/{name}"): Door(FINANCE),
     ("GET", "/finance/movers"): Door(FINANCE),
+    ("GET", "/finance/savings"): Door(FINANCE),
+    ("GET", "/finance/budgets"): Door(FINANCE),
+    ("GET", "/finance/budgets/{owner}"): Door(FINANCE),
     ("GET", "/finance/exports"): Door(FINANCE),
     ("GET", "/finance/exports/file"): Door(FINANCE),
     ("GET", "/finance/months"): Door(FINANCE),
@@ -120,6 +123,8 @@ NAVIGATION = (
         "Finance",
         (
             Item("Spend", "/finance"),
+            Item("Budgets", "/finance/budgets"),
+            Item("Savings", "/finance/savings"),
             Item("What changed", "/finance/movers"),
             Item("Months", "/finance/months"),
             Item("Exports", "/finance/exports"),

@@ -25,6 +25,9 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 
 GREY = "#8a94a3"
 BAD = "#d55e00"
+STROKES = (("-", COLOURS[0], 2.0), ("--", COLOURS[0], 2.0), (":", GREY, 1.4))
+"""Of the lines of a burn-down: what was, what will be, and an even pace."""
+
 WIDTH, HEIGHT, ROW = 9.0, 3.1, 0.34
 MOST_COLUMNS = 92
 """Beyond, columns are drawn as an area."""
@@ -120,15 +123,16 @@ def _burn(axes: Axes, chart: Chart) -> None:
         if span:
             at, lows, highs = zip(*span, strict=True)
             axes.fill_between(at, lows, highs, color=COLOURS[0], alpha=0.18, linewidth=0, label="interval of the forecast")
-    for place, each in enumerate(chart.series):
+    for each, (style, colour, width) in zip(chart.series, STROKES, strict=False):
         points = [(at, value) for at, value in zip(places, each.values, strict=True) if value is not None]
         if points:
             at, values = zip(*points, strict=True)
-            axes.plot(at, values, color=COLOURS[0], linestyle="-" if place == 0 else "--", linewidth=2, label=_plain(each.name))
+            axes.plot(at, values, color=colour, linestyle=style, linewidth=width, label=_plain(each.name))
     for place, (name, value) in enumerate(chart.limits):
         colour = BAD if place == len(chart.limits) - 1 else COLOURS[1]
-        axes.axhline(value, color=colour, linewidth=1.4, linestyle="-" if colour == BAD else ":", label=_plain(name))
-    axes.set_ylim(bottom=0)
+        axes.axhline(value, color=colour, linewidth=1.4, linestyle="-" if colour == BAD else "-.", label=_plain(name))
+    if axes.get_ylim()[0] > 0 or not chart.limits:
+        axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     _money_up(axes)
     _labelled(axes, chart.labels)

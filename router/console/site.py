@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -23,7 +23,9 @@ from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
 from router.principals import Key, Person, Visit
+from router.reports.burn import BudgetRow
 from router.reports.requests import BookingsPage
+from router.reports.savings import Medians
 from router.reports.spend import SpendReport
 from router.reports.statement import Statement
 from routing_rules.rules import RuleSet
@@ -181,7 +183,14 @@ class Books(Protocol):
         after: tuple[datetime, str] | None,
         limit: int,
     ) -> BookingsPage: ...
+    def upstream_medians(self, since: datetime | None = None, until: datetime | None = None) -> Medians: ...
     def request(self, request_id: str) -> tuple[JsonObject, Sequence[JsonObject]] | None: ...
+
+
+class Budgets(Protocol):
+    """Every budget in the period that runs, or those of one owner. Asks SQL."""
+
+    def __call__(self, now: datetime, owner: str | None = None) -> Sequence[BudgetRow]: ...
 
 
 class Statements(Protocol):
@@ -208,6 +217,7 @@ class Oidc(Protocol):
 class Site:
     """The collaborators of every page. `secure`: cookies are for HTTPS only. `second_factor`: everybody must have one.
 
+    `known_prices` looks models up whose prices are publicly known.
     `export` answers with a file of the ledger, by the parameters of `/api/reports/export`. `undrained` names records that were written before a moment and are not in SQL yet (None: nobody
     knows). `mode` is the way of governance in force, `rules_of` compiles a revision that is stored (None: it is not), `changed` tells all workers
     that keys or rules have changed, or that the key with this id was revoked. `mode`, `people` and `rules_of` ask SQL.
@@ -232,6 +242,8 @@ class Site:
     books: Books
     export: Callable[[Sequence[tuple[str, str]]], Awaitable[Response]]
     statements: Statements
+    budgets: Budgets
+    known_prices: Callable[[Iterable[str]], Mapping[str, Any]]
     months: Months
     undrained: Callable[[datetime], Awaitable[Sequence[str] | None]]
     artist: Drawing

@@ -288,6 +288,38 @@ class FinanceRequests(msgspec.Struct, frozen=True):
     following: str
 
 
+class FinanceBudgets(msgspec.Struct, frozen=True):
+    """All budgets of owners; those who are `over` theirs, and those who will be by the end."""
+
+    over: tuple[str, ...]
+    ahead: tuple[str, ...]
+    panel: Any
+
+
+class FinanceBudget(msgspec.Struct, frozen=True):
+    """One budget, day by day. `query` is that of the page of its spend."""
+
+    owner: str
+    period: str
+    query: str
+    headlines: tuple[tuple[str, str, str], ...]
+    panel: Any
+
+
+class FinanceSavings(msgspec.Struct, frozen=True):
+    """What routing saved in a span, and the `assumptions` that this rests on."""
+
+    subject: str
+    span: str
+    months: tuple[tuple[str, str, bool], ...]
+    month: str
+    by: str
+    choices: tuple[tuple[str, str], ...]
+    kept: tuple[tuple[str, str], ...]
+    panels: tuple[Any, ...]
+    assumptions: tuple[str, ...]
+
+
 class FinanceExports(msgspec.Struct, frozen=True):
     """What can be taken along of a span. `forms` are (format, version of FOCUS, in words), `spans` and `where` the parameters of all."""
 

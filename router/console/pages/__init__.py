@@ -8,10 +8,12 @@ from router.console.pages import (
     catalogue,
     decisions,
     finance,
+    finance_budgets,
     finance_exports,
     finance_months,
     finance_movers,
     finance_requests,
+    finance_savings,
     keys,
     map,
     oidc,
@@ -40,6 +42,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **finance_requests.HANDLERS,
     **finance_months.HANDLERS,
     **finance_exports.HANDLERS,
+    **finance_budgets.HANDLERS,
+    **finance_savings.HANDLERS,
     **finance_movers.HANDLERS,
 }
 """Every page by method and path below `/console`."""

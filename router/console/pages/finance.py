@@ -110,8 +110,8 @@ def label(dimension: str) -> str:
     return LABELS.get(dimension, words(dimension))
 
 
-def view_of(asked: Asked, zone: ZoneInfo) -> View:
-    """What the address asks for. Raises Refused(`invalid_request`) where that is no period, no day or no dimension."""
+def view_of(asked: Asked, zone: ZoneInfo, usual: str = "team") -> View:
+    """What the address asks for, by the dimension `usual` where it names none. Raises Refused(`invalid_request`) where that is no period, no day or no dimension."""
     query = asked.query
     today = asked.at.astimezone(zone).date()
     try:
@@ -124,7 +124,7 @@ def view_of(asked: Asked, zone: ZoneInfo) -> View:
     except (ValueError, OverflowError):
         message = f"a period is one of {spans.WORDS}; a first and a last day are written as 2027-01-31"
         raise Refused("invalid_request", message) from None
-    by = query.get("by") or "team"
+    by = query.get("by") or usual
     if by not in CHOICES:
         raise Refused("invalid_request", f"spend is broken down by one of {', '.join(CHOICES)}")
     grain = query.get("grain") or _grain(span)

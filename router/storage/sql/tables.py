@@ -344,6 +344,21 @@ finance_periods = Table(
     Column("asked_by", Text),  # who asked to reopen it
 )
 
+report_deliveries = Table(
+    "report_deliveries",  # what became of the reports that are delivered by themselves
+    metadata,
+    Column("delivery", String(64), primary_key=True),
+    Column("period", String(16), primary_key=True),  # 2026-03-10 | 2026-W11 | 2026-03
+    Column("state", String(16), nullable=False),  # running | done | failed
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcTime),  # when it may be tried again
+    Column("finished_at", UtcTime),
+    Column("rows", BigInteger),
+    Column("total_nano", BigInteger),
+    Column("sha256", String(64)),
+    Column("error", Text),
+)
+
 chain_heads = Table(
     "chain_heads",  # how long each audit chain is, and the hash of its last link
     metadata,

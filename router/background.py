@@ -22,6 +22,7 @@ from router.settings import Settings
 from router.storage.approval_history import keep_history
 from router.storage.audit_chain import Checkpoints
 from router.storage.drainer import Drainer
+from router.storage.notifier import Notifier
 from router.storage.owner_periods import OwnerPeriods
 from router.storage.reaper import reap
 from router.storage.redis_approvals import RedisApprovals
@@ -31,10 +32,12 @@ from router.storage.sql import rollups
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
 from router.storage.sql.rules import RuleStore
+from routing_rules.faults import RuleFaults
 from routing_rules.report_zone import time_zone_of
 
 REAP_SECONDS = 1.0
 HISTORY_SECONDS = 0.5
+TELL_SECONDS = 1.0
 ZONE_SECONDS = 10.0
 ROUNDS_TO_CLOSE = 600
 """After so many rounds it is looked for approvals that Redis has lost."""
@@ -70,6 +73,7 @@ async def run_background(settings: Settings) -> None:
         asyncio.create_task(_keep_reaping(reaper_client)),
         asyncio.create_task(_keep_history(approvals, SqlApprovals(engine))),
         asyncio.create_task(_add_up(engine)),
+        asyncio.create_task(_keep_telling(Notifier(engine, reaper_client, settings))),
     ]
     try:
         await drainer.run(stop)
@@ -113,6 +117,13 @@ def add_up(engine: Engine, added_for: str | None) -> str:
     if rollups.ensure(engine, zone):
         telemetry.logger().info("ledger_added_up", time_zone=zone or "UTC")
     return "" if revision is None else revision.revision
+
+
+async def _keep_telling(notifier: Notifier) -> None:
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        with contextlib.suppress(RouterError, SQLAlchemyError, RuleFaults):  # it is due still
+            await notifier.tell(utc_now())
 
 
 async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:

@@ -66,6 +66,16 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="32 bytes or more as hex, with which decisions on approvals are signed. Unset: no webhook decides."
     )
+    notice_url: str | None = Field(None, description="Where notices of budgets are posted, signed with `notice_secret`.")
+    notice_secret: SecretStr | None = Field(None, description="32 bytes or more as hex, with which notices are signed.")
+    smtp_host: str | None = Field(None, description="Mail server that takes notices of budgets. Unset: none are mailed.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection to it is protected.")
+    smtp_user: str | None = Field(None, description="Name to sign in there with, where it asks for one.")
+    smtp_password: SecretStr | None = Field(None, description="Password that goes with it.")
+    smtp_from: str | None = Field(
+        None, pattern=r"^[^\s@<>,;:]+@[^\s@<>,;:]+$", description="Address that notices come from; goes with `smtp_host`."
+    )
     console_second_factor: Literal["optional", "required"] = Field(
         "optional", description="Whether everybody who signs in to the console with a password needs an authenticator app."
     )
@@ -97,7 +107,7 @@ class Settings(BaseSettings):
     embedding_model: str | None = Field(None, description="Its model for embeddings.")
     upstream_api_key: SecretStr | None = Field(None, description="Its API key, where it asks for one.")
 
-    @field_validator("upstream_url", "public_url", "oidc_issuer")
+    @field_validator("upstream_url", "public_url", "oidc_issuer", "notice_url")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -118,7 +128,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql:// or postgresql+psycopg://")
         return value
 
-    @field_validator("webhook_secret")
+    @field_validator("webhook_secret", "notice_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         try:
@@ -137,6 +147,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "ROUTER_OIDC_ISSUER, ROUTER_OIDC_CLIENT_ID and ROUTER_OIDC_CLIENT_SECRET are set together or not at all"
             )
+        if (self.notice_url is None) != (self.notice_secret is None):
+            raise ValueError("ROUTER_NOTICE_URL and ROUTER_NOTICE_SECRET are set together or not at all")
+        if (self.smtp_host is None) != (self.smtp_from is None):
+            raise ValueError("ROUTER_SMTP_HOST and ROUTER_SMTP_FROM are set together or not at all")
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError("ROUTER_SMTP_USER and ROUTER_SMTP_PASSWORD are set together or not at all")
         if self.upstream_url and not (self.fast_model or self.reasoning_model):
             raise ValueError("ROUTER_UPSTREAM_URL needs ROUTER_FAST_MODEL or ROUTER_REASONING_MODEL (one may serve both tiers)")
         return self
@@ -177,6 +193,11 @@ class Settings(BaseSettings):
     def webhook_key(self) -> bytes | None:
         """The key with which webhooks are signed, or None."""
         return None if self.webhook_secret is None else bytes.fromhex(self.webhook_secret.get_secret_value())
+
+    @property
+    def notice_key(self) -> bytes | None:
+        """The key with which notices of budgets are signed, or None."""
+        return None if self.notice_secret is None else bytes.fromhex(self.notice_secret.get_secret_value())
 
     @property
     def governance_mode(self) -> str:

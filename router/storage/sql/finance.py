@@ -277,20 +277,18 @@ def _hour(connection: Connection, zone: str, at: ColumnElement[datetime]) -> Col
         sign = case((offset < nothing, "-"), else_="+")
         size = func.to_char(case((offset < nothing, -offset), else_=offset), "HH24:MI")
         return func.to_char(local, 'YYYY-MM-DD"T"HH24":00"').concat(sign).concat(size)
+    if zone == "UTC":
+        return func.substr(type_coerce(at, String), 1, 13).concat(":00+00:00")
     where = ZoneInfo(zone)
 
-    def hour(text: str | None) -> str | None:
-        if text is None:
+    @lru_cache(maxsize=4096)
+    def hour(minute: str | None) -> str | None:
+        if minute is None:
             return None
-        return (
-            datetime.fromisoformat(text)
-            .astimezone(where)
-            .replace(minute=0, second=0, microsecond=0)
-            .isoformat(timespec="minutes")
-        )
+        return datetime.fromisoformat(f"{minute}+00:00").astimezone(where).replace(minute=0).isoformat(timespec="minutes")
 
     _define(connection, "local_hour", hour)
-    return func.local_hour(type_coerce(at, String))
+    return func.local_hour(func.substr(type_coerce(at, String), 1, 16))
 
 
 def _define(connection: Connection, name: str, function: Callable[[str], str | None]) -> None:

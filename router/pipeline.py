@@ -70,10 +70,10 @@ from router.stages.remaining import remaining, with_tool_calls_left
 from router.stages.reserve import hold_request, with_hosted, worst_case
 from router.stages.screen import Screen
 from router.stages.sealed import own_seals
-from router.stages.settle import attempt_lines, estimated_usage, outcome_of
+from router.stages.settle import BYTES_PER_TOKEN, attempt_lines, estimated_usage, outcome_of, seen_usage
 from router.stages.told import Told
 from router.stages.unmask import Placeholders
-from router.streaming import Broadcast
+from router.streaming import Broadcast, Departure
 from router.usage import Line, Usage
 from routing_rules.budgets import FAST_TIER
 from routing_rules.catalogue import Deployment, Observing
@@ -920,7 +920,7 @@ class Answering:
         if admission.judge is not None or admission.opened.labels != NO_LABELS:
             choices = admission.sent.task.choices
             self._told, self._look_at = Told(admission.sent.task.endpoint, choices), TOLD_CHARS * choices
-        cut, failure = await self._unless_gone(self._read_stream(forwarded, enforcer))
+        cut, failure = await self._read_on(forwarded, enforcer)
         enforced = await self._judged(enforcer.end(), b"".join(self._read), forwarded.deployment.id, stream=True)
         error = enforced.error or failure
         if error is None and not cut and not enforced.complete:
@@ -943,7 +943,26 @@ class Answering:
             _log_refusal(error, admission.request.id, admission.facts.caller)
         self._count("ok" if error is None else error.code)
 
-    async def _read_stream(self, forwarded: Forwarded, enforcer: StreamEnforcer) -> RouterError | None:
+    async def _read_on(self, forwarded: Forwarded, enforcer: StreamEnforcer) -> tuple[bool, RouterError | None]:
+        """Read a stream to its end; once its client has left, as far as the rule lets it be read on: (whether it was cut, its failure)."""
+        permit = self._admission.permit
+        if Obligation.CANCEL in permit.obligations:
+            return await self._unless_gone(self._read_stream(forwarded, enforcer))
+        limits = permit.limits
+        departure = Departure(
+            self._client, self._services.drains, limits.drain_seconds, limits.drain_output_tokens * BYTES_PER_TOKEN
+        )
+        try:
+            async with departure:
+                return False, await self._read_stream(forwarded, enforcer, departure)
+        except TimeoutError:
+            if not departure.cut:
+                raise
+            return True, None
+
+    async def _read_stream(
+        self, forwarded: Forwarded, enforcer: StreamEnforcer, departure: Departure | None = None
+    ) -> RouterError | None:
         """Pass on what may be passed on, as it comes; the error with which the provider's stream ended, if it did."""
         if forwarded.first_chunk is None or forwarded.rest is None:
             raise TypeError("this answer is no stream")
@@ -957,6 +976,8 @@ class Answering:
                 await self._pass_on(forwarded, allowed)
             async for chunk in forwarded.rest:
                 allowed = enforcer.feed(chunk)
+                if departure is not None:
+                    departure.read(enforcer.held_chars)
                 if judge is not None:
                     self._read.append(chunk)
                     allowed = await self._through(enforcer, allowed)
@@ -1113,7 +1134,7 @@ class Answering:
             for label, tools in admission.judge.changed_lists:
                 self._services.note_changed(admission.facts.caller.app, label, tools)
         self._book_failures(forwarded.failures, "retried")
-        usage = enforced.usage or estimated_usage(admission.sent.task, enforced.output_chars)
+        usage = seen_usage(admission.sent.task, enforced.usage, enforced.output_chars, complete=enforced.complete)
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome, self._priced_at))
         await self._count_calls(enforced)
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from router.stages.classify import Classifiers
 from router.stages.entitlement_token import TokenKeys
 from router.stages.keep_responses import Keeper
 from router.stages.open_session import ConversationChain
-from router.streaming import Broadcast, Pumps
+from router.streaming import Broadcast, Drains, Pumps
 from routing_rules.budgets import Raise
 from routing_rules.decisions import Decision, Withheld
 from routing_rules.facts import Facts
@@ -80,6 +80,7 @@ class Services:
     tokens: TokenKeys
     note_tools: Callable[[str, Sequence[ToolAsk], JsonObject, Sequence[Withheld]], None]
     note_changed: Callable[[str, str, Sequence[Any]], None]  # app, label of an MCP server, the tools that it lists
+    drains: Drains
     changed_servers: Callable[[], frozenset[str]]  # labels of MCP servers that listed something else than was pinned
     worker: str
     governance: Callable[[], str]

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body.")
     outbox_cap: int = Field(200_000, ge=100, description="Records a shard may hold before requests are refused with 503.")
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for requests under way.")
+    most_drains: int = Field(
+        64, ge=0, description="How many streams a worker reads on at once although their clients have left; the others are cut."
+    )
     checkpoint_seconds: float = Field(60.0, ge=1, description="Time between two signed audit checkpoints.")
     public_url: str | None = Field(
         None,

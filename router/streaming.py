@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -71,6 +73,79 @@ class Pumps:
         if left:
             await asyncio.wait(left, timeout=1.0)
         return len(left)
+
+
+class Drains:
+    """How many streams are read on in this process although their clients have left; beyond `most` they are counted by what was seen."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = 0
+
+    def __len__(self) -> int:
+        return self._now
+
+    @contextmanager
+    def room(self) -> Iterator[bool]:
+        """Whether one more may be read on; it counts until the end of the block."""
+        if self._now >= self._most:
+            yield False
+            return
+        self._now += 1
+        try:
+            yield True
+        finally:
+            self._now -= 1
+
+
+class Departure:
+    """Bounds how long a stream is read on once its clients have left, so that its provider still tells what it used.
+
+    `async with` it around the reading: a TimeoutError comes out where the reading was cut, and `cut` says so.
+    """
+
+    def __init__(self, client: Client, drains: Drains, seconds: float, chars: int) -> None:
+        self._client = client
+        self._drains = drains
+        self._seconds = seconds
+        self._chars = chars
+        self._left_at: int | None = None
+        self._read = 0
+        self._enough = asyncio.Event()
+        self._timeout = asyncio.timeout(None)
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the reading was ended because nobody waited for it any more."""
+        return self._timeout.expired()
+
+    def read(self, chars: int) -> None:
+        """Say how many characters of the answer have been read in all."""
+        self._read = chars
+        if self._left_at is not None and chars - self._left_at >= self._chars:
+            self._enough.set()
+
+    async def __aenter__(self) -> Departure:
+        await self._timeout.__aenter__()
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    async def _watch(self) -> None:
+        await self._client.gone()
+        self._left_at = self._read
+        with self._drains.room() as has_room:
+            if has_room:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._seconds):
+                        await self._enough.wait()
+                await self._client.gone()  # a retry may have joined meanwhile
+        self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
 class Broadcast:

@@ -102,7 +102,10 @@ def limit_of(budget: OwnerBudget, now: datetime, raised: Iterable[Raise] = (), *
 
 
 class CallLimits(msgspec.Struct, frozen=True):
-    """What one call may use. Time limits in seconds. `reasoning_effort` None: the deployment's own default."""
+    """What one call may use. Time limits in seconds. `reasoning_effort` None: the deployment's own default.
+
+    `drain_seconds` and `drain_output_tokens` are how far a stream is read on whose client has left, so that its usage is told.
+    """
 
     max_output_tokens: int = 4096
     min_output_tokens: int = 16
@@ -110,4 +113,6 @@ class CallLimits(msgspec.Struct, frozen=True):
     connect_seconds: float = 5.0
     first_token_seconds: float = 60.0
     inter_token_seconds: float = 30.0
+    drain_seconds: float = 60.0
+    drain_output_tokens: int = 4096
     reasoning_effort: str | None = None

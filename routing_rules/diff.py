@@ -460,7 +460,15 @@ SESSION_LIMITS = tuple(
         "drift_stop",
     )
 )
-CALL_LIMITS = ("max_output_tokens", "request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
+CALL_LIMITS = (
+    "max_output_tokens",
+    "request_seconds",
+    "connect_seconds",
+    "first_token_seconds",
+    "inter_token_seconds",
+    "drain_seconds",
+    "drain_output_tokens",
+)
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 WITHOUT_LIMIT = float("inf")
 

@@ -90,6 +90,8 @@ def _then(rules: RuleSet) -> Iterable[Column]:
         "connect_seconds",
         "first_token_seconds",
         "inter_token_seconds",
+        "drain_seconds",
+        "drain_output_tokens",
     ):
         yield Column(f"then.limits.{name}", "number")
     yield Column("then.limits.reasoning_effort", "word", REASONING_EFFORTS)

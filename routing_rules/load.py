@@ -148,8 +148,8 @@ MOST_PERCENT = 100
 MOST_SOFT_PERCENT = 100_000
 MONTHS = 12
 ADDRESS = re.compile(r"[^\s@<>\"',;:()\\]{1,64}@[^\s@<>\"',;:()\\]{1,180}")
-CALL_TOKENS = ("max_output_tokens", "min_output_tokens")
-CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds")
+CALL_TOKENS = ("max_output_tokens", "min_output_tokens", "drain_output_tokens")
+CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds", "drain_seconds")
 
 
 def load(files: Mapping[str, str]) -> RuleSet:

@@ -123,6 +123,11 @@ class StreamEnforcer:
         """What ends the answer; nothing of it is passed on any more."""
         return self._stream.error
 
+    @property
+    def held_chars(self) -> int:
+        """Characters of the answer that were read so far."""
+        return self._stream.held_chars
+
     def fail(self, error: RouterError) -> None:
         """End the answer with an error, unless it has one."""
         self._stream.error = self._stream.error or error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from router.exchange import JudgedCall, Outcome
 from router.usage import Basis, Line, Usage, lines
 from routing_rules.catalogue import Deployment
@@ -18,6 +20,17 @@ def estimated_usage(task: Task, output_chars: int) -> Usage:
     """Usage where the provider reported none: a cancelled or broken answer still cost its input and what was seen of it."""
     output = 0 if task.endpoint is Endpoint.EMBEDDINGS else -(-output_chars // BYTES_PER_TOKEN)
     return Usage(input=-(-task.input_bytes // BYTES_PER_TOKEN), output=output, basis=Basis.ESTIMATED)
+
+
+def seen_usage(task: Task, reported: Usage | None, output_chars: int, *, complete: bool) -> Usage:
+    """What an answer used, as far as it was seen: what the provider reported, else an estimate. Messages report their output at the
+    beginning, too, long before there is any: of one that came to no end the larger of that and what was seen counts."""
+    if reported is None:
+        return estimated_usage(task, output_chars)
+    if complete or task.endpoint is not Endpoint.MESSAGES or not reported.input:
+        return reported
+    seen = -(-output_chars // BYTES_PER_TOKEN)
+    return msgspec.structs.replace(reported, output=max(seen, reported.output), basis=Basis.ESTIMATED)
 
 
 def attempt_lines(attempt: int, deployment: Deployment, usage: Usage, outcome: str, at: datetime) -> tuple[Line, ...]:

@@ -253,6 +253,25 @@ def test_charts_and_tables_are_taken_along_and_say_the_same(world: World) -> Non
         assert browser.get(f"/finance?{wrong}").status_code == 400, wrong
 
 
+def test_a_budget_says_what_is_left_and_where_it_will_end(world: World) -> None:
+    browser = world.visits[SECOND]
+    spent = world.figures("owner", "this-month")["sue@example.org"].cost_nano
+    days = list(csv.DictReader(io.StringIO(browser.get("/finance/files/budget.csv?owner=sue@example.org").text)))
+    known = [row for row in days if row["spent until then (USD)"]]
+    assert known[-1]["spent until then (USD)"] == usd(spent)
+    assert known[-1]["left (USD)"] == usd(8_000_000_000 - spent)
+    end = days[-1]
+    low, middle, high = (float(end[f"{name} (USD)"]) for name in ("at least", "forecast", "at most"))
+    assert spent / 1e9 <= low <= middle <= high
+    budgets = {row["owner"]: row for row in csv.DictReader(io.StringIO(browser.get("/finance/files/budgets.csv").text))}
+    assert budgets["sue@example.org"]["by the end (USD)"] == end["forecast (USD)"]
+    assert browser.get("/finance/files/budget.svg?owner=sue@example.org").content.count(b"hard limit") == 1
+    assert browser.get("/finance/budgets/nobody%40example.org").status_code == 404
+    saved = list(csv.DictReader(io.StringIO(browser.get("/finance/files/savings.csv?period=last-month&by=rule").text)))
+    figures = world.figures("rule")
+    assert {row["rule"]: row["billed (USD)"] for row in saved} == {name: usd(each.cost_nano) for name, each in figures.items()}
+
+
 def test_a_finance_reader_sees_no_prompt_no_key_and_no_rule_edit(world: World) -> None:
     browser = world.visits[SECOND]
     page = browser.get("/finance").text
@@ -281,11 +300,11 @@ def test_a_finance_reader_sees_no_prompt_no_key_and_no_rule_edit(world: World) -
 
 def test_every_finance_page_can_be_looked_at_in_light_in_dark_and_on_a_narrow_screen(chromium: Any, world: World) -> None:
     month = f"{world.last_month:%Y-%m}"
-    pages = {"running": "/finance", "statement": f"/finance/months/{month}/statement?cost_center=cc-410", "month": f"/finance/months/{month}", "empty": f"/finance?period={(world.last_month - timedelta(days=700)):%Y-%m}", "exports": "/finance/exports?team=search", "movers": f"/finance/movers?period={month}", "hours": f"/finance?from={month}-10&to={month}-11&by=app"}  # fmt: skip
+    pages = {"running": "/finance", "statement": f"/finance/months/{month}/statement?cost_center=cc-410", "month": f"/finance/months/{month}", "empty": f"/finance?period={(world.last_month - timedelta(days=700)):%Y-%m}", "exports": "/finance/exports?team=search", "budgets": "/finance/budgets", "budget": "/finance/budgets/sue%40example.org", "savings": f"/finance/savings?period={month}", "movers": f"/finance/movers?period={month}", "hours": f"/finance?from={month}-10&to={month}-11&by=app"}  # fmt: skip
     for dark, width in ((False, WIDTH), (True, WIDTH), (False, 420)):
         for name, path in pages.items():
             screen = Screen(chromium, world, SECOND, dark=dark, width=width)
             screen.open(path)
             pictured = name if not dark and width == WIDTH else f"{name}-dark" if dark and name == "running" else ""
-            screen.looked_at(pictured if name in ("running", "statement", "hours", "movers") else "")
+            screen.looked_at(pictured if name in ("running", "statement", "movers", "budget", "savings") else "")
             screen.context.close()

@@ -111,15 +111,20 @@ def label(dimension: str) -> str:
 
 
 def view_of(asked: Asked, zone: ZoneInfo, usual: str = "team") -> View:
-    """What the address asks for, by the dimension `usual` where it names none. Raises Refused(`invalid_request`) where that is no period, no day or no dimension."""
+    """What the address asks for, by the dimension `usual` where it names none.
+
+    Days win over a period, unless a form brings another period than the one that it was shown with. Raises Refused(`invalid_request`) where
+    that is no period, no day or no dimension.
+    """
     query = asked.query
     today = asked.at.astimezone(zone).date()
     try:
-        if query.get("from") or query.get("to"):
+        chosen = query.get("period", "")
+        if (query.get("from") or query.get("to")) and chosen in ("", query.get("was", chosen)):
             first = date.fromisoformat(query.get("from") or f"{today:%Y-%m}-01")
             span = spans.days(first, date.fromisoformat(query.get("to") or f"{today}") + timedelta(days=1), zone)
         else:
-            span = spans.span(query.get("period") or "this-month", asked.at, zone)
+            span = spans.span(chosen or "this-month", asked.at, zone)
         earlier = spans.before(span, zone)
     except (ValueError, OverflowError):
         message = f"a period is one of {spans.WORDS}; a first and a last day are written as 2027-01-31"
@@ -162,7 +167,7 @@ async def show(site: Site, asked: Asked) -> Answer:
             last=f"{view.span.behind - timedelta(days=1)}",
             by=view.by,
             choices=tuple((name, label(name)) for name in CHOICES if name not in view.where),
-            grain=view.grain,
+            grain=asked.query.get("grain", ""),
             grains=GRAINS,
             kept=tuple(view.where.items()),
             narrowed=tuple((label(name), value, view.query(**{name: None, "by": name})) for name, value in view.where.items()),
@@ -247,10 +252,11 @@ def _unallocated(owners: SpendReport) -> int:
 
 def _over_time(books: Books, view: View) -> Panel:
     """Spend over time: a column for each hour, day or longer, a part of it for each group."""
-    found = books.spend((view.by, view.grain), view.since, view.until, view.narrowed)
+    split = view.by != "session"  # there are as many as there are conversations: drawn together
+    found = books.spend((view.by, view.grain) if split else (view.grain,), view.since, view.until, view.narrowed)
     amounts: dict[str, dict[str, int]] = {}
     for row in found.rows:
-        name, when = row.group
+        name, when = row.group[0] if split else "all sessions", row.group[-1]
         amounts.setdefault(name, {})[when] = row.figures.cost_nano
     whens = _whens(view, {when for each in amounts.values() for when in each}, books.zone())
     names = sorted(amounts, key=lambda name: (-sum(amounts[name].values()), name))
@@ -259,7 +265,7 @@ def _over_time(books: Books, view: View) -> Panel:
     told = f"{dollars(found.total.cost_nano)} in all" + (
         f"; the most, {dollars(sum(each.get(most, 0) for each in amounts.values()))}, in {most}; " if amounts else ". "
     )
-    told += f"the largest {label(view.by)} is {names[0]}." if names else "Nothing was spent."
+    told += "in all sessions." if not split else f"the largest {label(view.by)} is {names[0]}." if names else "Nothing was spent."
     parts = {name: {_short(when, view.grain): dollars_of(nano) for when, nano in each.items()} for name, each in amounts.items()}
     chart = stacked(title, told, tuple(_short(when, view.grain) for when in whens), parts)
     columns = (Column(view.grain), Column(label(view.by)), Column("spend", "money"))

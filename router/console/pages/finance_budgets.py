@@ -80,7 +80,15 @@ def _headlines(row: BudgetRow) -> tuple[tuple[str, str, str], ...]:
     return (
         ("Limit", dollars(limit), told),
         ("Spent", dollars(row.settled_nano), f"{dollars(row.held_nano)} more are held now"),
-        ("Left", dollars(left), f"used up on {row.used_up} at this pace" if row.used_up is not None else "enough at this pace"),
+        (
+            "Left",
+            dollars(left),
+            f"used up on {row.used_up} at this pace"
+            if row.used_up is not None
+            else "enough at this pace"
+            if left is not None
+            else "nothing stops it",
+        ),
         ("A day", dollars(row.daily_nano), f"on average, day {row.day} of {row.days}"),
         ("By the end", dollars(row.expected_nano), interval),
     )
@@ -91,7 +99,7 @@ def _budgets(site: Site, asked: Asked) -> Panel:
         Column("owner"),
         Column("period"),
         Column("limit", "money"),
-        Column("soft limit", "money", aside=True),
+        Column("soft limit", "money"),
         Column("raised by", "money", aside=True),
         Column("spent", "money"),
         Column("held", "money", aside=True),
@@ -122,7 +130,9 @@ def _budgets(site: Site, asked: Asked) -> Panel:
             row.high_nano,
         )
         href = f"/finance/budgets/{quote(row.owner, safe='')}?" + urlencode({"per": row.per})
-        rows.append(Row(values, href, "over budget" if over else "will be over" if soon else ""))
+        soft = row.soft_nano is not None and row.settled_nano > row.soft_nano
+        mark = "over budget" if over else "will be over" if soon else "over soft limit" if soft else ""
+        rows.append(Row(values, href, mark))
     told = f"In the periods that run. By the end is a forecast; in {COVERAGE:.0%} of cases it lies between at least and at most."
     return Panel("budgets", "All budgets", told, Table("Budgets", columns, tuple(rows)), "", empty="No owner has a budget.")
 

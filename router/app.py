@@ -133,7 +133,6 @@ class Worker:
             chains=ConversationChain(secret),
             pumps=Pumps(),
             drains=Drains(settings.most_drains),
-            drains=Drains(settings.most_drains),
             running=running,
             siblings=self.siblings,
             known_models=known_models,

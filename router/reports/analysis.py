@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from router.reports import anomalies, movers, savings
 from router.reports.question import Misread, Question
 from router.reports.spans import Span, day_begins, days, span
-from router.reports.spend import SpendReport
+from router.reports.spend import WHOLE_REQUEST, SpendReport
 from routing_rules.catalogue import Price
 from routing_rules.rules import RuleSet
 
@@ -59,6 +59,14 @@ class TimedLedger(Protocol):
         ...
 
 
+def _price_books(spend: Spend, day: str, where: Mapping[str, Sequence[str]], zone: ZoneInfo) -> tuple[str, ...]:
+    """The versions of the price book that gave the prices of a day."""
+    first = date.fromisoformat(day)
+    since, until = day_begins(first, zone), day_begins(first + timedelta(days=1), zone)
+    rows = spend(("price_book",), since, until, {**where, "day": (day,)}).rows
+    return tuple(sorted(row.group[0] for row in rows if row.group[0] != WHOLE_REQUEST))
+
+
 def span_of(what: Question, now: datetime, zone: ZoneInfo, usual: str) -> Span:
     """The days that a question is about, those of the period `usual` where it names none. Raises Misread where they are no days."""
     if what.span is not None:
@@ -94,7 +102,7 @@ def savings_of(
     """What routing saved in a question's period by its dimensions, at the prices of `rules` now; `known` looks up models that the rules do not
     have. Raises Misread."""
     for name in (*what.by, *what.where):
-        if name in ("token_class", "basis", "priced"):
+        if name in ("token_class", "basis", "priced", "price_book"):
             raise Misread(
                 "by" if name in what.by else "where", f"savings are of whole requests, `{name}` is of some lines of them"
             )
@@ -133,5 +141,9 @@ def anomalies_of(
         first, last = sorted((date.fromisoformat(suspect.compared), date.fromisoformat(suspect.day)))
         where = {**what.where, what.by[0]: (suspect.group,), "day": (suspect.compared, suspect.day)}
         parts = spend(anomalies.PARTS_BY, day_begins(first, zone), day_begins(last + timedelta(days=1), zone), where)
-        told.append(anomalies.anomaly(what.by[0], suspect, parts))
+        found_so = anomalies.anomaly(what.by[0], suspect, parts)
+        if found_so.cause == anomalies.PRICE:
+            books = [_price_books(spend, day, where, zone) for day in (suspect.compared, suspect.day)]
+            found_so = anomalies.with_price_books(found_so, *books)
+        told.append(found_so)
     return anomalies.AnomaliesReport(what.by[0], chosen.first, behind, judged, unjudged, tuple(told))

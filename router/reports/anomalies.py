@@ -247,6 +247,13 @@ def anomaly(dimension: str, suspect: Suspect, report: SpendReport) -> Anomaly:
     return Anomaly(dimension, suspect, parts, cause, details.get(cause, ""))
 
 
+def with_price_books(found: Anomaly, once: tuple[str, ...], now: tuple[str, ...]) -> Anomaly:
+    """An anomaly with the versions of the price book before and on its day, where they differ."""
+    if once == now:
+        return found
+    return msgspec.structs.replace(found, detail=f"{found.detail}: price book {', '.join(once)} before, {', '.join(now)} now")
+
+
 def document(report: AnomaliesReport) -> dict[str, Any]:
     """The report as JSON has it."""
     return {

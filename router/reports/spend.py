@@ -35,6 +35,7 @@ DIMENSIONS = (
     "outcome",
     "basis",
     "priced",
+    "price_book",
     "hour",
     "day",
     "week",

@@ -50,13 +50,13 @@ from router.usage import Basis
 Where = Mapping[str, Sequence[str]]
 """What a report is narrowed to: of each dimension named, any of these values."""
 
-ONLY_IN_LINES = frozenset({"session", "hour"})
+ONLY_IN_LINES = frozenset({"session", "hour", "price_book"})
 """What is not added up by day: a report by it, or narrowed to some of it, reads the lines themselves."""
 
 OWN_OF_LINES = ("deployment", "model", "provider")
 """What each line has of its own, where a request has that of its last one."""
 
-OF_LINES_ONLY = ("token_class", "basis", "priced")
+OF_LINES_ONLY = ("token_class", "basis", "priced", "price_book")
 """What a line has and a request as a whole has not."""
 
 
@@ -202,7 +202,7 @@ def booked(connection: Connection, zone: str | None, since: datetime | None, unt
     """Lines, by when they were booked."""
     line = ledger_lines.c
     own = {name: line[name] for name in (*OWN_OF_LINES, "outcome")} | _of_lines(line, line.unit_price.is_not(None))
-    columns = _ENTRY | own | moments(connection, zone, line.at)
+    columns = _ENTRY | own | {"price_book": line.price_book} | moments(connection, zone, line.at)
     sums = _costs(line, line.unit_price.is_(None), rollups.list_cost_column(connection))
     return Part(ledger_lines.join(ledger_entries), columns, sums, between(line.at, since, until))
 

@@ -190,6 +190,22 @@ def test_a_day_out_of_the_ordinary_is_found_with_its_cause_and_leads_to_the_same
     assert sum(found.parts.values()) == found.suspect.cost_nano - found.suspect.compared_nano == 2 * 600 * 8_900
 
 
+def test_a_new_version_of_the_price_book_is_named_as_the_cause(store: Engine) -> None:
+    records: list[Admitted | Outcome] = []
+    for week in range(9):
+        at = NOON - week * timedelta(weeks=1)
+        used = line(9_000 if week == 0 else 150)
+        book = "book-2" if week == 0 else "book-1"
+        records += [admitted(f"r{week}", at=at), outcome(f"r{week}", (msgspec.structs.replace(used, price_book=book),), at=at)]
+    write(store, *records)
+    now, zone = NOON + DAY, ZoneInfo("UTC")
+    what = asked(now, zone, by="owner", period="yesterday")
+    (found,) = anomalies_of(SqlFinance(store).spend, what, now, zone, least_nano=1).anomalies
+    assert (found.cause, found.parts) == ("price", {"price": 8_850})
+    assert found.detail == "price of fast-1: price book book-1 before, book-2 now"
+    assert {group for group, figures in by(store, "price_book").items() if figures.cost_nano} == {("book-1",), ("book-2",)}
+
+
 @pytest.mark.parametrize(("times", "middle"), [([7], 7), ([1, 9], 1), ([1, 2, 900], 2), ([5, 5, 6, 7], 5)])
 def test_medians_are_of_completed_requests_of_one_kind(store: Engine, times: list[int], middle: int) -> None:
     for number, took in enumerate([*times, 10**6]):

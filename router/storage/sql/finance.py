@@ -16,6 +16,8 @@ from sqlalchemy import (
     FromClause,
     Select,
     String,
+    Subquery,
+    Table,
     and_,
     case,
     func,
@@ -164,20 +166,38 @@ def _parts(
     spans = None if zone is None or named & ONLY_IN_LINES else _spans(zone, since, until)
     if spans is not None:
         first, behind, rest = spans
-        for table, sums in ((spend_days, _SUMMED), (request_days, _COUNTED)):
+        for table in (spend_days, request_days):
             conditions = [table.c.lines != 0] if table is spend_days else [table.c.requests != 0]
             conditions += [table.c.day >= first] if first else []
             conditions += [table.c.day < behind] if behind else []
-            own: dict[str, ColumnElement[Any] | str] = {"outcome": table.c.outcome}
-            own |= _of_lines(table.c, table.c.priced.is_(True)) if table is spend_days else _WHOLE
-            columns = {name: spend_groups.c[name] for name in rollups.GROUP_COLUMNS} | own | calendar(connection, table.c.day)
-            source = table.join(spend_groups, table.c.group_id == spend_groups.c.id)
-            yield Part(source, columns, sums, tuple(conditions))
+            sums_of = table if named & CALENDAR else _days_together(table, conditions, named)
+            days: dict[str, ColumnElement[Any] | str] = {}
+            if sums_of is table:
+                days |= calendar(connection, table.c.day)
+            columns = {name: spend_groups.c[name] for name in rollups.GROUP_COLUMNS} | days
+            columns |= {"outcome": sums_of.c.outcome} if "outcome" in sums_of.c else {}
+            columns |= _of_lines(sums_of.c, sums_of.c.priced.is_(True)) if table is spend_days else _WHOLE
+            source = sums_of.join(spend_groups, sums_of.c.group_id == spend_groups.c.id)
+            sums = _summed(sums_of.c) if table is spend_days else _counted(sums_of.c)
+            yield Part(source, columns, sums, tuple(conditions) if sums_of is table else ())
         if rest is None:
             return
         since = rest
     yield settled(connection, zone, since, until)
     yield booked(connection, zone, since, until)
+
+
+CALENDAR = frozenset({"day", "week", "month", "quarter", "year"})
+
+
+def _days_together(table: Table, conditions: Sequence[ColumnElement[bool]], named: set[str]) -> Subquery:
+    """The days of a report that does not tell them apart, added up by what else the sums have: what is then joined to groups and told
+    apart by token class and basis is a thirtieth of a month."""
+    keys = [column for column in table.primary_key if column.name != "day" and (column.name != "outcome" or "outcome" in named)]
+    amounts = [column for column in table.columns if not column.primary_key]
+    return (
+        select(*keys, *(func.sum(column).label(column.name) for column in amounts)).where(*conditions).group_by(*keys).subquery()
+    )
 
 
 _WHOLE: dict[str, ColumnElement[Any] | str] = dict.fromkeys(OF_LINES_ONLY, WHOLE_REQUEST)
@@ -319,18 +339,19 @@ def _costs(columns: Any, unpriced: ColumnElement[bool], listed: ColumnElement[in
     return sums | {name: _sum(columns["token_class"].in_(classes), quantity) for name, classes in FIGURES_OF_CLASSES.items()}
 
 
-_SUMMED = _costs(spend_days.c, spend_days.c.priced.is_(False), spend_days.c.list_nano)
+def _summed(columns: Any) -> dict[str, ColumnElement[int]]:
+    return _costs(columns, columns["priced"].is_(False), columns["list_nano"])
+
+
+def _counted(columns: Any) -> dict[str, ColumnElement[int]]:
+    return {name: _total(columns[name]) for name in ("requests", "over_hold", "router_us", "upstream_us")}
+
+
 _SETTLED: dict[str, ColumnElement[int]] = {
     "requests": func.count(),
     "over_hold": _sum(ledger_entries.c.over_hold.is_(True), literal(1)),
     "router_us": _total(ledger_entries.c.router_us),
     "upstream_us": _total(ledger_entries.c.upstream_us),
-}
-_COUNTED: dict[str, ColumnElement[int]] = {
-    "requests": _total(request_days.c.requests),
-    "over_hold": _total(request_days.c.over_hold),
-    "router_us": _total(request_days.c.router_us),
-    "upstream_us": _total(request_days.c.upstream_us),
 }
 _UNSETTLED: dict[str, ColumnElement[int]] = {
     "open_requests": func.count(),

@@ -80,9 +80,7 @@ def _lines() -> None:
         sa.ForeignKeyConstraint(["request_id"], ["ledger_entries.request_id"]),
     )
     names = ", ".join(name for name, _ in kept)
-    op.execute(
-        f"INSERT INTO ledger_lines ({names}, list_price, incurred_at) SELECT {names}, unit_price, at FROM earlier_lines"
-    )
+    op.execute(f"INSERT INTO ledger_lines ({names}, list_price, incurred_at) SELECT {names}, unit_price, at FROM earlier_lines")  # noqa: S608
     op.drop_table("earlier_lines")
     op.create_index("ix_ledger_lines_at", "ledger_lines", ["at"])
     unpriced = sa.text("unit_price IS NULL")

@@ -17,6 +17,8 @@ from typing import TextIO
 
 import msgspec
 
+from router.reports.spend import TOKEN_CLASSES, UNITEMISED
+
 ANY_MODEL = "all models"
 """Stands where an export does not tell models apart."""
 
@@ -219,7 +221,9 @@ def _per(unit: str) -> int | None:
         return 1_000_000
     if _THOUSANDS.search(unit):
         return 1_000
-    return 1 if re.fullmatch(r"(1 )?(tokens?|count|units?)?", unit.strip(), re.IGNORECASE) and unit.strip() else None
+    return (
+        1 if re.fullmatch(r"(1 )?(tokens?|calls?|seconds?|count|units?)?", unit.strip(), re.IGNORECASE) and unit.strip() else None
+    )
 
 
 _AWS_KIND = re.compile(r"[-_:]?(mantle[-_])?(cache[-_](read|write)[-_])?(input|output)[-_]tokens?([-_]count)?.*$", re.IGNORECASE)
@@ -272,10 +276,12 @@ def _focus(row: Row) -> Iterator[InvoiceRow]:
         return  # purchases, taxes and credits are no use
     cost, decimals = row.dollars(row.text("BillingCurrency"), "BilledCost")
     what = row.text("SkuMeter", "x_SkuMeterName", "SkuId", "ChargeDescription")
-    model = row.text("x_model", "x_Model", "x_SkuModel", "ResourceName", "SkuId") or ANY_MODEL
-    token_class = row.text("x_token_class") or class_of(what)
+    model = row.text("x_Model", "x_model", "x_SkuModel", "ResourceName", "SkuId") or ANY_MODEL
+    token_class = row.text("x_TokenClass", "x_token_class") or class_of(what)
     per = _per(row.text("ConsumedUnit") or "tokens")
     quantity = None if per is None else row.count("ConsumedQuantity", per=per)
+    if quantity and token_class and token_class not in (*TOKEN_CLASSES, UNITEMISED):
+        model, token_class = TOOL + token_class, ""
     if cost is not None or quantity:
         yield InvoiceRow(row.day("ChargePeriodStart"), model, folded(token_class), quantity, cost, decimals)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from sql_records import admitted, line, outcome, raw
 
+from router.cli import cli
 from router.cli.report_reconcile import reconcile
+from router.exchange import Admitted, Outcome
 from router.storage.sql.engine import open_engine
 from router.storage.sql.migrate import migrate
 from router.storage.sql.records import SqlRecords
+from router.usage import Basis
 
 NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)
 HEAD = "usage_date_utc,model,token_type,cost_usd\n"
@@ -71,3 +74,28 @@ def test_without_naming_deployments_they_are_found_by_the_provider(folder: Path)
     asked = [str(folder / "invoice.csv"), "--provider"]
     assert CliRunner().invoke(reconcile, [*asked, "fast"]).exit_code == 0
     assert "the ledger has nothing of `openai`" in CliRunner().invoke(reconcile, [*asked, "openai"]).output
+
+
+def test_what_the_router_itself_exports_as_focus_agrees_with_its_ledger(folder: Path) -> None:
+    engine = open_engine(f"sqlite:///{folder}/router.db")
+    at = NOON + timedelta(hours=11, minutes=59, seconds=58)
+    kinds = ("input", "cached_input", "output", "reasoning", "web_search")
+    lines = tuple(line(1_234_567 * number, token_class=kind, quantity=7 * number) for number, kind in enumerate(kinds, 1))
+    free = line(0, quantity=40, deployment="fast-2", unit_price=None)
+    cut = outcome("r3", (line(9, quantity=3),), cost=5_000, how="reaped", basis=Basis.ESTIMATED, at=NOON)
+    records: list[Admitted | Outcome] = [
+        *(admitted("r2", at=at), outcome("r2", (*lines, free), at=at + timedelta(seconds=5))),
+        *(admitted("r3", at=NOON), cut),
+        outcome("r1", (line(123, quantity=1_000),), at=NOON + timedelta(days=2), correction=True),
+    ]
+    SqlRecords(engine).write([(1, raw(record)) for record in records])
+    engine.dispose()
+    for grain in ("request", "day"):
+        path = folder / f"{grain}.csv"
+        written = CliRunner().invoke(cli, ["report", "export", "--focus", "1.2", "--grain", grain, "-o", str(path)])
+        assert written.exit_code == 0, written.output
+        asked = ["report", "reconcile", str(path), "--provider", "fast", "--tolerance", "0", "--format", "json"]
+        result = CliRunner().invoke(cli, asked)
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.output)
+        assert (document["layouts"], document["parts"], document["agrees"]) == (["focus"], {}, True)

@@ -8,7 +8,10 @@ import contextlib
 import gc
 import os
 import signal
+import sys
+from importlib import import_module
 from itertools import count
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,14 +34,17 @@ from router.storage.redis_outbox import RedisOutbox
 from router.storage.sql import rollups
 from router.storage.sql.approvals import SqlApprovals
 from router.storage.sql.engine import open_engine
+from router.storage.sql.finance import report_zone
 from router.storage.sql.rules import RuleStore
 from routing_rules.faults import RuleFaults
+from routing_rules.read_deliveries import REPORTS, deliveries_of
 from routing_rules.report_zone import time_zone_of
 
 REAP_SECONDS = 1.0
 HISTORY_SECONDS = 0.5
 TELL_SECONDS = 1.0
 ZONE_SECONDS = 10.0
+DELIVERY_SECONDS = 5.0
 ROUNDS_TO_CLOSE = 600
 """After so many rounds it is looked for approvals that Redis has lost."""
 
@@ -73,6 +79,7 @@ async def run_background(settings: Settings) -> None:
         asyncio.create_task(_keep_reaping(reaper_client)),
         asyncio.create_task(_keep_history(approvals, SqlApprovals(engine))),
         asyncio.create_task(_add_up(engine)),
+        asyncio.create_task(_keep_delivering(engine)),
         asyncio.create_task(_keep_telling(Notifier(engine, reaper_client, settings))),
     ]
     try:
@@ -124,6 +131,42 @@ async def _keep_telling(notifier: Notifier) -> None:
         await asyncio.sleep(TELL_SECONDS)
         with contextlib.suppress(RouterError, SQLAlchemyError, RuleFaults):  # it is due still
             await notifier.tell(utc_now())
+
+
+async def _keep_delivering(engine: Engine) -> None:
+    """Have reports delivered that are due, by a process of its own: records do not wait behind a report."""
+    while True:
+        with contextlib.suppress(SQLAlchemyError, RuleFaults):
+            if await asyncio.to_thread(undelivered, engine):
+                await _deliver()
+        await asyncio.sleep(DELIVERY_SECONDS)
+
+
+def undelivered(engine: Engine) -> bool:
+    """Whether a report is due that nobody has delivered or is delivering. SQL down: sqlalchemy.exc.DBAPIError."""
+    revision = RuleStore(engine).current()
+    if revision is None or REPORTS not in revision.files:
+        return False
+    deliveries: Any = import_module("router.reports.deliveries")  # most services deliver nothing
+    store: Any = import_module("router.storage.sql.deliveries")
+    now = utc_now()
+    wanted = deliveries.due(deliveries_of(revision.files), now, report_zone(engine))
+    return bool(store.SqlDeliveries(engine).waiting([(each.delivery.id, each.period.name) for each in wanted], now))
+
+
+async def _deliver() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "router", "report", "deliver", "--due"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        if await process.wait():
+            telemetry.logger().warning("report_not_delivered", look_at="router report deliveries")
+    finally:
+        if process.returncode is None:
+            process.terminate()
 
 
 async def _keep_history(approvals: RedisApprovals, records: SqlApprovals) -> None:

@@ -21,6 +21,7 @@ from routing_rules.decisions import Obligation
 from routing_rules.faults import LONGEST_ECHO, Fault, RuleFaults, Severity, did_you_mean
 from routing_rules.layers import INCLUDE, OVERLAYS, Layers
 from routing_rules.prices import priced
+from routing_rules.read_deliveries import REPORTS, read_deliveries
 from routing_rules.read_prices import read_prices
 from routing_rules.read_sensitivity import LEVELS, read_sensitivity
 from routing_rules.reading import MOST_BYTES, Entry
@@ -164,11 +165,13 @@ def load(files: Mapping[str, str]) -> RuleSet:
     for entry in top.values():
         entry.has(INCLUDE)  # read already
     for name in files:
-        known = name in (*FILES, GITLEAKS, COMPLEXITY) or (name.startswith(CASES) and name.endswith(".yaml"))
+        known = name in (*FILES, GITLEAKS, COMPLEXITY, REPORTS) or (name.startswith(CASES) and name.endswith(".yaml"))
         if not known and layers.unknown(name):
             expected = did_you_mean(name, FILES) or "expected the files of docs/rules.md"
             faults.append(Fault(Severity.ERROR, "unknown_file", name, 0, 0, f"unknown file `{name}`", expected))
 
+    if REPORTS in files:
+        read_deliveries(files[REPORTS], faults)
     content = read(top, files.get(GITLEAKS, ""), files.get(COMPLEXITY, ""))
     for entry in top.values():
         entry.close()

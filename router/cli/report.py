@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import msgspec
 
-from router.cli import report_budgets, report_close, report_export, report_reconcile, report_spend
+from router.cli import report_budgets, report_close, report_deliveries, report_export, report_reconcile, report_spend
 from router.cli.data import rules_for, store, until_drained
 from router.clock import utc_now
 from router.reports import approvals as approvals_view
@@ -25,6 +25,7 @@ for command in (
     *report_spend.COMMANDS,
     *report_close.COMMANDS,
     *report_export.COMMANDS,
+    *report_deliveries.COMMANDS,
     *report_budgets.COMMANDS,
     report_reconcile.reconcile,
 ):

@@ -13,12 +13,12 @@ def dollars(nano: int | None) -> str:
     """An amount with as many digits as it takes to see it."""
     if nano is None:
         return "–"
-    amount = nano / NANO
     if nano == 0:
         return "$0"
-    if abs(amount) >= 1:
-        return f"${amount:,.2f}"
-    return f"${amount:.4f}" if abs(amount) >= 0.001 else f"${amount:.6f}" if abs(amount) >= 0.000001 else "<$0.000001"
+    sign, amount = "−" if nano < 0 else "", abs(nano) / NANO
+    if amount >= 1:
+        return f"{sign}${amount:,.2f}"
+    return f"{sign}${amount:.4f}" if amount >= 0.001 else f"{sign}${amount:.6f}" if amount >= 0.000001 else f"{sign}<$0.000001"
 
 
 def moment(at: datetime | str | None) -> str:

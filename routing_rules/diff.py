@@ -15,7 +15,9 @@ from routing_rules.budgets import CallLimits, OwnerBudget, SessionBudget
 from routing_rules.calendars import FISCAL
 from routing_rules.catalogue import App, Deployment, EntitlementSet, Price, Review, Tool
 from routing_rules.combinations import Combination
+from routing_rules.deliveries import Delivery
 from routing_rules.prices import TOKEN_CLASSES
+from routing_rules.read_deliveries import deliveries_of
 from routing_rules.rules import DIMENSIONS, UNDECLARED, Effect, Route, Rule, RuleSet
 from routing_rules.sensitivity import SensitivityPolicy
 from routing_rules.vocabulary import Sensitivity
@@ -558,6 +560,7 @@ def _widenings(before: RuleSet, after: RuleSet, today: date) -> Iterable[Widenin
     yield from _of_deployments(before, after, today)
     yield from _of_tools(before, after)
     yield from _of_owner_budgets(before, after)
+    yield from _of_deliveries(before, after)
     yield from _of_policy(before.sensitivity, after.sensitivity)
     yield from _of_declared(before, after)
     yield from _of_rules(before, after, today)
@@ -919,6 +922,25 @@ def _of_budgets(before: Iterable[OwnerBudget], after: Iterable[OwnerBudget]) -> 
 def _above(new: float | None, old: float | None) -> bool:
     """Whether a limit is wider; None is no limit."""
     return old is not None and (new is None or new > old)
+
+
+def _of_deliveries(before: RuleSet, after: RuleSet) -> Iterable[Widening]:
+    known = {delivery.id: delivery for delivery in deliveries_of(before.files)}
+    for delivery in deliveries_of(after.files):
+        old = known.get(delivery.id)
+        if old is None:
+            yield Widening("destination", delivery.id, f"reports go to {_place(delivery)}")
+        elif (delivery.directory, delivery.bucket) != (old.directory, old.bucket):
+            yield Widening("destination", delivery.id, f"reports go to {_place(delivery)} instead of {_place(old)}")
+        elif (delivery.where, delivery.focus, delivery.grain) != (old.where, old.focus, old.grain):
+            yield Widening("destination", delivery.id, f"other things are reported to {_place(delivery)}")
+
+
+def _place(delivery: Delivery) -> str:
+    if delivery.bucket is None:
+        return f"the directory `{delivery.directory}`"
+    at = f" at `{delivery.bucket.endpoint}`" if delivery.bucket.endpoint else ""
+    return f"the bucket `{delivery.bucket.name}`{at}"
 
 
 def _of_policy(before: SensitivityPolicy, after: SensitivityPolicy) -> Iterable[Widening]:

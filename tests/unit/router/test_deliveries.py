@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from router.reports.deliveries import MANIFEST, NotDelivered, deliver, destination, due, file_name, manifest_of
 from router.reports.exports.write import Written
 from routing_rules.deliveries import Bucket, Delivery
+from routing_rules.diff import diff
 from routing_rules.faults import RuleFaults
 from routing_rules.load import complete, load
 from routing_rules.read_deliveries import deliveries_of
@@ -168,3 +169,17 @@ def test_why_a_directory_does_not_take_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(NotDelivered, match="cannot be written"):
         delivered(tmp_path, delivery(directory=str(tmp_path / "taken")), "text")
+
+
+def test_whoever_sends_reports_elsewhere_widens_the_rules() -> None:
+    today = date(2026, 11, 23)
+    none, some = load(complete({}, today)), load(files(YAML))
+    elsewhere = load(files(YAML.replace("bucket: finance", "bucket: other")))
+    more = load(files(YAML.replace("[team=search]", "[team=search, team=support]")))
+    assert [widening.subject for widening in diff(none, some, today).widenings] == ["month-focus", "days"]
+    (moved,) = diff(some, elsewhere, today).widenings
+    assert (moved.kind, moved.subject) == ("destination", "month-focus")
+    assert "bucket `other`" in moved.message
+    assert "bucket `finance`" in moved.message
+    assert [widening.subject for widening in diff(some, more, today).widenings] == ["month-focus"]
+    assert diff(some, none, today).widenings == ()

@@ -98,7 +98,10 @@ class OwnerLimits(msgspec.Struct, frozen=True):
 def limit_of(budget: OwnerBudget, now: datetime, raised: Iterable[Raise] = (), *, fast: bool = False) -> int | None:
     """The hard limit of a budget with what it was raised by; on the `fast` tier, where it may degrade, the limit of that."""
     limit = budget.end_nano if fast and budget.on_hard == DEGRADE else budget.hard_nano
-    return None if limit is None else limit + sum(each.adds(budget, now) for each in raised)
+    if limit is not None:
+        for each in raised:
+            limit += each.adds(budget, now)
+    return limit
 
 
 class CallLimits(msgspec.Struct, frozen=True):

@@ -411,7 +411,10 @@ class RuleSet:
 
     def is_limited(self, owner: str) -> bool:
         """Whether there is a hard limit on what this owner may spend."""
-        return any(budget.hard_nano is not None for budget in self.budgets_of(owner))
+        for budget in self.budgets_of(owner):
+            if budget.hard_nano is not None:
+                return True
+        return False
 
     def limits_of(self, owner: str, now: datetime, raised: Iterable[Raise] = (), *, fast: bool = False) -> OwnerLimits:
         """What an owner may spend now, in all periods that run; on the `fast` tier, or on others."""

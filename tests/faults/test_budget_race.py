@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import aiohttp
 from governed import deployment, rule_files
 from inspecting import held
-from running import Running, inherited, running, until, written
+from running import Running, inherited, running, until, wait_for, written
 from stub_provider import StubProvider
 
 from router.money import usd
 
+OWNER = "demo@example.org"
 REQUESTS = 300
 AFFORDABLE = 40
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "Summarise this: the meeting was moved to Thursday."}]}
@@ -43,6 +46,42 @@ def test_the_41st_concurrent_request_finds_the_count_used_up(data_dir: Path, stu
         assert refused == Counter({(402, "session_budget_exceeded"): REQUESTS - AFFORDABLE})
         assert spent(service)[0] == AFFORDABLE
         assert held(service.data_dir) == {}
+
+
+def test_all_budgets_of_an_owner_hold_however_many_requests_run_at_once(
+    data_dir: Path, tmp_path: Path, stub: StubProvider
+) -> None:
+    hold, input_tokens = explained(tmp_path / "explained", stub)
+    stub.usage = (input_tokens, 0, OUTPUT_TOKENS, 0)
+    budget = AFFORDABLE * hold
+    rules = rule_files([deployment("m", stub.url)], owner=f"hard_usd: {usd(3 * budget)}")
+    rules["budgets.yaml"] += (
+        f"owner_budgets:\n  - {{owner: {OWNER}, hard_usd: {usd(2 * budget)}}}\n"
+        f"  - {{owner: {OWNER}, per: quarter, hard_usd: {usd(budget)}}}\n  - {{owner: {OWNER}, per: year, hard_usd: {usd(3 * budget)}}}\n"
+    )
+    with running(data_dir, rules=rules, workers=2) as service:
+        wait_for(lambda: far_too_much(service) == 402, what="that the periods are added up")
+        refused = race(service, stub)
+        assert refused == Counter({(402, "owner_budget_exceeded"): REQUESTS - AFFORDABLE})
+        assert spent(service) == (AFFORDABLE, budget)
+        told = json.loads(service.cli("report", "budgets", "--owner", OWNER, "--json"))["data"]
+        assert {row["per"]: row["remaining_nano"] for row in told} == {"month": budget, "quarter": 0, "year": 2 * budget}
+        assert {(row["settled_nano"], row["held_nano"]) for row in told} == {(budget, 0)}
+
+
+def far_too_much(service: Running) -> int:
+    """The status of a request that no budget admits: known only once every period is."""
+    body = {"model": "auto", "messages": [{"role": "user", "content": "word " * 20_000}]}
+    request = urllib.request.Request(  # noqa: S310
+        service.base_url + "/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"authorization": f"Bearer {service.key()}", "content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - to our own service
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def explained(data_dir: Path, stub: StubProvider) -> tuple[int, int]:

@@ -226,7 +226,9 @@ def _per(unit: str) -> int | None:
     )
 
 
-_AWS_KIND = re.compile(r"[-_:]?(mantle[-_])?(cache[-_](read|write)[-_])?(input|output)[-_]tokens?([-_]count)?.*$", re.IGNORECASE)
+_AWS_KIND = re.compile(
+    r"[-_:]?(mantle[-_])?(cache[-_]?(read|write)[-_]?)?(input|output)[-_]?tokens?[-_]?(count)?.*$", re.IGNORECASE
+)
 _AWS_REGION = re.compile(r"^[A-Z]{2,4}\d[-:]")
 
 

@@ -40,6 +40,9 @@ REASONS = {
 }
 """What a difference may come from, in the order in which it is looked for after the price."""
 
+MOST_PRICES = 20
+"""So many prices are listed in the table; JSON has all of them."""
+
 HALF_CENT = NANO_PER_USD // 200
 
 _DATED = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d|latest|preview)$")
@@ -63,6 +66,15 @@ class Booked(msgspec.Struct, frozen=True):
     cost_nano: int
 
 
+class PriceSeen(msgspec.Struct, frozen=True):
+    """A class of tokens (empty: all) of which both sides tell another average price: exact decimal dollars for a million units, to
+    six decimals."""
+
+    token_class: str
+    theirs_usd: str
+    ours_usd: str
+
+
 class Difference(msgspec.Struct, frozen=True):
     """One day and model. `parts` add up to `theirs_nano - ours_nano`, by reason. Where the export has no amounts, `theirs_nano` is
     their units at our prices, and `unvalued` are units of theirs for which there is none."""
@@ -76,6 +88,7 @@ class Difference(msgspec.Struct, frozen=True):
     parts: dict[str, int]
     unvalued: int = 0
     notes: tuple[str, ...] = ()
+    prices: tuple[PriceSeen, ...] = ()
 
     @property
     def nano(self) -> int:
@@ -217,6 +230,10 @@ def _nano(cost: Decimal) -> int:
     return int((cost * NANO_PER_USD).to_integral_value(ROUND_HALF_EVEN))
 
 
+def _for_a_million(nano: int, units: int) -> str:
+    return f"{Decimal(round(Fraction(nano * 1_000_000, units))) / NANO_PER_USD:.6f}"
+
+
 @dataclass(slots=True)
 class _Cell:
     """One day and model while it is compared. `rest` is the units part that no reason has taken yet."""
@@ -229,6 +246,7 @@ class _Cell:
     unvalued: int = 0
     room: int = 0  # what rounding may have made of it
     unpriced_room: int = 0
+    prices: list[PriceSeen] = field(default_factory=list)
 
     @property
     def ours_nano(self) -> int:
@@ -286,6 +304,9 @@ class _Cell:
         in_units = round(Fraction((their_units - units) * cost, units))
         in_price = billed - cost - in_units
         self.put(ROUNDING if abs(in_price) <= lines else PRICE, in_price)
+        if abs(in_price) > lines:
+            token_class = theirs[0].token_class
+            self.prices.append(PriceSeen(token_class, _for_a_million(billed, their_units), _for_a_million(cost, units)))
         self.rest += in_units
 
     def _units_only(self, their_units: int, units: int, unpriced: int, cost: int) -> None:
@@ -312,7 +333,16 @@ class _Cell:
         parts = {reason: self.parts[reason] for reason in REASONS if self.parts.get(reason)}
         their_units = sum(counts) if counts else None
         return Difference(
-            day, model, self.theirs_nano, self.ours_nano, their_units, units, parts, self.unvalued, notes if self.theirs else ()
+            day,
+            model,
+            self.theirs_nano,
+            self.ours_nano,
+            their_units,
+            units,
+            parts,
+            self.unvalued,
+            notes if self.theirs else (),
+            tuple(self.prices),
         )
 
 
@@ -361,6 +391,14 @@ def _table(found: Reconciliation) -> str:
         f"{found.provider}: {', '.join(found.layouts)}, {found.first} to {found.last}, deployments {', '.join(found.deployments)}"
     )
     parts = [f"  {reason:18} {usd(nano):>18}  {REASONS[reason]}" for reason, nano in found.parts.items()]
+    priced = [
+        f"  {each.day} {each.model}{f' {one.token_class}' if one.token_class else ''}: theirs {one.theirs_usd}, ours {one.ours_usd}"
+        for each in found.differences
+        for one in each.prices
+    ]
+    if priced:
+        parts += ["", "average prices that differ, USD for a million units:", *priced[:MOST_PRICES]]
+        parts += [f"  and {len(priced) - MOST_PRICES} more"] if len(priced) > MOST_PRICES else []
     names = sorted({f"  {each.model}: {note}" for each in found.differences for note in each.notes})
     same = ["", "compared under one name:", *names] if names else []
     return "\n".join([read, "", *text, "", *parts, *same, "", _verdict(found)]) + "\n"

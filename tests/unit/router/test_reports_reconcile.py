@@ -27,6 +27,7 @@ from router.reports.reconcile import (
     UNEXPLAINED,
     UNPRICED,
     Booked,
+    PriceSeen,
     Reconciliation,
     alias,
     reconcile,
@@ -216,8 +217,10 @@ def test_nothing_is_left_where_both_say_the_same() -> None:
 
 def test_a_difference_is_split_into_price_and_units_to_the_nano_dollar() -> None:
     dearer = msgspec.structs.replace(BILLED, quantity=1_100_000, cost=Decimal("3.3"))  # 3.0 instead of 2.5, and 10 % more
-    result = parts([dearer], [USED])
-    assert result == {PRICE: 550_000_000, UNEXPLAINED: 250_000_000}
+    result = found([dearer], [USED])
+    assert result.parts == {PRICE: 550_000_000, UNEXPLAINED: 250_000_000}
+    assert result.differences[0].prices == (PriceSeen("input", "3.000000", "2.500000"),)
+    assert "gpt-4o-2024-08-06 input: theirs 3.000000, ours 2.500000" in render(result, "table")
 
 
 def test_units_that_the_ledger_has_no_price_for_are_told_apart() -> None:
@@ -280,6 +283,7 @@ def test_use_outside_the_router_is_named_and_fails_unless_it_is_expected() -> No
         ("Claude4.5Sonnet", "claude-sonnet-4-5"),
         ("models/gemini-2.5-pro", "gemini-2.5-pro"),
         ("openai/gpt-5-mini", "gpt-5-mini-2025-08-07"),
+        ("gpt 4o", "gpt-4o"),
     ],
 )
 def test_names_of_the_same_model_are_compared_as_one(one: str, other: str) -> None:
@@ -306,6 +310,15 @@ def test_usage_without_amounts_is_valued_at_the_ledgers_prices() -> None:
     unknown = msgspec.structs.replace(BILLED, model="o3", quantity=7, cost=None)
     result = found([msgspec.structs.replace(BILLED, cost=None), unknown], [USED])
     assert (result.parts, result.unvalued, result.agrees) == ({}, 7, False)
+
+
+def test_usage_and_costs_of_a_provider_are_read_together() -> None:
+    units = msgspec.structs.replace(BILLED, quantity=1_100_000, cost=None)
+    amounts = msgspec.structs.replace(BILLED, quantity=None, cost=Decimal("3.3"))
+    assert parts([units, amounts], [USED]) == {PRICE: 550_000_000, UNEXPLAINED: 250_000_000}
+    whole_day = InvoiceRow(FIRST, ANY_MODEL, "", None, Decimal("2.5"), 9)
+    spoken = InvoiceRow(FIRST, USED.model, "output", 5, None)
+    assert parts([units, spoken, whole_day], [USED]) == {}  # of several classes the day's amount is all that can be compared
 
 
 def test_reasoning_is_billed_as_output_and_hosted_tools_by_themselves() -> None:

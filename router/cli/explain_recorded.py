@@ -113,4 +113,5 @@ def _facts(facts: Facts) -> list[str]:
         f"  facts    {facts.labels.confidentiality} ({', '.join(sorted(facts.categories)) or 'no findings'}), access {facts.access}, "
         f"{facts.complexity} {facts.task}, session {facts.labels.integrity}, for {facts.caller.app} ({facts.caller.purpose})",
         f"  tools    asked for: {tools}",
+        *([f"  degraded by the owner's budget of {facts.degraded}, which left the fast tier"] if facts.degraded else []),
     ]

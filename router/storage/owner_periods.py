@@ -51,14 +51,15 @@ class OwnerPeriods:
             return 0
         self._next_look = moment + LOOK_SECONDS
         version = (await self._announcements.look()).version
-        if version != self._seen:
+        changed = version != self._seen  # Redis may have lost its balances, too
+        if changed:
             self._rules = await asyncio.to_thread(self._read)
             self._seen = version
         wanted = dict(self._wanted(now))
         self._due = {key: at for key, at in self._due.items() if key in wanted}
-        new = [key for key in wanted if key not in self._due]
-        for key, balance in zip(new, await self._budgets.owner_balances(new), strict=True):
-            self._due[key] = moment + STEADY_SECONDS if balance is not None else 0.0
+        unsure = [key for key in wanted if changed or key not in self._due]
+        for key, balance in zip(unsure, await self._budgets.owner_balances(unsure), strict=True):
+            self._due[key] = self._due.get(key, moment + STEADY_SECONDS) if balance is not None else 0.0
         due: dict[tuple[datetime, datetime], list[tuple[str, str]]] = defaultdict(list)
         for key, at in self._due.items():
             if at <= moment:

@@ -17,6 +17,7 @@ from router.governance import rules as governance
 from router.storage.audit_chain import Checkpoints
 from router.storage.drainer import Drainer
 from router.storage.owner_periods import OwnerPeriods
+from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
 from router.storage.redis_outbox import RedisOutbox
@@ -67,6 +68,21 @@ async def test_what_is_booked_already_is_not_added_up_again_at_every_start(singl
     async with single.client() as client:
         await OwnerPeriods(sql, client).keep(NOW)
         assert await OwnerPeriods(sql, client).keep(NOW) == 0
+
+
+async def test_a_redis_that_lost_its_balances_has_them_added_up_anew(
+    single: Store, sql: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.storage.owner_periods.LOOK_SECONDS", 0.0)
+    spend(sql, "r1", datetime(2026, 1, 1, tzinfo=UTC))
+    async with single.client() as client:
+        periods, budgets = OwnerPeriods(sql, client), RedisBudgets(client)
+        await RedisAnnouncements(client).announce()
+        await periods.keep(NOW)
+        assert await periods.keep(NOW) == 0
+        await client.call("FLUSHALL")
+        await periods.keep(NOW)
+        assert await budgets.owner_balances([(OWNER, "2026")]) == [(750, 0)]
 
 
 async def test_bookings_that_come_while_the_ledger_is_read_count_on_top(single: Store, sql: Engine) -> None:

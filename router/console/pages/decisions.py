@@ -163,6 +163,8 @@ def _about(record: Admitted | Turned) -> tuple[tuple[str, str], ...]:
         rows.append(("obligations", ", ".join(sorted(permit.obligations)) or "none"))
         if permit.mask:
             rows.append(("masks", ", ".join(permit.mask)))
+        if record.facts is not None and record.facts.degraded:
+            rows.append(("degraded", f"the owner's budget of {record.facts.degraded} left only the fast tier"))
         if permit.would_refuse:
             rows.append(("would refuse", f"{permit.would_refuse} by {permit.would_rule}"))
     if isinstance(record, Admitted):

@@ -33,6 +33,7 @@ from router.storage.sql.finance_store import SqlFinance
 from router.storage.sql.months import SqlMonths
 from router.storage.sql.owner_budgets import budget_rows
 from router.storage.sql.people import SqlPeople
+from router.storage.sql.raises import SqlRaises
 from router.storage.sql.recorded import Recorded
 from router.storage.sql.registrations import SqlRegistrations
 from router.storage.sql.rules import RuleStore
@@ -106,6 +107,7 @@ def build(parts: Parts) -> ASGIApp:
             export=_exports(SqlFinance(parts.engine)),
             statements=SqlStatements(parts.engine),
             budgets=partial(_budgets, parts),
+            raises=SqlRaises(parts.engine),
             known_prices=look_up,
             months=SqlMonths(parts.engine),
             undrained=partial(undrained, parts.redis),

@@ -88,6 +88,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/finance/savings"): Door(FINANCE),
     ("GET", "/finance/budgets"): Door(FINANCE),
     ("GET", "/finance/budgets/{owner}"): Door(FINANCE),
+    ("POST", "/finance/raises"): Door(FINANCE),
+    ("POST", "/finance/raises/{raise_id}"): Door(FINANCE),
     ("GET", "/finance/exports"): Door(FINANCE),
     ("GET", "/finance/exports/file"): Door(FINANCE),
     ("GET", "/finance/months"): Door(FINANCE),

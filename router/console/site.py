@@ -19,6 +19,7 @@ from router.exchange import ApprovalHistory, JsonObject
 from router.governance.approvals import Decider, Waiting
 from router.governance.months import Months
 from router.governance.people import People
+from router.governance.raises import Raises
 from router.governance.rules_replay import Recorded
 from router.governance.rules_values import RuleStore, ShadowReport
 from router.governance.tools import Registrations
@@ -243,6 +244,7 @@ class Site:
     export: Callable[[Sequence[tuple[str, str]]], Awaitable[Response]]
     statements: Statements
     budgets: Budgets
+    raises: Raises
     known_prices: Callable[[Iterable[str]], Mapping[str, Any]]
     months: Months
     undrained: Callable[[datetime], Awaitable[Sequence[str] | None]]

@@ -288,12 +288,34 @@ class FinanceRequests(msgspec.Struct, frozen=True):
     following: str
 
 
+class Raised(msgspec.Struct, frozen=True):
+    """A raise of a budget for a while. `more` is an amount or a percentage, `state` one of waiting, in force, over."""
+
+    id: str
+    owner: str
+    per: str
+    more: str
+    reason: str
+    asked_by: str
+    approved_by: str
+    ends: str
+    state: str
+
+
 class FinanceBudgets(msgspec.Struct, frozen=True):
-    """All budgets of owners; those who are `over` theirs, and those who will be by the end."""
+    """All budgets of owners; those who are `over` theirs, and those who will be by the end. `owners` have a limit that can be raised;
+    `asked` is what a form brought that was not taken."""
 
     over: tuple[str, ...]
     ahead: tuple[str, ...]
     panel: Any
+    raises: tuple[Raised, ...]
+    owners: tuple[str, ...]
+    periods: tuple[str, ...]
+    me: str
+    asked: dict[str, str]
+    done: str
+    fault: str
 
 
 class FinanceBudget(msgspec.Struct, frozen=True):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +20,7 @@ import openpyxl
 import pytest
 from console_visits import PASSWORD, Browser, signed_in
 from governing import token
-from running import Running, running
+from running import Running, running, wait_for
 from spent import OVERSPENDING, month_before, spent
 
 from router.clock import utc_now
@@ -270,6 +271,32 @@ def test_a_budget_says_what_is_left_and_where_it_will_end(world: World) -> None:
     saved = list(csv.DictReader(io.StringIO(browser.get("/finance/files/savings.csv?period=last-month&by=rule").text)))
     figures = world.figures("rule")
     assert {row["rule"]: row["billed (USD)"] for row in saved} == {name: usd(each.cost_nano) for name, each in figures.items()}
+
+
+def test_a_budget_is_raised_for_a_while(world: World) -> None:
+    browser = world.visits[SECOND]
+    last = f"{world.now + timedelta(days=5):%Y-%m-%d}"
+    wanted = {"owner": "fay@example.org", "per": "month", "percent": "50", "amount": "", "until": last, "reason": "the audit <b>"}
+    for wrong, told in (({"until": "soon"}, "written as"), ({"percent": ""}, "one of both"), ({"reason": " "}, "say why")):
+        answer = browser.post("/finance/raises", wanted | wrong, page="/finance/budgets")
+        assert (answer.status_code, told in answer.text) == (400, True), wrong
+        assert 'value="the audit' in answer.text or wrong.get("reason"), "what was written is still there"
+    assert browser.post("/finance/raises", wanted, page="/finance/budgets").headers["location"].endswith("?done=asked")
+    page = browser.get("/finance/budgets").text
+    assert "the audit &lt;b&gt;" in page
+    raise_id = re.search(r"/finance/raises/(raise_\w+)", page)
+    assert raise_id is not None
+    done = browser.post(f"/finance/raises/{raise_id[1]}", {"decision": "approve"}, page="/finance/budgets")
+    assert done.headers["location"].endswith("?done=approve")
+
+    def limit() -> str:
+        table = csv.DictReader(io.StringIO(browser.get("/finance/files/budgets.csv").text))
+        return next(row["limit (USD)"] for row in table if row["owner"] == "fay@example.org")
+
+    wait_for(lambda: limit() == "60", 5, "the raise on this worker")
+    assert browser.post(f"/finance/raises/{raise_id[1]}", {"decision": "end"}, page="/finance/budgets").status_code == 303
+    wait_for(lambda: limit() == "40", 5, "the end of the raise on this worker")
+    assert browser.post("/finance/raises/raise_none", {"decision": "end"}, page="/finance/budgets").status_code == 404
 
 
 def test_a_finance_reader_sees_no_prompt_no_key_and_no_rule_edit(world: World) -> None:

@@ -2,37 +2,132 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import secrets
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate
 from urllib.parse import quote, urlencode
 
 from router.console.charts import Chart, Series
 from router.console.figures import Column, Panel, Row, Table, Value, dollars_of
 from router.console.pages.finance import DOWNLOADS
-from router.console.shown import dollars, words
-from router.console.site import Answer, Asked, Handler, Page, Site, in_sql, not_found
-from router.console.view_models import FinanceBudget, FinanceBudgets
+from router.console.shown import dollars, moment, words
+from router.console.site import Answer, Asked, Handler, Move, Page, Site, in_sql, not_found
+from router.console.view_models import FinanceBudget, FinanceBudgets, Raised
+from router.errors import Refused
+from router.governance import raises as governance
 from router.reports.burn import BudgetRow
 from router.reports.forecast import COVERAGE, MOST_DAYS, forecast
 from router.reports.spans import day_begins
+from routing_rules.calendars import Per
+from routing_rules.reading import nano_usd
 
 NEVER = ""
 
 
-async def listed(site: Site, asked: Asked) -> Answer:
-    """Every budget in the period that runs."""
+DONE = {
+    "asked": "The raise waits for somebody else of finance, or an admin, to approve it.",
+    "approve": "The raise is in force everywhere.",
+    "end": "The raise is over.",
+}
 
+
+async def listed(site: Site, asked: Asked) -> Answer:
+    """Every budget in the period that runs, and every raise."""
+    return await _page(site, asked)
+
+
+async def ask(site: Site, asked: Asked) -> Answer:
+    """Ask for a raise of a budget until the end of a day."""
+    form = asked.form
+    zone = site.directory.rules().time_zone
+    try:
+        try:
+            last = date.fromisoformat(form.get("until", ""))
+            percent = int(form["percent"]) if form.get("percent") else None
+            amount = nano_usd(form["amount"]) if form.get("amount") else None
+        except ValueError:
+            raise Refused(
+                "invalid_request", "the last day is written as 2027-01-31, an amount as 250.00, percents as 20"
+            ) from None
+        await in_sql(
+            lambda: governance.ask(
+                site.raises,
+                site.directory.rules(),
+                raise_id=f"raise_{secrets.token_hex(8)}",
+                owner=form.get("owner", ""),
+                per=form.get("per", ""),
+                amount_nano=amount,
+                percent=percent,
+                ends=datetime.combine(last + timedelta(days=1), time(), zone).astimezone(UTC),
+                reason=form.get("reason", ""),
+                actor=_actor(asked),
+                at=site.clock(),
+                governance=asked.governance,
+            )
+        )
+    except Refused as refusal:
+        return await _page(site, asked, refusal)
+    return Move("/finance/budgets?done=asked")
+
+
+async def decide(site: Site, asked: Asked) -> Answer:
+    """Put a raise in force, or end it."""
+    act = {"approve": governance.approve, "end": governance.end}.get(asked.form.get("decision", ""))
+    if act is None:
+        raise Refused("invalid_request", "a raise is approved or ended")
+    raise_id = asked.names["raise_id"]
+    try:
+        await in_sql(lambda: act(site.raises, raise_id, actor=_actor(asked), at=site.clock(), governance=asked.governance))
+    except Refused as refusal:
+        if refusal.code == "not_found":
+            raise
+        return await _page(site, asked, refusal)
+    await site.changed(None)
+    return Move(f"/finance/budgets?done={asked.form['decision']}")
+
+
+def _actor(asked: Asked) -> governance.Actor:
+    return governance.Actor(asked.person.email, asked.person)
+
+
+async def _page(site: Site, asked: Asked, refusal: Refused | None = None) -> Page:
     def work() -> FinanceBudgets:
+        rules = site.directory.rules()
+        owners = sorted({*rules.owner_budgets, *(app.owner for app in rules.apps.values())})
         rows = site.budgets(asked.at)
         over = [row for row in rows if row.remaining_nano is not None and row.remaining_nano < 0]
         ahead = [
             row for row in rows if row.limit_nano is not None and (row.expected_nano or 0) > row.limit_nano and row not in over
         ]
         return FinanceBudgets(
-            over=tuple(row.owner for row in over), ahead=tuple(row.owner for row in ahead), panel=_budgets(site, asked)
+            over=tuple(row.owner for row in over),
+            ahead=tuple(row.owner for row in ahead),
+            panel=_budgets(site, asked),
+            raises=tuple(_raised(each, asked.at) for each in site.raises.all()),
+            owners=tuple(owner for owner in owners if any(each.hard_nano is not None for each in rules.budgets_of(owner))),
+            periods=tuple(each.value for each in Per),
+            me=asked.person.email,
+            asked=dict(asked.form),
+            done=DONE.get(asked.query.get("done", ""), ""),
+            fault=refusal.message if refusal is not None else "",
         )
 
-    return Page("finance_budgets.html", await in_sql(work))
+    return Page("finance_budgets.html", await in_sql(work), 200 if refusal is None else refusal.row.status)
+
+
+def _raised(each: governance.BudgetRaise, now: datetime) -> Raised:
+    more = dollars(each.amount_nano) if each.amount_nano is not None else f"{each.percent} %"
+    return Raised(
+        each.id,
+        each.owner,
+        each.per.value,
+        more,
+        each.reason,
+        each.asked_by,
+        each.approved_by or "",
+        moment(each.ends),
+        each.state(now),
+    )
 
 
 async def show(site: Site, asked: Asked) -> Answer:
@@ -213,4 +308,9 @@ def _downloaded(site: Site, asked: Asked) -> Panel:
 DOWNLOADS["budgets"] = _budgets
 DOWNLOADS["budget"] = _downloaded
 
-HANDLERS: dict[tuple[str, str], Handler] = {("GET", "/finance/budgets"): listed, ("GET", "/finance/budgets/{owner}"): show}
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("GET", "/finance/budgets"): listed,
+    ("GET", "/finance/budgets/{owner}"): show,
+    ("POST", "/finance/raises"): ask,
+    ("POST", "/finance/raises/{raise_id}"): decide,
+}

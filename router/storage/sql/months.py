@@ -92,8 +92,11 @@ class SqlMonths:
         with administering(self._engine, by, at) as acting:
             connection = acting.connection
             lock_heads(connection, range(SHARDS))  # whoever books holds one of these
+            zone = rollups.zone_of(connection)
+            if zone is None:
+                raise Refused("month_held_up", "nobody knows the report zone before the drainer has started: start the service")
             period = closable(month, _standing(connection, at))
-            document = document_of(connection, period, rollups.zone_of(connection) or "UTC")
+            document = document_of(connection, period, zone)
             _agrees_with_days(connection, period, document)
             text = canonical(document)
             closed = msgspec.structs.replace(

@@ -26,7 +26,7 @@ from router.storage.sql.engine import writing
 from router.storage.sql.ledger import entry_of, spend
 from router.storage.sql.months import SqlMonths, faults
 from router.storage.sql.records import SqlRecords
-from router.storage.sql.tables import admin_events, finance_periods, ledger_lines
+from router.storage.sql.tables import admin_events, finance_periods, ledger_lines, store_facts
 from router.usage import Basis
 
 OCTOBER = datetime(2026, 10, 15, 9, tzinfo=UTC)
@@ -269,6 +269,16 @@ def test_sums_by_day_that_are_not_those_of_the_lines_hold_up_a_month(store: Engi
         connection.execute(update(ledger_lines).values(cost_nano=5))
     with pytest.raises(Refused, match="sums by day"):
         closed(store, "2026-10")
+
+
+def test_without_a_report_zone_no_month_is_closed(store: Engine) -> None:
+    request(store, "r1", OCTOBER)
+    with writing(store) as connection:  # as an update of the tables leaves it until the drainer has started
+        connection.execute(store_facts.delete().where(store_facts.c.name == rollups.ZONE_FACT))
+    with pytest.raises(Refused, match="report zone"):
+        closed(store, "2026-10")
+    rollups.ensure(store, "Europe/Berlin")
+    assert frozen(closed(store, "2026-10"))["zone"] == "Europe/Berlin"
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,12 @@ def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], c
 
 def _with_times(row: tuple[Any, ...], times: tuple[int, ...], dialect: str) -> tuple[Any, ...]:
     cells = list(row)
+    last = stored = None
     for place in times:
-        if cells[place] is not None:
-            cells[place] = stored_time(cells[place], dialect)
+        if (moment := cells[place]) is not None:
+            if moment is not last:  # often a line is booked when its use was
+                last, stored = moment, stored_time(moment, dialect)
+            cells[place] = stored
     return tuple(cells)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -60,6 +61,8 @@ ENTRY_COLUMNS = (
 """What a line has from its entry; deployment, model and provider are its own."""
 
 GROUP_COLUMNS = (*ENTRY_COLUMNS, "deployment", "model", "provider")
+
+_of_entry, _of_group = attrgetter(*ENTRY_COLUMNS), attrgetter(*GROUP_COLUMNS)
 
 _Day = Callable[[datetime], str]
 
@@ -140,7 +143,7 @@ class Sums:
 
     def lines(self, entry: Any, lines: Iterable[Any], sign: int = 1) -> None:
         """Add the lines of an entry, or with `sign` -1 take them away again."""
-        common = tuple(getattr(entry, name) for name in ENTRY_COLUMNS)
+        common = _of_entry(entry)
         for line in lines:
             key = (
                 self._day(line.at),
@@ -158,7 +161,7 @@ class Sums:
         """Count a settled entry, or with `sign` -1 no longer; one that is not settled does not count."""
         if entry.closed_at is None:
             return
-        group = self._group(tuple(getattr(entry, name) for name in GROUP_COLUMNS))
+        group = self._group(_of_group(entry))
         amounts = (entry.over_hold, entry.router_us, entry.upstream_us)
         key = (self._day(entry.closed_at), group, entry.outcome or "")
         _add(self._requests, key, (sign, *(sign * amount for amount in amounts)))

@@ -15,6 +15,7 @@ from router.clock import utc_now
 from router.errors import Refused
 from router.governance import raises as governance
 from router.settings import load_settings
+from router.storage.sql.notices import SqlNotices
 from router.storage.sql.raises import SqlRaises
 from router.storage.sql.rules import RuleStore
 from routing_rules.calendars import Per
@@ -95,6 +96,21 @@ def list_raises(as_json: bool) -> None:
         return
     for each in found:
         click.echo(_line(each))
+
+
+@budgets.command()
+@with_json
+def notices(as_json: bool) -> None:
+    """What was told of thresholds, the latest first, and what became of it."""
+    with store(load_settings()) as engine:
+        found = SqlNotices(engine).all()
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for each in found:
+        state = "delivered" if each.delivered_at else f"failed ({each.error})" if each.error else "waiting"
+        when = f"{each.at:%Y-%m-%d %H:%M}"
+        click.echo(f"{when}  {each.owner} {each.period} {each.threshold}  {each.channel} {each.recipients}  {state}")
 
 
 def _decide(act: object, raise_id: str, token: str | None, as_json: bool, what: str) -> None:

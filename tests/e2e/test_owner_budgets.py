@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from governed import deployment, rule_files
+from receivers import webhooks
 from running import Running, running, wait_for
 from stub_provider import StubProvider, serving
 
@@ -173,3 +174,24 @@ def test_under_four_eyes_somebody_else_approves_a_raise(tmp_path: Path, stub: St
         assert api("fin", "POST", "/raises", too_long).json()["error"]["param"] == "ends"
         nobody = {**wanted, "per": "year"}
         assert api("fin", "POST", "/raises", nobody).json()["error"]["param"] == "owner"
+
+
+def test_a_threshold_is_posted_to_the_receiver_that_the_settings_name(tmp_path: Path, stub: StubProvider) -> None:
+    rules = rules_with(stub, "hard_usd: 0.01, soft_percents: [1, 99]")
+    with webhooks() as hooks:
+        environment = {"ROUTER_NOTICE_URL": hooks.url, "ROUTER_NOTICE_SECRET": "5e" * 32}
+        with running(tmp_path / "data", rules=rules, environment=environment) as service:
+            assert ask(service, service.key()).status_code == 200
+            wait_for(lambda: hooks.got, what="the notice")
+            ((headers, body),) = hooks.got
+            assert headers["x-router-signature"].startswith("t=")
+            told = json.loads(body)
+            assert (told["owner"], told["threshold"], told["limit_usd"]) == (OWNER, "1%", "0.01")
+            assert "meeting" not in body.decode()
+
+            def delivered() -> bool:
+                return [each["delivered_at"] is not None for each in json.loads(service.cli("budgets", "notices", "--json"))] == [
+                    True
+                ]
+
+            wait_for(delivered, what="the record of the delivery")

@@ -165,7 +165,7 @@ def _within(whole: int, parts: tuple[int, ...]) -> list[int]:
 
 def _first(counts: JsonObject, names: tuple[str, ...]) -> int:
     for name in names:
-        if found := _count(counts.get(name)):
+        if (told := counts.get(name)) and (found := _count(told)):
             return found
     return 0
 

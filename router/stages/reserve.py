@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import blake2b
+from operator import attrgetter
 
 import msgspec
 
@@ -11,7 +12,7 @@ from router.errors import Refused
 from router.exchange import Asked, HoldRequest, SessionState
 from router.money import per_token_ceiling
 from routing_rules.budgets import OwnerLimits
-from routing_rules.catalogue import Deployment
+from routing_rules.catalogue import Deployment, Price
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
 from routing_rules.task import Endpoint, Feature, Provenance, Task
@@ -124,19 +125,23 @@ def worst_case(task: Task, deployment: Deployment, at: datetime) -> tuple[int, i
     # Without the field nothing dearer than the standard tier is asked for.
     if price.service_tiers and "service_tier" in deployment.allowed_fields:
         ways.extend(price.service_tiers.values())
-    if any(way.above for way in ways):
-        ways += [larger for way in ways for tokens, larger in way.above if tokens < bound]
-    only_text = task.features.isdisjoint(NOT_ONLY_TEXT)
-    given = INPUTS if only_text else (*INPUTS, *OTHER_INPUTS)
-    made = OUTPUTS if only_text else (*OUTPUTS, *OTHER_OUTPUTS)
-    inputs = [rate for way in ways for name in given if (rate := getattr(way, name)) is not None]
-    outputs = [rate for way in ways for name in made if (rate := getattr(way, name)) is not None]
-    fixed = bound * per_token_ceiling(max(inputs)) if inputs else 0
-    each = per_token_ceiling(max(outputs)) * task.choices if outputs and task.endpoint is not Endpoint.EMBEDDINGS else 0
-    return fixed, each
+    ways += [larger for way in ways for tokens, larger in way.above if tokens < bound]
+    only_text = not task.features or task.features.isdisjoint(NOT_ONLY_TEXT)
+    given = max([_dearest(way, _INPUTS if only_text else _ALL_INPUTS) for way in ways])
+    made = max([_dearest(way, _OUTPUTS if only_text else _ALL_OUTPUTS) for way in ways])
+    fixed = bound * per_token_ceiling(given)
+    return fixed, 0 if task.endpoint is Endpoint.EMBEDDINGS else per_token_ceiling(made) * task.choices
 
 
-INPUTS, OUTPUTS = ("input", "cached_input", "cache_write", "cache_write_1h"), ("output", "reasoning")
-OTHER_INPUTS, OTHER_OUTPUTS = ("audio_input", "audio_cached_input", "image_input"), ("audio_output", "image_output")
+def _dearest(price: Price, classes: attrgetter[tuple[int | None, ...]]) -> int:
+    return max([rate or 0 for rate in classes(price)])
+
+
+_INPUTS = attrgetter("input", "cached_input", "cache_write", "cache_write_1h")
+_ALL_INPUTS = attrgetter(
+    "input", "cached_input", "cache_write", "cache_write_1h", "audio_input", "audio_cached_input", "image_input"
+)
+_OUTPUTS = attrgetter("output", "reasoning")
+_ALL_OUTPUTS = attrgetter("output", "reasoning", "audio_output", "image_output")
 NOT_ONLY_TEXT = frozenset({Feature.AUDIO, Feature.VISION, Feature.HOSTED_TOOLS})
 """What a task must ask for that classes of tokens other than text may come in."""

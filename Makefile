@@ -6,7 +6,7 @@ PORT ?= 8080
 DATA_DIR ?= data
 FUZZ_SECONDS ?= 60
 
-.PHONY: run demo setup setup-dev test check format bench fuzz mutants lock clean help
+.PHONY: run demo setup setup-dev test check format bench bench-finance fuzz mutants lock clean help
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## CPU, throughput, start and memory, beside a pass-through 
 	MEASURE_CPU=1 $(BIN)/python -m pytest -q -m hostile tests/unit tests/fuzz || status=1; \
 	for each in rules tools gateway; do $(BIN)/python -m tests.benchmarks.$$each || status=1; done; \
 	exit $$status
+
+bench-finance: $(VENV)/.dev ## month reports over ten million ledger lines, and that all sums of 200,000 requests are the same; takes minutes
+	$(BIN)/python -m tests.benchmarks.finance
 
 fuzz: $(VENV)/.dev ## look for inputs that break the decoders and readers of files (CHECK= names one; FUZZ_SECONDS= for each); needs atheris
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo "atheris is not installed: $(BIN)/python -m pip install atheris" >&2; exit 1; }

@@ -25,8 +25,8 @@ LOOK_SECONDS = 0.5
 AGAIN_SECONDS = 60.0
 """When a period is added up once more: what was under way as its limit came into force was not held under it."""
 
-STEADY_SECONDS = 3600.0
-"""After how long each is compared with the ledger again, in which corrections may have come meanwhile."""
+STEADY = 1 / 720
+"""After which share of a period it is compared with the ledger again, in which corrections may have come: a month after an hour."""
 
 AHEAD = timedelta(days=1)
 """How long before a period begins its balance is there, so that its first request finds it."""
@@ -59,7 +59,7 @@ class OwnerPeriods:
         self._due = {key: at for key, at in self._due.items() if key in wanted}
         unsure = [key for key in wanted if changed or key not in self._due]
         for key, balance in zip(unsure, await self._budgets.owner_balances(unsure), strict=True):
-            self._due[key] = self._due.get(key, moment + STEADY_SECONDS) if balance is not None else 0.0
+            self._due[key] = self._due.get(key, moment + _steady(*wanted[key])) if balance is not None else 0.0
         due: dict[tuple[datetime, datetime], list[tuple[str, str]]] = defaultdict(list)
         for key, at in self._due.items():
             if at <= moment:
@@ -70,7 +70,7 @@ class OwnerPeriods:
             spent = await asyncio.to_thread(spent_between, self._engine, begins, ends)
             for (owner, period), balance, before in zip(keys, known, booked, strict=True):
                 await self._budgets.correct_owner_spent(owner, period, before, spent.get(owner, 0))
-                self._due[owner, period] = moment + (AGAIN_SECONDS if balance is None else STEADY_SECONDS)
+                self._due[owner, period] = moment + (AGAIN_SECONDS if balance is None else _steady(begins, ends))
         return sum(map(len, due.values()))
 
     def _read(self) -> tuple[RuleSet, ...]:
@@ -101,3 +101,8 @@ def _soon(rules: RuleSet, per: Per, now: datetime) -> Iterator[Period]:
     yield running
     if running.moments(rules.time_zone)[1] - now < AHEAD:
         yield following(running, rules.fiscal_year)
+
+
+def _steady(begins: datetime, ends: datetime) -> float:
+    """After how many seconds a period is compared with the ledger again."""
+    return (ends - begins).total_seconds() * STEADY

@@ -19,7 +19,7 @@ from router.console.app import HEADERS
 from router.console.pages import HANDLERS
 from router.principals import Role
 
-NOBODYS = {"name": "console.css", "proposal_id": "p999", "request_id": "req_none", "session_id": "s_none", "app": "none", "approval_id": "apr_none", "key_id": "key_none", "identity": "none", "revision": "r-none", "who": "nobody", "month": "2026-01", "form": "csv", "raise_id": "raise_none"}  # fmt: skip
+NOBODYS = {"name": "console.css", "proposal_id": "p999", "request_id": "req_none", "session_id": "s_none", "app": "none", "approval_id": "apr_none", "key_id": "key_none", "identity": "none", "revision": "r-none", "who": "nobody", "month": "2026-01", "form": "csv", "raise_id": "raise_none", "owner": "nobody@example.org"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -218,6 +218,9 @@ def test_every_figure_is_followed_down_to_single_requests_and_adds_up(chromium: 
     answer = world.visits[SECOND].get(f"/finance/files/requests.csv?{fin.page.url.partition('?')[2]}")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert sum(round(float(row["cost (USD)"]) * 1e9) for row in rows) == world.figures("session", team="finance")[name].cost_nano
+    all_of_them = "/finance/files/requests.csv?period=last-month&team=search"
+    table = list(csv.DictReader(io.StringIO(world.visits[SECOND].get(all_of_them).text)))
+    assert len(table) == world.figures("team")["search"].requests > 100, "more than a page"
     fin.page.locator("#requests tbody th a").first.click()
     fin.looked_at()
     told = fin.page.inner_text("main")

@@ -8,10 +8,12 @@ from router.console.shown import dollars, duration, moment
 from router.console.site import Answer, Asked, Handler, Page, Site, in_sql, not_found
 from router.console.view_models import FinanceRequest, FinanceRequests
 from router.errors import Refused
-from router.reports.requests import position
+from router.reports.requests import MOST, Booking, position
 
 A_PAGE = 100
-MOST_DOWNLOADED = 1_000
+MOST_DOWNLOADED = 10_000
+"""Requests of one table; longer ones are exports, which are streamed."""
+
 SHOWN = ("owner", "app", "model", "tier", "sensitivity", "rule")
 ASIDE = ("session", "team", "cost_center", "purpose", "task", "outcome", "basis")
 
@@ -22,7 +24,7 @@ async def listed(site: Site, asked: Asked) -> Answer:
     def work() -> FinanceRequests:
         zone = site.books.zone()
         view = view_of(asked, zone)
-        panel, following = _bookings(site, asked, A_PAGE)
+        panel, following = _bookings(site, asked, A_PAGE, asked.query.get("after", ""))
         return FinanceRequests(
             subject=view.subject,
             span=view.name,
@@ -67,13 +69,20 @@ async def show(site: Site, asked: Asked) -> Answer:
     return Page("finance_request.html", await in_sql(work))
 
 
-def _bookings(site: Site, asked: Asked, limit: int) -> tuple[Panel, str]:
+def _bookings(site: Site, asked: Asked, most: int, after: str = "") -> tuple[Panel, str]:
+    """So many bookings behind another one, and where the next ones begin."""
     view = view_of(asked, site.books.zone())
-    try:
-        after = position(asked.query["after"]) if asked.query.get("after") else None
-    except ValueError:
-        raise Refused("invalid_request", "this page has no following one") from None
-    found = site.books.bookings(view.narrowed, view.since, view.until, after, limit)
+    found: list[Booking] = []
+    while True:
+        try:
+            behind = position(after) if after else None
+        except ValueError:
+            raise Refused("invalid_request", "this page has no following one") from None
+        page = site.books.bookings(view.narrowed, view.since, view.until, behind, min(most - len(found), MOST))
+        found += page.bookings
+        after = page.next or ""
+        if not after or len(found) >= most:
+            break
     columns = (
         Column("request"),
         Column("booked (UTC)", "moment"),
@@ -88,13 +97,11 @@ def _bookings(site: Site, asked: Asked, limit: int) -> tuple[Panel, str]:
             f"/finance/requests/{each.request_id}",
             "not settled" if each.open else "" if each.settled else "correction",
         )
-        for each in found.bookings
+        for each in found
     )
     title = f"Requests, {view.name}" + (f", {view.subject}" if view.where else "")
     told = "In the order in which they were booked."
-    return Panel(
-        "requests", "Requests", told, Table(title, columns, rows), view.query(after=asked.query.get("after"))
-    ), found.next or ""
+    return Panel("requests", "Requests", told, Table(title, columns, rows), view.query()), after
 
 
 def _lines(site: Site, asked: Asked, request_id: str) -> Panel:
@@ -146,7 +153,10 @@ def _lines(site: Site, asked: Asked, request_id: str) -> Panel:
 
 
 def _downloaded(site: Site, asked: Asked) -> Panel:
-    return _bookings(site, asked, MOST_DOWNLOADED)[0]
+    panel, following = _bookings(site, asked, MOST_DOWNLOADED)
+    if following:
+        raise Refused("invalid_request", f"these are more than {MOST_DOWNLOADED:,} requests: narrow them down, or take an export")
+    return panel
 
 
 def _downloaded_lines(site: Site, asked: Asked) -> Panel:

@@ -288,7 +288,7 @@ def _suitable(facts: Facts, pool: Sequence[Slot], features: frozenset[Feature], 
         and features <= slot.features
         and extra <= slot.allowed_fields
         and size <= slot.most_bytes
-        and (not priced or slot.priced_at(facts.now))
+        and (not priced or slot.priced_at(facts.now, Feature.AUDIO in features))
     ]
 
 

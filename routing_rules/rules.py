@@ -137,8 +137,11 @@ class Slot:
     priced: bool
     searches: bool = False
 
-    def priced_at(self, moment: datetime) -> bool:
-        """Whether its price is known at a moment, so that a worst case can be held."""
+    def priced_at(self, moment: datetime, audio: bool = False) -> bool:
+        """Whether its price is known at a moment, that of speech too where it is asked for, so that a worst case can be held."""
+        if audio:
+            price = self.deployment.price_at(moment)
+            return price.known and (price.audio_input is not None or price.audio_output is not None)
         return self.priced or (bool(self.deployment.prices) and self.deployment.price_at(moment).known)
 
     def cleared_for(self, rank: int, today: date) -> bool:

@@ -175,6 +175,8 @@ def _classes_of(row: dict[str, object], ending: str) -> dict[str, Any]:
     found = {name: _price(row, key + ending) for name, key in MAP_KEYS.items()}
     if found["cache_write"] == 0:
         found["cache_write"] = None  # the map writes 0 where nobody looked it up
+    if row.get("supports_audio_input") is True and MAP_KEYS["audio_input"] not in row:
+        found["audio_input"] = found["input"]  # who hears for the price of text has no price of its own there
     return {name: amount for name, amount in found.items() if amount is not None}
 
 

@@ -68,6 +68,7 @@ DIFFERENT = [
     ("Batch answers", "gpt-4.1-mini", "batch", told(1_000, 100), 280_000, 560_000),
     ("Thoughts in the total alone", "gemini/gemini-2.5-pro", None, {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, 6_055_000, 2_005_000),
     ("Searches of Anthropic's models", "claude-sonnet-4-5", None, told(1_000, 100, {"web_search_requests": 3}), 34_500_000, 4_500_000),
+    ("Speech at the price of text", "gemini/gemini-2.5-pro", None, told(1_000, 100, {"cached_tokens": 0, "text_tokens": 200, "audio_tokens": 800}), 2_250_000, 1_250_000),
     ("Priority above a step", "gpt-5.4", "priority", told(300_000, 1_000), 1_530_000_000, 1_522_500_000),
 ]  # fmt: skip
 

@@ -94,6 +94,13 @@ def test_under_a_limit_in_money_an_unpriced_deployment_is_no_candidate_until_a_p
     assert assumed.deployments["sim-fast"].price_at(NOON).source == "assumed"
 
 
+@pytest.mark.parametrize(("speech", "candidate"), [("", False), (", audio_input: 40, audio_output: 80", True)])
+def test_who_hears_is_a_candidate_under_a_limit_in_money_where_speech_has_a_price(speech: str, candidate: bool) -> None:
+    slot = book(f"prices: [{{id: a, deployment: sim-fast, per_million: {{input: 1, output: 2{speech}}}}}]").slots["sim-fast"]
+    assert slot.priced_at(NOON)
+    assert slot.priced_at(NOON, audio=True) is candidate
+
+
 def test_the_most_particular_row_counts() -> None:
     found = fast(
         """

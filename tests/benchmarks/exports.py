@@ -74,11 +74,11 @@ def export(url: str, form: Form, path: Path) -> None:
     began = time.perf_counter()
     with exporting(open_engine(url), None, None, {}, BEGIN) as source:
         written = write_file(source, form, path)
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time()
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     name = " ".join(filter(None, (form.format, form.focus and f"FOCUS {form.focus}", form.grain)))
     print(  # noqa: T201
-        f"{name:32} {written.rows:>9} rows {written.bytes / 2**20:7.1f} MiB {seconds:6.1f} s {mib:6.0f} MiB resident"
+        f"{name:32} {written.rows:>9} rows {written.bytes / 2**20:7.1f} MiB {seconds:6.1f} s {cpu:6.1f} s CPU {mib:6.0f} MiB resident"
     )
     if form == FORMS[0] and (seconds > BAR_SECONDS or mib > BAR_MIB):
         sys.exit(1)

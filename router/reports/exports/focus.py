@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from router.reports.exports.lines import BATCH, FinanceLine, Months, Source, begin_of
+from router.reports.exports.lines import BATCH, OF_REQUEST, Calendar, FinanceLine, Source, day_of, month_of
 from router.reports.exports.table import NANO_DIGITS, Batch, Column, Kind, Row, Table
 from router.reports.spend import UNITEMISED, UNKNOWN
 
@@ -33,6 +33,9 @@ QUANTITY_DIGITS = 6
 CONSUMED_DIGITS = 1
 """One digit that is always 0: readers that guess types from text shall take quantities for decimals."""
 
+CONSUMED_SCALE = 10**CONSUMED_DIGITS
+NANO_TO_PRICE = 10 ** (PRICE_DIGITS - NANO_DIGITS)
+NOTHING = (None,) * 9
 SECOND = timedelta(seconds=1)
 
 
@@ -194,111 +197,139 @@ def billing_periods(source: Source) -> Table:
     return Table(PERIOD_COLUMNS, rows, None, moment_text)
 
 
+SAME = itemgetter(
+    *(
+        place
+        for place, name in enumerate(FinanceLine._fields)
+        if name
+        not in (
+            *("at", "incurred_at", "correction", "request_id", "line", "attempt", "session"),
+            *("quantity", "cost_nano", "price_source", "corrects"),
+        )
+    )
+)
+"""What lines of a day have in common that are one row."""
+
+
+class _Request(NamedTuple):
+    """What a row says of its request, nothing where nobody ever said."""
+
+    app: str | None
+    tags: str | None
+    words: tuple[str | None, ...]  # of `_words`
+
+
 class _Rows:
     """Makes rows of lines."""
 
     def __init__(self, source: Source, whole_days: bool) -> None:
-        self._source = source
-        self._zone = source.zone
-        self._months = Months(source.zone)
+        self._account = source.account
+        self._regions = source.regions
+        self._months = Calendar(month_of, source.zone)
+        self._days = Calendar(day_of, source.zone)
         self._whole_days = whole_days
-        self._tags = lru_cache(maxsize=4096)(_tags)
+        self._requests = lru_cache(maxsize=4096)(_request)
         self._details = lru_cache(maxsize=4096)(_details)
 
     def each(self, batches: Iterator[list[FinanceLine]]) -> Iterator[Batch]:
         """A row for each line."""
         for batch in batches:
-            yield [self._row(line, 1) for line in batch]
+            yield [self._row(line, line.quantity, line.cost_nano, 1) for line in batch]
 
     def by_day(self, batches: Iterator[list[FinanceLine]]) -> Iterator[Batch]:
         """A row for all lines that were booked on a day, were incurred on a day, and are of one kind; lines come in the order of
         their booking, so that no more than those of a day are held."""
-        sums: dict[FinanceLine, list[int]] = {}
+        sums: dict[tuple[object, ...], list[Any]] = {}
         behind = None
         for batch in batches:
             for line in batch:
                 if behind is None or line.at >= behind:
                     yield from self._summed(sums)
                     sums = {}
-                    behind = self._day(line.at)[1]
-                same = line._replace(
-                    at=self._day(line.at)[0],
-                    incurred_at=self._day(line.incurred_at)[0],
-                    request_id="",
-                    session="",
-                    line=0,
-                    attempt=0,
-                    corrects=None,
-                    correction=False,
-                    quantity=0,
-                    cost_nano=0,
-                    price_source="",
-                )
-                sum_ = sums.setdefault(same, [0, 0, 0])
-                sum_[0] += line.quantity
-                sum_[1] += line.cost_nano
-                sum_[2] += 1
+                    behind = self._days.of(line.at).ends
+                key = (self._days.of(line.incurred_at).begins, *SAME(line))
+                kept = sums.get(key)
+                if kept is None:
+                    sums[key] = [line, line.quantity, line.cost_nano, 1]
+                else:
+                    kept[1] += line.quantity
+                    kept[2] += line.cost_nano
+                    kept[3] += 1
         yield from self._summed(sums)
 
-    def _summed(self, sums: dict[FinanceLine, list[int]]) -> Iterator[Batch]:
-        rows = [
-            self._row(line._replace(quantity=quantity, cost_nano=cost), lines) for line, (quantity, cost, lines) in sums.items()
-        ]
-        for first in range(0, len(rows), BATCH):
-            yield rows[first : first + BATCH]
+    def _summed(self, sums: dict[tuple[object, ...], list[Any]]) -> Iterator[Batch]:
+        kept = list(sums.values())
+        for first in range(0, len(kept), BATCH):
+            yield [self._row(*each) for each in kept[first : first + BATCH]]
 
-    def _day(self, moment: datetime) -> tuple[datetime, datetime]:
-        day = moment.astimezone(self._zone).date()
-        return begin_of(day, self._zone), begin_of(day + timedelta(days=1), self._zone)
-
-    def _row(self, line: FinanceLine, lines: int) -> Row:
+    def _row(self, line: FinanceLine, quantity: int, cost: int, lines: int) -> Row:
         month = self._months.of(line.at)
-        begins, ends = self._day(line.incurred_at) if self._whole_days else _second(line.incurred_at)
-        price = line.unit_price
-        usage = price is not None and line.token_class != UNITEMISED
+        incurred, price = line.incurred_at, line.unit_price
+        if self._whole_days:
+            _, begins, ends = self._days.of(incurred)
+        else:
+            begins = incurred.replace(microsecond=0)
+            ends = begins + SECOND
         details = self._details(line.provider, line.model, line.deployment, line.token_class, line.unit)
-        unit = UNITS.get(line.unit, UNITS["tokens"])
-        quantity = line.quantity
-        contracted = listed = line.cost_nano * 1_000_000
-        contracted_unit = listed_unit = None
-        if price is not None and usage:
+        request = self._requests(line[OF_REQUEST:])
+        region = self._regions.get(line.deployment)
+        usage: tuple[Any, ...]
+        if price is not None and line.token_class != UNITEMISED:
+            unit = details.unit
             at_list = price if line.list_price is None else line.list_price
             contracted, listed = price * quantity, at_list * quantity
-            contracted_unit, listed_unit = price * unit.price_scale, at_list * unit.price_scale
-        region = self._source.regions.get(line.deployment)
-        app = _known(line.app)
-        account = self._source.account
+            contracted_unit: int | None = price * unit.price_scale
+            listed_unit: int | None = at_list * unit.price_scale
+            usage = (
+                *(USAGE, details.description, quantity * CONSUMED_SCALE, unit.consumed, "Standard"),
+                *(
+                    quantity * unit.quantity_scale,
+                    unit.pricing,
+                    details.sku,
+                    details.meter,
+                    details.price_details,
+                    details.sku_price,
+                ),
+            )
+        else:
+            contracted = listed = cost * NANO_TO_PRICE
+            contracted_unit = listed_unit = None
+            usage = (ADJUSTMENT, details.adjustment, *NOTHING)
+        category, description, consumed, consumed_unit, pricing, priced, priced_unit, sku, meter, price_details, sku_price = usage
+        asked, impact, complexity, center, latency, owner, purpose, revision, rule, level, session, task, team, tier = (
+            request.words
+        )
         return (
-            line.cost_nano,
-            account,
+            cost,
+            self._account,
             ACCOUNT_NAME,
             CURRENCY,
             month.ends,
             month.begins,
-            USAGE if usage else ADJUSTMENT,
-            CORRECTION if line.incurred_at < month.begins else None,
-            details.description if usage else details.adjustment,
+            category,
+            CORRECTION if incurred < month.begins else None,
+            description,
             "Usage-Based",
             ends,
             begins,
             None,
-            quantity * 10 if usage else None,
-            unit.consumed if usage else None,
+            consumed,
+            consumed_unit,
             contracted,
             contracted_unit,
-            line.cost_nano,
+            cost,
             line.provider,
             None,
             line.provider,
             listed,
             listed_unit,
-            "Standard" if usage else None,
+            pricing,
             CURRENCY,
             contracted_unit,
-            line.cost_nano,
+            cost,
             listed_unit,
-            quantity * unit.quantity_scale if usage else None,
-            unit.pricing if usage else None,
+            priced,
+            priced_unit,
             line.provider,
             line.provider,
             region,
@@ -307,41 +338,62 @@ class _Rows:
             SERVICE,
             line.provider,
             SUBCATEGORY,
-            details.sku if usage else None,
-            details.meter if usage else None,
-            details.price_details if usage else None,
-            details.sku_price if usage else None,
-            app,
-            app,
-            self._tags(line.owner, line.team, line.cost_center, line.purpose),
-            _known(line.asked_model),
+            sku,
+            meter,
+            price_details,
+            sku_price,
+            request.app,
+            request.app,
+            request.tags,
+            asked,
             line.attempt,
             line.basis,
-            _known(line.impact),
-            _known(line.complexity),
+            impact,
+            complexity,
             line.corrects,
-            _known(line.cost_center),
+            center,
             line.deployment,
-            _known(line.latency_class),
+            latency,
             line.line,
             lines,
             line.model,
             line.outcome,
-            _known(line.owner),
+            owner,
             line.price_book or None,
             price is not None,
-            _known(line.purpose),
+            purpose,
             quantity,
             line.request_id,
-            _known(line.revision),
-            _known(line.rule),
-            _known(line.sensitivity),
-            _known(line.session),
-            _known(line.task),
-            _known(line.team),
-            _known(line.tier),
+            revision,
+            rule,
+            level,
+            session,
+            task,
+            team,
+            tier,
             line.token_class,
         )
+
+
+_words = itemgetter(
+    *(
+        FinanceLine._fields.index(name) - OF_REQUEST
+        for name in (
+            *("asked_model", "impact", "complexity", "cost_center", "latency_class", "owner", "purpose", "revision", "rule"),
+            *("sensitivity", "session", "task", "team", "tier"),
+        )
+    )
+)
+
+
+def _request(said: tuple[str, ...]) -> _Request:
+    line = dict(zip(FinanceLine._fields[OF_REQUEST:], said, strict=True))
+    tags = {name: line[name] for name in ("owner", "team", "cost_center", "purpose") if _known(line[name])}
+    return _Request(
+        app=_known(line["app"]),
+        tags=msgspec.json.encode(tags).decode() if tags else None,
+        words=tuple(_known(word) for word in _words(said)),
+    )
 
 
 class _Details(NamedTuple):
@@ -353,6 +405,7 @@ class _Details(NamedTuple):
     price_details: str
     description: str
     adjustment: str
+    unit: _Unit
 
 
 def _details(provider: str, model: str, deployment: str, token_class: str, unit: str) -> _Details:
@@ -368,18 +421,8 @@ def _details(provider: str, model: str, deployment: str, token_class: str, unit:
         price_details=msgspec.json.encode(details).decode(),
         description=f"{meter} of {model} at {provider}",
         adjustment=f"{without}: {model} at {provider}",
+        unit=UNITS.get(unit, UNITS["tokens"]),
     )
-
-
-def _tags(owner: str, team: str, cost_center: str, purpose: str) -> str | None:
-    tags = {"owner": owner, "team": team, "cost_center": cost_center, "purpose": purpose}
-    known = {name: value for name, value in tags.items() if _known(value)}
-    return msgspec.json.encode(known).decode() if known else None
-
-
-def _second(moment: datetime) -> tuple[datetime, datetime]:
-    begins = moment.replace(microsecond=0)
-    return begins, begins + SECOND
 
 
 def _known(word: str) -> str | None:

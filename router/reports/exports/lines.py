@@ -72,7 +72,7 @@ def at_list(line: FinanceLine) -> int | None:
 
 
 class Month(NamedTuple):
-    """A month of the reports' time zone: its name (`2026-03`), its first moment and the one behind its last, in UTC."""
+    """A month or a day of the reports' time zone: its name (`2026-03`), its first moment and the one behind its last, in UTC."""
 
     name: str
     begins: datetime
@@ -109,23 +109,37 @@ class Source:
     regions: Mapping[str, str] = field(default_factory=dict)
 
 
-class Months:
-    """Finds the month of a time zone that a moment lies in."""
+class Calendar:
+    """Finds the months, or the days, of a time zone that moments lie in, and remembers them."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    def __init__(self, span_of: Callable[[datetime, ZoneInfo], Month], zone: ZoneInfo) -> None:
+        self._span_of = span_of
         self._zone = zone
         self._begins: list[datetime] = []
-        self._months: list[Month] = []
+        self._spans: list[Month] = []
+        self._last: Month | None = None
 
     def of(self, moment: datetime) -> Month:
-        """The month of a moment (UTC)."""
+        """The one that a moment (UTC) lies in."""
+        last = self._last
+        if last is None or not last.begins <= moment < last.ends:
+            last = self._last = self._found(moment)
+        return last
+
+    def _found(self, moment: datetime) -> Month:
         place = bisect_right(self._begins, moment) - 1
-        if place >= 0 and moment < self._months[place].ends:
-            return self._months[place]
-        month = month_of(moment, self._zone)
-        self._begins.insert(place + 1, month.begins)
-        self._months.insert(place + 1, month)
-        return month
+        if place >= 0 and moment < self._spans[place].ends:
+            return self._spans[place]
+        span = self._span_of(moment, self._zone)
+        self._begins.insert(place + 1, span.begins)
+        self._spans.insert(place + 1, span)
+        return span
+
+
+def day_of(moment: datetime, zone: ZoneInfo) -> Month:
+    """The day of a time zone that a moment lies in."""
+    day = moment.astimezone(zone).date()
+    return Month(day.isoformat(), begin_of(day, zone), begin_of(day + timedelta(days=1), zone))
 
 
 def month_of(moment: datetime, zone: ZoneInfo) -> Month:

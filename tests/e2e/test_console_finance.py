@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -241,6 +242,8 @@ def test_charts_and_tables_are_taken_along_and_say_the_same(world: World) -> Non
     figures = world.figures("team")
     table = list(csv.DictReader(io.StringIO(browser.get(f"/finance/files/groups.csv?{query}").text)))
     assert {row["team"]: row["spend (USD)"] for row in table} == {name: usd(each.cost_nano) for name, each in figures.items()}
+    told = json.loads(world.service.cli("report", "spend", "--by", "team", "--period", "last-month", "--format", "json"))
+    assert {row["team"]: row["cost_usd"] for row in told["rows"]} == {row["team"]: row["spend (USD)"] for row in table}
     over_time = list(csv.DictReader(io.StringIO(browser.get(f"/finance/files/over-time.csv?{query}").text)))
     for team, each in figures.items():
         assert sum(round(float(row["spend (USD)"]) * 1e9) for row in over_time if row["team"] == team) == each.cost_nano

@@ -212,11 +212,12 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 def budgets_of(site: Site, view: View) -> dict[str, Budget]:
-    """The monthly budgets of each group, where a month is broken down by who pays, with all that its owners spend in view. The budget of an
-    owner who is in several groups is told in none of them. Asks SQL."""
+    """The monthly budgets of each group, where a month is broken down by who pays. An owner's budget is told where all that they spent is in
+    one group and in view, else nowhere: a part of it says nothing about the budget. Asks SQL."""
     if not view.month or view.by not in ("owner", "team", "cost_center") or view.where.keys() - {"owner", "team", "cost_center"}:
         return {}
     rules = site.directory.rules()
+    whole = {row.group[0]: row.figures.cost_nano for row in site.books.spend(("owner",), view.since, view.until).rows}
     spent: dict[str, dict[str, int]] = {}
     for row in site.books.spend(
         (view.by, "owner") if view.by != "owner" else ("owner",), view.since, view.until, view.narrowed
@@ -226,9 +227,9 @@ def budgets_of(site: Site, view: View) -> dict[str, Budget]:
     for owner, groups in spent.items():
         budget = next((each for each in rules.budgets_of(owner) if each.per is Per.MONTH), None)
         limit = None if budget is None else budget.soft_nano if budget.hard_nano is None else budget.hard_nano
-        if limit is None or len(groups) > 1 or owner == UNALLOCATED:
+        group, cost = next(iter(groups.items()))
+        if limit is None or owner == UNALLOCATED or len(groups) > 1 or cost != whole.get(owner):
             continue
-        ((group, cost),) = groups.items()
         there = found.get(group, Budget(0, 0))
         found[group] = Budget(there.limit_nano + limit, there.over_nano + max(cost - limit, 0))
     return found
@@ -266,8 +267,9 @@ def _over_time(books: Books, view: View) -> Panel:
         f"; the most, {dollars(sum(each.get(most, 0) for each in amounts.values()))}, in {most}; " if amounts else ". "
     )
     told += "in all sessions." if not split else f"the largest {label(view.by)} is {names[0]}." if names else "Nothing was spent."
-    parts = {name: {_short(when, view.grain): dollars_of(nano) for when, nano in each.items()} for name, each in amounts.items()}
-    chart = stacked(title, told, tuple(_short(when, view.grain) for when in whens), parts)
+    parts = {name: {when: dollars_of(nano) for when, nano in each.items()} for name, each in amounts.items()}
+    # Drawn by the moments themselves: where clocks are put back, two hours are called the same.
+    chart = msgspec.structs.replace(stacked(title, told, whens, parts), labels=tuple(_short(when, view) for when in whens))
     columns = (Column(view.grain), Column(label(view.by)), Column("spend", "money"))
     rows = tuple(Row((when, name, amounts[name][when])) for when in whens for name in names if amounts[name].get(when))
     total = Row(("Total", "", found.total.cost_nano))
@@ -400,10 +402,11 @@ def _whens(view: View, found: set[str], zone: ZoneInfo) -> list[str]:
     return days if len(days) <= 2 * MOST_DAYS else sorted(found)
 
 
-def _short(when: str, grain: str) -> str:
-    if grain == "day":
-        return f"{date.fromisoformat(when):%-d %b}"
-    return when[5:16].replace("T", " ") if grain == "hour" else when
+def _short(when: str, view: View) -> str:
+    if view.grain == "day":
+        day = date.fromisoformat(when)
+        return f"{day:%-d %b}" if view.span.first.year == view.span.behind.year else f"{day:%-d %b %y}"
+    return when[5:16].replace("T", " ") if view.grain == "hour" else when
 
 
 def about(view: View) -> tuple[tuple[str, str], ...]:

@@ -153,14 +153,16 @@ def parts(
 ) -> Iterator[Part]:
     """The queries that a report is the sum of."""
     zone = rollups.zone_of(connection)
-    for part in _parts(connection, zone, {*by, *where}, since, until):
+    # What is narrowed to some groups is joined to them first, so that the days of the others are not added up.
+    apart = bool({*by, *where} & CALENDAR or where.keys() & set(rollups.GROUP_COLUMNS))
+    for part in _parts(connection, zone, {*by, *where}, since, until, apart=apart):
         narrowed = conditions_of(part.columns, where)
         if narrowed is not None:
             yield Part(part.source, part.columns, part.sums, (*part.conditions, *narrowed))
 
 
 def _parts(
-    connection: Connection, zone: str | None, named: set[str], since: datetime | None, until: datetime | None
+    connection: Connection, zone: str | None, named: set[str], since: datetime | None, until: datetime | None, *, apart: bool
 ) -> Iterator[Part]:
     yield waiting(connection, zone, since, until)
     spans = None if zone is None or named & ONLY_IN_LINES else _spans(zone, since, until)
@@ -170,7 +172,7 @@ def _parts(
             conditions = [table.c.lines != 0] if table is spend_days else [table.c.requests != 0]
             conditions += [table.c.day >= first] if first else []
             conditions += [table.c.day < behind] if behind else []
-            sums_of = table if named & CALENDAR else _days_together(table, conditions, named)
+            sums_of = table if apart else _days_together(table, conditions, named)
             days: dict[str, ColumnElement[Any] | str] = {}
             if sums_of is table:
                 days |= calendar(connection, table.c.day)

@@ -123,9 +123,7 @@ def _row(entry: Entry, id: str, ids: Collection[str], default: str, rates: Mappi
         hint = "add a line such as `per_million: {input: 0.40, output: 1.60}`"
         entry.fault(None, "missing_key", "a price says at least what input costs", hint)
     if 0 in (row.price.input, row.price.output) and not row.reason:
-        entry.fault(
-            None, "zero_price", "a price of zero needs a reason", "say in `reason` who pays, such as `own hardware`"
-        )
+        entry.fault(None, "zero_price", "a price of zero needs a reason", "say in `reason` who pays, such as `own hardware`")
     _check_rates(entry, row.span, row.currency, rates)
     return row
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from router.errors import Refused, Unavailable
 from router.exchange import Outcome
-from router.governance import corrections
+from router.governance import corrections, months
 from router.governance.corrections import BOOKED, CHANGED, REPEATED, Booked, Pricing, Stated
 from router.governance.rules_values import Actor
 from router.principals import Person, Role
@@ -24,6 +24,7 @@ from router.storage.redis_client import RedisClient
 from router.storage.redis_corrections import RedisCorrections
 from router.storage.sql.administration import events
 from router.storage.sql.ledger import EntryLine, entry_of, spend
+from router.storage.sql.months import SqlMonths
 from router.storage.sql.rollups import list_cost
 from router.usage import Basis, Line
 from routing_rules.catalogue import Price
@@ -229,3 +230,27 @@ def test_list_cost_rounds_as_bills_do(
     quantity: int, cost: int, unit_price: int | None, list_price: int | None, at_list: int
 ) -> None:
     assert list_cost(quantity, cost, unit_price, list_price) == at_list
+
+
+async def test_a_price_that_came_after_the_month_was_closed_is_booked_in_the_next_and_paid_by_the_month_of_the_use(
+    single: Redis, store: Engine, tmp_path: Path
+) -> None:
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        await one(world, "r1", (unpriced("input", 500), line(700)))
+        await world.drain()
+        august = months.close(
+            SqlMonths(store), "2026-08", actor=months.Actor("root"), at=LATER, governance="single", undrained=()
+        )
+        await priced(
+            world, AUGUST + timedelta(days=1)
+        )  # a clock that is slow: the correction itself is dated into the closed month
+        await world.drain()
+        by_month = {row.group[0]: row.figures.cost_nano for row in spend(store, ("month",)).rows}
+        assert (august.total_nano, by_month) == (700, {"2026-08": 700, "2026-09": 1_000_000})
+        assert {each.at for each in lines_of(store, "r1")[2:]} == {august.ends}
+        assert {each.incurred_at for each in lines_of(store, "r1")} == {AUGUST}
+        assert await world.spent_by("ana@example.com", "2026-08") == 1_000_700
+    checkpoints = Checkpoints(tmp_path / "audit")
+    checkpoints.write(store, LATER)
+    assert verify(store, checkpoints.path, public_key(tmp_path / "audit")).faults == ()

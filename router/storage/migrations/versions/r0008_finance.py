@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import sqlalchemy as sa
 from alembic import op
@@ -131,9 +129,7 @@ def _from_evidence(connection: sa.Connection) -> None:
         "AND (shard > :shard OR (shard = :shard AND seq > :seq)) ORDER BY shard, seq LIMIT :rows"
     )
     while True:
-        found: Sequence[sa.Row[tuple[str, str, str, int, int]]] = connection.execute(
-            records, {"shard": last[0], "seq": last[1], "rows": ROWS}
-        ).all()
+        found = connection.execute(records, {"shard": last[0], "seq": last[1], "rows": ROWS}).all()
         if not found:
             return
         wishes, times = [], []

@@ -293,7 +293,7 @@ def test_an_owner_may_have_a_budget_for_each_kind_of_period_and_keeps_the_defaul
     ],
 )
 def test_an_owners_budget_that_contradicts_itself_is_told(budget: str) -> None:
-    assert faults_of(budgets="session_budgets: []\nowner_budgets: [{owner: ann, %s}]" % budget)
+    assert faults_of(budgets=f"session_budgets: []\nowner_budgets: [{{owner: ann, {budget}}}]")
 
 
 def test_a_fiscal_year_begins_where_the_rules_say(rules_with: Rules) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from random import Random
 
 import pytest
+from random_facts import random_facts
 
 from routing_rules.catalogue import Deployment, Price
 from routing_rules.decide import decide
@@ -15,7 +16,6 @@ from routing_rules.faults import RuleFaults
 from routing_rules.load import load, shipped
 from routing_rules.prices import rounded
 from routing_rules.rules import RuleSet
-from tests.support.random_facts import random_facts
 
 TODAY = date(2026, 11, 23)
 SHIPPED = shipped(TODAY)

@@ -67,7 +67,7 @@ from router.stages.open_session import BEGINNING, LONG_TURN, ConversationChain, 
 from router.stages.read_task import RouterHeaders, read_task
 from router.stages.release import let_through
 from router.stages.remaining import remaining, with_tool_calls_left
-from router.stages.reserve import hold_request, with_hosted, worst_case
+from router.stages.reserve import hold_request, hosted_calls, with_hosted, worst_case
 from router.stages.screen import Screen
 from router.stages.sealed import own_seals
 from router.stages.settle import BYTES_PER_TOKEN, attempt_lines, estimated_usage, outcome_of, seen_usage
@@ -292,6 +292,7 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
                 now=now,
                 leaves=sent.leaves,
                 asked=asked(facts),
+                hosted_calls=hosted_calls(grant, permit),
             )
             if usable is not None and not usable.is_task:
                 hold = nothing_more(hold)
@@ -720,7 +721,8 @@ class Answering:
             passes_on=self._passes_on,
         )
         if runs_tools(self._admission.grant):
-            body = with_tool_calls_left(task.endpoint, body, permit.budget, self._admission.opened.session)
+            session = self._admission.opened.session
+            body = with_tool_calls_left(task.endpoint, body, permit.budget, session, permit.limits.hosted_calls)
         headers: Mapping[str, str] = {}
         if deployment.internal or self._admission.grant.servers:
             body, headers = self._with_tokens(body, deployment)
@@ -759,7 +761,9 @@ class Answering:
         """Before another attempt: what the failed ones may have cost and the next worst case must fit together."""
         self._book_failures(failures, "retried")
         self._asked = None
-        fixed, each = worst_case(self._admission.sent.task, deployment, self._priced_at)
+        admission = self._admission
+        calls = hosted_calls(admission.grant, admission.permit)
+        fixed, each = worst_case(admission.sent.task, deployment, self._priced_at, calls)
         spent = sum(line.cost_nano for line in self._booked)
         amount = fixed + each * self._reservation.output_tokens
         self._reservation = await self._services.budgets.extend(self._reservation, spent, amount)

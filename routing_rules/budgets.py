@@ -108,10 +108,12 @@ class CallLimits(msgspec.Struct, frozen=True):
     """What one call may use. Time limits in seconds. `reasoning_effort` None: the deployment's own default.
 
     `drain_seconds` and `drain_output_tokens` are how far a stream is read on whose client has left, so that its usage is told.
+    `hosted_calls` is how often the provider may call tools of its own in one answer: it is told so, and their fees are held.
     """
 
     max_output_tokens: int = 4096
     min_output_tokens: int = 16
+    hosted_calls: int = 10
     request_seconds: float = 120.0
     connect_seconds: float = 5.0
     first_token_seconds: float = 60.0

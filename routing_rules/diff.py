@@ -464,6 +464,7 @@ SESSION_LIMITS = tuple(
 )
 CALL_LIMITS = (
     "max_output_tokens",
+    "hosted_calls",
     "request_seconds",
     "connect_seconds",
     "first_token_seconds",

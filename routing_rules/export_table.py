@@ -86,6 +86,7 @@ def _then(rules: RuleSet) -> Iterable[Column]:
     for name in (
         "max_output_tokens",
         "min_output_tokens",
+        "hosted_calls",
         "request_seconds",
         "connect_seconds",
         "first_token_seconds",

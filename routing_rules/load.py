@@ -149,7 +149,7 @@ MOST_PERCENT = 100
 MOST_SOFT_PERCENT = 100_000
 MONTHS = 12
 ADDRESS = re.compile(r"[^\s@<>\"',;:()\\]{1,64}@[^\s@<>\"',;:()\\]{1,180}")
-CALL_TOKENS = ("max_output_tokens", "min_output_tokens", "drain_output_tokens")
+CALL_COUNTS = ("max_output_tokens", "min_output_tokens", "hosted_calls", "drain_output_tokens")
 CALL_SECONDS = ("request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds", "drain_seconds")
 
 
@@ -464,7 +464,7 @@ def _call_limits(parent: Entry) -> dict[str, Any]:
     entry = parent.entry("limits")
     if entry is None:
         return {}
-    found: dict[str, Any] = {key: entry.maybe_integer(key, least=1) for key in CALL_TOKENS}
+    found: dict[str, Any] = {key: entry.maybe_integer(key, least=1) for key in CALL_COUNTS}
     found |= {key: entry.maybe_number(key) for key in CALL_SECONDS}
     if entry.has("reasoning_effort"):
         found["reasoning_effort"] = entry.word("reasoning_effort", REASONING_EFFORTS)

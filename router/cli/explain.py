@@ -91,7 +91,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
     from router.stages.mask import mask
     from router.stages.open_session import carried
     from router.stages.read_task import NO_HEADERS, read_task
-    from router.stages.reserve import hold_request
+    from router.stages.reserve import hold_request, hosted_calls
     from router.upstream.prices import known_models
     from routing_rules.decide import cleared
     from routing_rules.entitlements import authorise, authorise_masked, capabilities_of
@@ -164,6 +164,7 @@ def explained(rules: RuleSet, endpoint: Endpoint, raw: bytes, app: str, purpose:
             new_sessions_per_hour=rules.new_sessions_per_hour,
             worker="",
             now=now,
+            hosted_calls=hosted_calls(grant, decision),
         )
         amount = hold.fixed_nano + hold.output_nano * hold.output_tokens
         document["tools"] = msgspec.to_builtins(grant)

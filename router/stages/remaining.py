@@ -33,12 +33,14 @@ def remaining(budget: SessionBudget, session: SessionState, now: float, tool_cal
     return ", ".join(told), ", ".join(near)
 
 
-def with_tool_calls_left(endpoint: Endpoint, body: JsonObject, budget: SessionBudget, session: SessionState) -> JsonObject:
-    """A body that lets the provider make no more calls by itself than the session has left, as far as its format can say so. Raises
-    Refused `session_budget_exceeded` where that is none."""
-    if budget.tool_calls is None:
-        return body
-    left = budget.tool_calls - (session.calls.count if session.calls is not None else 0)
+def with_tool_calls_left(
+    endpoint: Endpoint, body: JsonObject, budget: SessionBudget, session: SessionState, most: int
+) -> JsonObject:
+    """A body that lets the provider make no more calls by itself than `most`, and than the session has left, as far as its format
+    can say so. Raises Refused `session_budget_exceeded` where that is none."""
+    left = most
+    if budget.tool_calls is not None:
+        left = min(most, budget.tool_calls - (session.calls.count if session.calls is not None else 0))
     if left < 1:
         why = (
             f"the session's budget of {budget.tool_calls} tool calls is used up: start a new session, or ask without hosted tools"

@@ -10,13 +10,16 @@ import msgspec
 
 from router.errors import Refused
 from router.exchange import Asked, HoldRequest, SessionState
-from router.money import per_token_ceiling
+from router.money import cost_nano, per_token_ceiling
 from routing_rules.budgets import OwnerLimits
 from routing_rules.catalogue import Deployment, Price
 from routing_rules.decisions import Permit, ToolGrant
 from routing_rules.facts import Caller, Labels
 from routing_rules.task import Endpoint, Feature, Provenance, Task
 from routing_rules.vocabulary import Sensitivity
+
+CLIENT_KINDS = ("function", "custom")
+"""Tools that the app runs, not the provider."""
 
 HOLD_MARGIN_SECONDS = 60.0
 """How long after its time limit a request's hold is given up, where the process that held it says nothing."""
@@ -37,11 +40,12 @@ def hold_request(
     now: datetime,
     leaves: Sensitivity | None = None,
     asked: Asked | None = None,
+    hosted_calls: int = 0,
 ) -> HoldRequest:
     """The worst case of a task at a deployment, and the limits it must stay within. Raises Refused `session_budget_exceeded`
     where the app asks for less output than the rule's minimum would allow to buy."""
     output = output_limit(task, permit, deployment)
-    fixed, per_output_token = worst_case(task, deployment, now)
+    fixed, per_output_token = worst_case(task, deployment, now, hosted_calls)
     epoch = now.timestamp()
     budget = permit.budget
     return HoldRequest(
@@ -110,13 +114,19 @@ def input_bound(task: Task, deployment: Deployment) -> int:
 
 def with_hosted(task: Task, grant: ToolGrant) -> Task:
     """The task as its provider will charge it: what a hosted tool finds becomes input, and no byte of it is in the body."""
-    if task.input_unbounded or all(kind in ("function", "custom") for kind, _ in grant.granted):
+    if task.input_unbounded or all(kind in CLIENT_KINDS for kind, _ in grant.granted):
         return task
     return msgspec.structs.replace(task, input_unbounded=True)
 
 
-def worst_case(task: Task, deployment: Deployment, at: datetime) -> tuple[int, int]:
-    """(nano-USD of the whole input, nano-USD of one output token in all choices) at the dearest class of each direction.
+def hosted_calls(grant: ToolGrant, permit: Permit) -> int:
+    """How often the provider may call tools of its own in one answer."""
+    return permit.limits.hosted_calls if any(kind not in CLIENT_KINDS for kind, _ in grant.granted) else 0
+
+
+def worst_case(task: Task, deployment: Deployment, at: datetime, hosted_calls: int = 0) -> tuple[int, int]:
+    """(nano-USD of the whole input and of so many calls of hosted tools, nano-USD of one output token in all choices), at the dearest
+    class of each direction and the dearest hosted tool.
 
     An unpriced deployment holds nothing: under a money limit it is no candidate.
     """
@@ -130,6 +140,8 @@ def worst_case(task: Task, deployment: Deployment, at: datetime) -> tuple[int, i
     given = max([_dearest(way, _INPUTS if only_text else _ALL_INPUTS) for way in ways])
     made = max([_dearest(way, _OUTPUTS if only_text else _ALL_OUTPUTS) for way in ways])
     fixed = bound * per_token_ceiling(given)
+    if hosted_calls:
+        fixed += cost_nano(hosted_calls, max([fee for way in ways for fee in way.tools.values()], default=0))
     return fixed, 0 if task.endpoint is Endpoint.EMBEDDINGS else per_token_ceiling(made) * task.choices
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,13 @@ CALLER = Caller("app", "owner@example.org", "team", "1", "key", Sensitivity.INTE
 SESSION = SessionState("s", 0, True, Labels(), 0)
 rates = st.integers(0, 200 * 10**9)
 prices = st.builds(
-    Price, input=rates, output=rates, cached_input=st.none() | rates, cache_write=st.none() | rates, reasoning=st.none() | rates
+    Price,
+    input=rates,
+    output=rates,
+    cached_input=st.none() | rates,
+    cache_write=st.none() | rates,
+    reasoning=st.none() | rates,
+    tools=st.dictionaries(st.sampled_from(["web_search", "file_search"]), rates),
 )
 
 
@@ -32,7 +39,7 @@ def cases(draw: st.DrawFn) -> tuple[Task, Deployment, Permit, Usage]:
     price = draw(prices)
     # Cached input is never dearer than plain input; the other classes may be.
     if price.cached_input is not None and price.input is not None:
-        price = Price(price.input, min(price.cached_input, price.input), price.cache_write, price.output, price.reasoning)
+        price = msgspec.structs.replace(price, cached_input=min(price.cached_input, price.input))
     deployment = Deployment(
         "d", "openai_compatible", "m", "fast", Sensitivity.INTERNAL, context_window=draw(st.integers(1, 10**6)), price=price
     )
@@ -45,14 +52,16 @@ def cases(draw: st.DrawFn) -> tuple[Task, Deployment, Permit, Usage]:
         input_bytes=draw(st.integers(0, 10**7)),
         input_unbounded=draw(st.booleans()),
     )
-    limits = CallLimits(max_output_tokens=draw(st.integers(1, 10**5)))
+    limits = CallLimits(max_output_tokens=draw(st.integers(1, 10**5)), hosted_calls=draw(st.integers(1, 20)))
     permit = Permit("r", "rev", "fast", ("d",), "standard", SessionBudget("b"), limits)
     hold = held(task, deployment, permit)
     given_in = draw(st.integers(0, hold.input_tokens))
     cached = draw(st.integers(0, given_in))
     most = 0 if task.endpoint is Endpoint.EMBEDDINGS else hold.output_tokens * task.choices
     made = draw(st.integers(0, most))
-    usage = Usage(given_in, cached, draw(st.integers(0, given_in - cached)), made, draw(st.integers(0, made)))
+    written, thought, calls = (draw(st.integers(0, most)) for most in (given_in - cached, made, limits.hosted_calls))
+    called = (draw(st.sampled_from(["web_search", "file_search", "computer_use"])), calls)
+    usage = Usage(given_in, cached, written, made, thought, tools=(called,) if calls else ())
     return task, deployment, permit, usage
 
 
@@ -69,6 +78,7 @@ def held(task: Task, deployment: Deployment, permit: Permit) -> HoldRequest:
         new_sessions_per_hour=None,
         worker="w",
         now=NOW,
+        hosted_calls=permit.limits.hosted_calls,
     )
 
 
@@ -86,6 +96,7 @@ def test_lines_account_for_every_token_once(case: tuple[Task, Deployment, Permit
     lines = attempt_lines(1, deployment, usage, "completed", NOW)
     quantity = {line.token_class: line.quantity for line in lines}
     assert len(quantity) == len(lines)
+    assert all(quantity.get(tool, 0) == calls for tool, calls in usage.tools)
     assert sum(quantity.get(name, 0) for name in ("input", "cached_input", "cache_write")) == usage.input
     assert sum(quantity.get(name, 0) for name in ("output", "reasoning")) == usage.output
     assert all(line.quantity > 0 for line in lines)

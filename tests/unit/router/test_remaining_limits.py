@@ -40,16 +40,18 @@ def test_a_provider_may_make_no_more_calls_by_itself_than_the_session_has_left()
     budget = SessionBudget("b", tool_calls=10)
     session = SessionState("s", 0, False, Labels(), 1, calls=CallState(count=7))
     responses = Endpoint.RESPONSES
-    assert with_tool_calls_left(responses, {"input": "x"}, budget, session)["max_tool_calls"] == 3
-    assert with_tool_calls_left(responses, {"max_tool_calls": 2}, budget, session)["max_tool_calls"] == 2
-    assert with_tool_calls_left(responses, {"max_tool_calls": 9}, budget, session)["max_tool_calls"] == 3
+    assert with_tool_calls_left(responses, {"input": "x"}, budget, session, 9)["max_tool_calls"] == 3
+    assert with_tool_calls_left(responses, {"max_tool_calls": 2}, budget, session, 9)["max_tool_calls"] == 2
+    assert with_tool_calls_left(responses, {"max_tool_calls": 9}, budget, session, 9)["max_tool_calls"] == 3
     searches = [{"type": "web_search_20250305", "name": "web_search"}, {"name": "get_status"}]
-    searched = with_tool_calls_left(Endpoint.MESSAGES, {"tools": searches}, budget, session)
+    searched = with_tool_calls_left(Endpoint.MESSAGES, {"tools": searches}, budget, session, 9)
     assert searched["tools"] == [{**searches[0], "max_uses": 3}, searches[1]]
-    few = with_tool_calls_left(Endpoint.MESSAGES, {"tools": [{**searches[0], "max_uses": 2}]}, budget, session)
+    few = with_tool_calls_left(Endpoint.MESSAGES, {"tools": [{**searches[0], "max_uses": 2}]}, budget, session, 9)
     assert few["tools"][0]["max_uses"] == 2
+    free = SessionBudget("free")
+    assert with_tool_calls_left(Endpoint.CHAT, {}, free, session, 9) == {}
+    assert with_tool_calls_left(responses, {}, free, session, 9) == {"max_tool_calls": 9}
     for endpoint in (Endpoint.CHAT, responses, Endpoint.MESSAGES):
-        assert with_tool_calls_left(endpoint, {}, SessionBudget("free"), session) == {}
         with pytest.raises(Refused) as refused:
-            with_tool_calls_left(endpoint, {}, SessionBudget("b", tool_calls=7), session)
+            with_tool_calls_left(endpoint, {}, SessionBudget("b", tool_calls=7), session, 9)
         assert refused.value.code == "session_budget_exceeded"

@@ -299,7 +299,7 @@ LIMITS = (
 )  # fmt: skip
 ROWS |= {f"budgets.session_budgets[].{name}": grows(50, 60) for name in LIMITS}
 for under in ("budgets.session_budgets[].limits", "routes.routes[].then.limits"):
-    ROWS |= {f"{under}.{name}": grows(500, 600) for name in ("max_output_tokens", "request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds", "drain_seconds", "drain_output_tokens")}  # fmt: skip
+    ROWS |= {f"{under}.{name}": grows(500, 600) for name in ("max_output_tokens", "hosted_calls", "request_seconds", "connect_seconds", "first_token_seconds", "inter_token_seconds", "drain_seconds", "drain_output_tokens")}  # fmt: skip
     ROWS[f"{under}.reasoning_effort"] = grows("low", "high")
     # How much room for an answer there must be at least: with less of it a call is refused, and no limit is another.
     ROWS[f"{under}.min_output_tokens"] = neither(5, 6)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from router.cli.data import actor, announce, redis_url, store, until_drained, with_redis
+from router.cli.data import actor, announce, redis_url, rules_for, store, until_drained, with_redis
 from router.clock import utc_now
 from router.settings import load_settings
 from router.storage.backup import BackupFault, close_lost, rebuild_owner_spend
@@ -48,21 +48,22 @@ def restore(directory: Path | None) -> None:
         return
     if redis_url(settings) is None:
         raise click.ClickException("no Redis is running: start the service, or set REDIS_URL")
+    rules = rules_for(settings)
     # What waits in the outbox has happened: it must be in the ledger before owners' spend is taken from there.
     until_drained(settings)
     now = utc_now()
     with store(settings) as engine:
         epoch = store_fact(engine, "epoch")
         lost = close_lost(engine, now, now)
-        spent = rebuild_owner_spend(engine, now.date())
+        spent = rebuild_owner_spend(engine, rules, now)
 
     async def work(client: RedisClient) -> bool:
-        await rebuild(client, epoch, spent, now)
+        await rebuild(client, epoch, spent)
         return True
 
     if not with_redis(settings, work):
         raise click.ClickException("Redis does not answer: nothing was rebuilt there")
     announce(settings)
     click.echo(
-        f"rebuilt by {actor()}: {lost} open entries closed at their hold, {len(spent)} owners' spend set, all sessions ended"
+        f"rebuilt by {actor()}: {lost} open entries closed at their hold, {len({owner for owner, _ in spent})} owners' spend set, all sessions ended"
     )

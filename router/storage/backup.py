@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -20,11 +20,14 @@ from router.clock import utc_now
 from router.exchange import Outcome
 from router.storage.sql.administration import administering
 from router.storage.sql.engine import open_engine, reading, writing
-from router.storage.sql.ledger import open_entries, owner_spend
+from router.storage.sql.ledger import open_entries
 from router.storage.sql.migrate import HEAD, migrate, store_fact
+from router.storage.sql.owner_spend import spent_between
 from router.storage.sql.records import SqlRecords
 from router.storage.sql.tables import evidence, metadata, store_facts
 from router.usage import Basis
+from routing_rules.calendars import Per
+from routing_rules.rules import RuleSet
 
 DATABASE = "router.db"
 MANIFEST = "backup.json"
@@ -115,9 +118,16 @@ def renew_epoch(engine: Engine, at: datetime) -> str:
     return epoch
 
 
-def rebuild_owner_spend(engine: Engine, month: date) -> dict[str, int]:
-    """What each owner has spent in a month (UTC), in nano-USD, as the ledger has it."""
-    return owner_spend(engine, month)
+def rebuild_owner_spend(engine: Engine, rules: RuleSet, now: datetime) -> dict[tuple[str, str], int]:
+    """What each owner has spent, in nano-USD, as the ledger has it: in the month that runs by the rules, and in each other period that
+    runs in which there is a budget."""
+    found = {}
+    for per in Per:
+        running = rules.period(per, now)
+        for owner, nano in spent_between(engine, *running.moments(rules.time_zone)).items():
+            if per is Per.MONTH or any(budget.per is per for budget in rules.budgets_of(owner)):
+                found[owner, running.id] = nano
+    return found
 
 
 def close_lost(engine: Engine, before: datetime, at: datetime) -> int:

@@ -58,19 +58,19 @@ class OwnerPeriods:
         wanted = dict(self._wanted(now))
         self._due = {key: at for key, at in self._due.items() if key in wanted}
         unsure = [key for key in wanted if changed or key not in self._due]
-        for key, balance in zip(unsure, await self._budgets.owner_balances(unsure), strict=True):
-            self._due[key] = self._due.get(key, moment + _steady(*wanted[key])) if balance is not None else 0.0
+        for key, counted in zip(unsure, await self._budgets.counted(unsure), strict=True):
+            self._due[key] = self._due.get(key, moment + _steady(*wanted[key])) if counted else 0.0
         due: dict[tuple[datetime, datetime], list[tuple[str, str]]] = defaultdict(list)
         for key, at in self._due.items():
             if at <= moment:
                 due[wanted[key]].append(key)
         for (begins, ends), keys in due.items():
-            known = await self._budgets.owner_balances(keys)
+            known = await self._budgets.counted(keys)
             booked = [(await self._budgets.owner_balance(*key))[0] for key in keys]
             spent = await asyncio.to_thread(spent_between, self._engine, begins, ends)
-            for (owner, period), balance, before in zip(keys, known, booked, strict=True):
+            for (owner, period), counted, before in zip(keys, known, booked, strict=True):
                 await self._budgets.correct_owner_spent(owner, period, before, spent.get(owner, 0))
-                self._due[owner, period] = moment + (AGAIN_SECONDS if balance is None else _steady(begins, ends))
+                self._due[owner, period] = moment + (_steady(begins, ends) if counted else AGAIN_SECONDS)
         return sum(map(len, due.values()))
 
     def _read(self) -> tuple[RuleSet, ...]:

@@ -197,6 +197,11 @@ class RedisBudgets:
             for (_, period), (spent, held, counted) in zip(wanted, found, strict=True)
         ]
 
+    async def counted(self, wanted: Sequence[tuple[str, str]]) -> list[bool]:
+        """Which of these owners' periods hold what was spent before they were booked, months among them."""
+        found = await self._client.many([("HEXISTS", keys.owner(*each)[0], "counted") for each in wanted]) if wanted else []
+        return [bool(each) for each in found]
+
     async def set_owner_spent(self, owner: str, period: str, spent_nano: int) -> None:
         """State what an owner has spent in a period, as the ledger has it: where a limit is new, and for a Redis that lost its balances."""
         name = keys.owner(owner, period)[0]

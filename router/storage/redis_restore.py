@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
-from router.storage import redis_keys as keys
 from router.storage.redis_announce import RedisAnnouncements
 from router.storage.redis_budget import RedisBudgets
 from router.storage.redis_client import RedisClient
@@ -14,8 +12,8 @@ FORGOTTEN = ("{s*}:sess:*", "{s*}:res:*", "{s*}:open", "{s*}:done:*", "link:*", 
 """Balances and links of another time. The outbox stays: what is in it has happened, and SQL enters it once."""
 
 
-async def rebuild(client: RedisClient, epoch: str, spent: Mapping[str, int], now: datetime) -> None:
-    """Forget sessions, holds and links, set what owners have spent this month (nano-USD), then mark the epoch.
+async def rebuild(client: RedisClient, epoch: str, spent: Mapping[tuple[str, str], int]) -> None:
+    """Forget sessions, holds and links, set what owners have spent in which periods (nano-USD), then mark the epoch.
 
     The epoch comes last: until then the service is not ready. Raises Unavailable where Redis is down. Not for clusters.
     """
@@ -28,6 +26,6 @@ async def rebuild(client: RedisClient, epoch: str, spent: Mapping[str, int], now
             if int(cursor) == 0:
                 break
     budgets = RedisBudgets(client)
-    for owner, amount in spent.items():
-        await budgets.set_owner_spent(owner, keys.month(now.timestamp()), amount)
+    for (owner, period), amount in spent.items():
+        await budgets.set_owner_spent(owner, period, amount)
     await RedisAnnouncements(client).set_epoch(epoch, only_if_new=False)

@@ -85,6 +85,15 @@ async def test_a_redis_that_lost_its_balances_has_them_added_up_anew(
         assert await budgets.owner_balances([(OWNER, "2026")]) == [(750, 0)]
 
 
+async def test_a_month_without_the_mark_of_the_ledger_is_added_up_at_once(single: Store, sql: Engine) -> None:
+    spend(sql, "r1", datetime(2026, 12, 30, tzinfo=UTC))
+    async with single.client() as client:
+        budgets = RedisBudgets(client)
+        await OwnerPeriods(sql, client).keep(NOW)
+        assert await budgets.owner_balances([(OWNER, "2026-12")]) == [(750, 0)]
+        assert await budgets.counted([(OWNER, "2026-12"), (OWNER, "2026-11")]) == [True, False]
+
+
 async def test_bookings_that_come_while_the_ledger_is_read_count_on_top(single: Store, sql: Engine) -> None:
     async with single.client() as client:
         budgets = RedisBudgets(client)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import datetime
 from itertools import chain
 
 import msgspec
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 
 from router.exchange import Admitted, Outcome
 from router.reports.spend import UNITEMISED as UNITEMISED
@@ -250,18 +250,3 @@ def open_entries(engine: Engine, before: datetime) -> list[Entry]:
     query = select(ledger_entries).where(ledger_entries.c.closed_at.is_(None), ledger_entries.c.opened_at < before)
     with reading(engine) as connection:
         return [Entry(*row) for row in connection.execute(query)]
-
-
-def owner_spend(engine: Engine, month: date) -> dict[str, int]:
-    """What each owner's requests cost that were admitted in the calendar month (UTC) of `month`, in nano-USD: the balances
-    that budgets start from where Redis has lost them. Open entries cost nothing yet."""
-    begin = datetime(month.year, month.month, 1, tzinfo=UTC)
-    end = datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
-    admitted = func.coalesce(ledger_entries.c.opened_at, ledger_entries.c.closed_at)
-    query = (
-        select(ledger_entries.c.owner, func.sum(ledger_entries.c.cost_nano))
-        .where(admitted >= begin, admitted < end)
-        .group_by(ledger_entries.c.owner)
-    )
-    with reading(engine) as connection:
-        return {owner: int(nano) for owner, nano in connection.execute(query)}

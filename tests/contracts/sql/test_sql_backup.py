@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from router.storage.sql.ledger import entry_of, open_entries, spend
 from router.storage.sql.migrate import store_fact
 from router.storage.sql.records import SqlRecords
 from router.storage.sql.rules import RuleStore
+from routing_rules.load import complete, load, shipped
 
 
 @pytest.fixture
@@ -140,7 +141,8 @@ def test_neither_a_backup_nor_a_restore_writes_over_anything(store_url: str, dat
 
 
 def test_what_a_lost_redis_held_is_closed_at_its_hold_and_owners_start_from_the_ledger(store: Engine, data_dir: Path) -> None:
-    assert rebuild_owner_spend(store, date(2026, 3, 1)) == {"ana@example.com": 750}
+    rules = load(complete({}, date(2026, 3, 1)))
+    assert rebuild_owner_spend(store, rules, NOON) == {("ana@example.com", "2026-03"): 750}
     later = NOON + timedelta(hours=1)
     assert close_lost(store, before=later, at=later) == 1
     assert close_lost(store, before=later, at=later) == 0
@@ -148,5 +150,21 @@ def test_what_a_lost_redis_held_is_closed_at_its_hold_and_owners_start_from_the_
     found = entry_of(store, "r2")
     assert found is not None
     assert (found[0].outcome, found[0].basis, found[0].cost_nano) == ("reaped", "estimated", 9_000)
-    assert rebuild_owner_spend(store, date(2026, 3, 1)) == {"ana@example.com": 9_750}
+    assert rebuild_owner_spend(store, rules, NOON) == {("ana@example.com", "2026-03"): 9_750}
     assert verify(store, data_dir / "audit" / "checkpoints.jsonl", public_key(data_dir / "audit")).intact
+
+
+def test_owners_start_from_the_periods_that_run_in_the_time_zone_of_the_rules(store: Engine) -> None:
+    def write(request_id: str, at: datetime) -> None:
+        SqlRecords(store).write([(1, raw(admitted(request_id, at=at))), (1, raw(outcome(request_id, at=at)))])
+
+    write("r1", datetime(2026, 10, 1, 6, tzinfo=UTC))  # still September there
+    write("r2", datetime(2026, 10, 20, 12, tzinfo=UTC))
+    budgets = (
+        "session_budgets: [{id: default}, {id: reasoning}, {id: tiny}]\n"
+        "owner_budgets: [{owner: ana@example.com, per: year, hard_usd: 9}]\n"
+    )
+    routes = "time_zone: America/Los_Angeles\n" + shipped(date(2026, 1, 1))["routes.yaml"]
+    rules = load(complete({"budgets.yaml": budgets, "routes.yaml": routes}, date(2026, 1, 1)))
+    spent = rebuild_owner_spend(store, rules, datetime(2026, 11, 1, 3, tzinfo=UTC))
+    assert spent == {("ana@example.com", "2026-10"): 750, ("ana@example.com", "2026"): 1_500}

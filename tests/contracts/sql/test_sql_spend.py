@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +13,8 @@ from sqlalchemy import Engine, func, select
 
 from router.exchange import Admitted, Outcome
 from router.reports.spend import DIMENSIONS, Figures
-from router.storage.sql.ledger import owner_spend, spend
+from router.storage.sql.ledger import spend
+from router.storage.sql.owner_spend import spent_between
 from router.storage.sql.records import SqlRecords
 from router.storage.sql.tables import ledger_entries
 from router.usage import Basis
@@ -126,8 +127,9 @@ def test_owners_months_are_those_in_which_requests_were_admitted(store: Engine) 
     write(store, admitted("r1", owner="ana", at=new_year), outcome("r1", at=new_year + DAY))
     write(store, admitted("r2", owner="ana", at=new_year + DAY), outcome("r2", (line(1),), at=new_year + DAY))
     write(store, admitted("r3", owner="bob", at=new_year))
-    assert owner_spend(store, date(2026, 12, 15)) == {"ana": 750, "bob": 0}
-    assert owner_spend(store, date(2027, 1, 1)) == {"ana": 1}
+    january = datetime(2027, 1, 1, tzinfo=UTC)
+    assert spent_between(store, january - 31 * DAY, january) == {"ana": 750}
+    assert spent_between(store, january, january + 31 * DAY) == {"ana": 1}
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -156,6 +156,10 @@ class Settings(BaseSettings):
             raise ValueError("ROUTER_SMTP_HOST and ROUTER_SMTP_FROM are set together or not at all")
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("ROUTER_SMTP_USER and ROUTER_SMTP_PASSWORD are set together or not at all")
+        if self.smtp_password is not None and self.smtp_security == "none":
+            raise ValueError(
+                "ROUTER_SMTP_SECURITY is `none`, so ROUTER_SMTP_PASSWORD would be sent in clear: use `starttls` or `tls`"
+            )
         if self.upstream_url and not (self.fast_model or self.reasoning_model):
             raise ValueError("ROUTER_UPSTREAM_URL needs ROUTER_FAST_MODEL or ROUTER_REASONING_MODEL (one may serve both tiers)")
         return self

@@ -137,7 +137,7 @@ def statement(cost_center: str, month: str, form: str, output: Path | None) -> N
     if output is None:
         click.echo(content, nl=False)
     else:
-        output.write_bytes(content)
+        _write(output, content)
         click.echo(f"wrote {output}")
 
 
@@ -158,7 +158,7 @@ def statements(directory: Path, month: str, form: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for center in found:
             path = directory / file_name(center.name, month, form)
-            path.write_bytes(rendered(made.statement(center.name, month, utc_now()), form))
+            _write(path, rendered(made.statement(center.name, month, utc_now()), form))
             click.echo(f"{usd(center.cost_nano):>18}  {center.name}  {path.name}")
     click.echo(f"{usd(sum(center.cost_nano for center in found)):>18}  {len(found)} cost centres, {month}")
 
@@ -166,8 +166,15 @@ def statements(directory: Path, month: str, form: str) -> None:
 def file_name(cost_center: str, month: str, form: str) -> str:
     """The name of a statement's file: one that any file system takes, and no other cost centre's."""
     plain = _SAFE.sub("_", cost_center)[:80]
-    told = plain if plain == cost_center else f"{plain}-{hashlib.sha256(cost_center.encode()).hexdigest()[:8]}"
+    # Some file systems do not tell `Ops` from `ops`.
+    told = plain if plain == cost_center.lower() else f"{plain}-{hashlib.sha256(cost_center.encode()).hexdigest()[:8]}"
     return f"statement-{month}-{told}.{form}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def _waiting(settings: Settings, before: datetime) -> list[str] | None:

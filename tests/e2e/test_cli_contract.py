@@ -346,6 +346,14 @@ def test_a_wrong_setting_is_named_at_start_and_its_value_is_not(tmp_path: Path, 
         assert value not in said
 
 
+def test_no_password_is_sent_to_a_mail_server_in_clear(tmp_path: Path) -> None:
+    mail = {"ROUTER_SMTP_HOST": "mail.example.org", "ROUTER_SMTP_FROM": "router@example.org", "ROUTER_SMTP_USER": "router"}
+    done = command(tmp_path / "data", "serve", **mail, ROUTER_SMTP_PASSWORD="not to be told", ROUTER_SMTP_SECURITY="none")
+    assert done.returncode in (1, 2)
+    assert b"ROUTER_SMTP_SECURITY" in done.stderr
+    assert b"not to be told" not in done.stderr
+
+
 def test_a_settings_file_is_read_and_a_variable_wins_over_it(tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text('governance = "anarchy"\nworkers = 2\n')

@@ -65,6 +65,7 @@ def test_a_month_is_closed_verified_told_in_statements_and_opened_by_two(
     assert closed.json()["digest"] in service.cli("report", "statement", "cc-desk", "--month", MONTH)
     told = service.cli("report", "statements", str(tmp_path), "--month", MONTH, "--format", "csv")
     assert "2 cost centres" in told
+    assert {each.suffix for each in tmp_path.iterdir()} == {".csv"}
     assert len(list(tmp_path.iterdir())) == 2
 
     alone = api(service, "POST", f"/api/reports/periods/{MONTH}/reopen", admin_key(service))

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import msgspec
 
-from routing_rules.catalogue import Deployment, Price
+from routing_rules.catalogue import BILLED_AS, Deployment, Price
 from routing_rules.task import Feature
 
 TOKEN_CLASSES = (
@@ -178,16 +178,24 @@ def price_on(deployment: Deployment, rows: Iterable[Row], discounts: Iterable[Di
         listed = msgspec.structs.replace(listed, source=ASSUMED if row.assumed else BOOK)
     if deployment.features == ONLY_EMBEDS and listed.input is not None and listed.output is None:
         listed = msgspec.structs.replace(listed, output=0)  # there is nothing that an answer could be paid for
-    billed = listed
-    # The most particular has the last word.
-    for discount in sorted(discounts, key=lambda each: each.scope.rank, reverse=True):
-        if discount.span.holds(day):
-            billed = _agreed(billed, listed, discount, book, day)
-    if billed is listed:
+    holding = [discount for discount in discounts if discount.span.holds(day)]
+    if not holding:
         return listed if listed is deployment.price else msgspec.structs.replace(listed, book=book.version)
-    return msgspec.structs.replace(
-        billed, at_list=listed, book=book.version, source=BOOK if listed.source == ASSUMED else listed.source
-    )
+    # A discount on some classes leaves those alone that would be billed by their price, and reaches those that have none of their own.
+    whole = _with_each_class(listed, listed) if any(discount.classes for discount in holding) else listed
+    billed = whole
+    agreed: set[str] = set()
+    # The most particular has the last word.
+    for discount in sorted(holding, key=lambda each: each.scope.rank, reverse=True):
+        about = discount.classes or TOKEN_CLASSES
+        if discount.fixed is None:
+            agreed -= set(about)
+        else:
+            agreed |= {name for name in about if getattr(discount.fixed, name) is not None}
+        billed = _agreed(billed, whole, listed, discount, book, day)
+    if listed.source == ASSUMED and {name for name in TOKEN_CLASSES if getattr(listed, name)} <= agreed:
+        billed = msgspec.structs.replace(billed, source=BOOK)
+    return msgspec.structs.replace(billed, at_list=listed, book=book.version)
 
 
 ONLY_EMBEDS = frozenset({Feature.EMBEDDINGS})
@@ -221,13 +229,27 @@ def each_amount(price: Price, change: Callable[[str, int], int]) -> Price:
     )
 
 
-def _agreed(billed: Price, listed: Price, discount: Discount, book: PriceBook, day: date) -> Price:
-    """What is billed once a discount has the word on the classes that it is about: taken off the list price, never off another discount."""
+def _with_each_class(price: Price, listed: Price) -> Price:
+    """A price with an amount of their own for the classes for which `listed` has none, where they are billed as another one."""
+    own = {name: price.of(name) for name in BILLED_AS if getattr(listed, name) is None}
+    above, tiers = dict(listed.above), listed.service_tiers
+    return msgspec.structs.replace(
+        price,
+        **own,
+        above=tuple((tokens, _with_each_class(each, above.get(tokens, listed))) for tokens, each in price.above),
+        service_tiers={name: _with_each_class(each, tiers.get(name, listed)) for name, each in price.service_tiers.items()},
+    )
+
+
+def _agreed(billed: Price, whole: Price, listed: Price, discount: Discount, book: PriceBook, day: date) -> Price:
+    """What is billed once a discount has the word on the classes that it is about: taken off the list price, never off another discount.
+    `whole` is the list price with the classes apart that discounts may tell apart."""
     if discount.percent is not None:
         left = ALL_PERCENT - discount.percent
-        lowered = each_amount(listed, lambda _, amount: rounded(Decimal(amount) * left / ALL_PERCENT))
+        lowered = each_amount(whole, lambda _, amount: rounded(Decimal(amount) * left / ALL_PERCENT))
         return _over(billed, lowered, discount.classes)
-    return _over(billed, in_usd(discount.fixed or Price(), discount.currency, book, day), discount.classes)
+    fixed = in_usd(discount.fixed or Price(), discount.currency, book, day)
+    return _over(billed, _with_each_class(fixed, listed), discount.classes)
 
 
 def _over(below: Price, over: Price, classes: tuple[str, ...]) -> Price:

@@ -143,6 +143,58 @@ discounts:
     assert (found.input, found.output) == (75_000_000, 540_000_000)
 
 
+OFF_THE_CACHE = "{id: c, provider: simulated, percent: 50, classes: [cached_input]}"
+OFF_THE_INPUT = "{id: i, provider: simulated, percent: 50, classes: [input]}"
+OFF_ALL = "{id: all, deployment: sim-fast, percent: 10}"
+FIXED = "{id: all, deployment: sim-fast, fixed: {per_million: {input: 1}}}"
+
+
+@pytest.mark.parametrize(
+    ("discounts", "whole", "cached", "for_an_hour"),
+    [
+        (OFF_THE_CACHE, 4, 2, 4),
+        (OFF_THE_INPUT, 2, 4, 4),
+        (f"{OFF_THE_CACHE}, {OFF_THE_INPUT}", 2, 2, 4),
+        (f"{OFF_THE_INPUT}, {OFF_ALL}", 3.6, 3.6, 3.6),
+        (f"{OFF_THE_CACHE}, {FIXED}", 1, 1, 1),
+        (FIXED, 1, 1, 1),
+        (FIXED.replace("sim-fast,", "sim-fast, classes: [input, cached_input],"), 1, 1, 4),
+    ],
+)
+def test_a_discount_is_on_the_classes_it_names_also_where_one_is_billed_by_the_price_of_another(
+    discounts: str, whole: float, cached: float, for_an_hour: float
+) -> None:
+    prices = "prices: [{id: a, deployment: sim-fast, per_million: {input: 4, output: 8}}]\n"
+    found = on(fast(f"{prices}discounts: [{discounts}]\n"), "2026-11-23")
+    billed = [found.of(name) for name in ("input", "cached_input", "cache_write_1h", "output", "reasoning")]
+    dearer = 7_200_000_000 if OFF_ALL in discounts else 8_000_000_000
+    assert billed == [*(int(each * 1_000_000_000) for each in (whole, cached, for_an_hour)), dearer, dearer]
+
+
+@pytest.mark.parametrize(
+    ("discounts", "source"),
+    [
+        ("{id: d, provider: simulated, percent: 10}", "assumed"),
+        ("{id: d, provider: simulated, fixed: {per_million: {input: 1}}}", "assumed"),
+        ("{id: d, provider: simulated, fixed: {per_million: {input: 1, output: 1}}}", "price book"),
+        (
+            "{id: d, provider: simulated, fixed: {per_million: {input: 1, output: 1}}}, {id: e, deployment: sim-fast, percent: 10}",
+            "assumed",
+        ),
+    ],
+)
+def test_a_price_is_assumed_until_fixed_prices_cover_it(discounts: str, source: str) -> None:
+    models = SHIPPED["models.yaml"].replace(
+        "price: {input_usd_per_million: 0.15, cached_input_usd_per_million: 0.075, output_usd_per_million: 0.60, source: simulated}",
+        "price: {}",
+    )
+    text = (
+        f"prices: [{{id: a, model: sim-fast, assumed: true, per_million: {{input: 1, output: 2}}}}]\ndiscounts: [{discounts}]\n"
+    )
+    found = load({**SHIPPED, "models.yaml": models, "prices.yaml": text}).deployments["sim-fast"]
+    assert found.price_at(NOON).source == source
+
+
 def test_a_fixed_price_replaces_the_list_price_of_its_classes_and_steps() -> None:
     found = on(
         fast(

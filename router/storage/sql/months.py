@@ -29,7 +29,7 @@ from router.storage.sql import rollups
 from router.storage.sql.administration import AdminEvent, Administration, administering
 from router.storage.sql.chain import lock_heads
 from router.storage.sql.engine import reading
-from router.storage.sql.tables import admin_events, finance_periods, ledger_entries, ledger_lines, spend_days
+from router.storage.sql.tables import admin_events, finance_periods, ledger_entries, ledger_lines, spend_days, spend_groups
 from router.usage import Basis
 
 OF_ENTRIES = (
@@ -264,7 +264,8 @@ def _agrees_with_days(connection: Connection, period: Period, document: JsonObje
     if days is None:
         return
     table = spend_days.c
-    query = select(func.coalesce(func.sum(table.cost_nano), 0), func.coalesce(func.sum(table.lines), 0))
+    sums = (func.coalesce(func.sum(table.cost_nano), 0), func.coalesce(func.sum(table.lines), 0))
+    query = select(*sums).select_from(spend_days.join(spend_groups, table.group_id == spend_groups.c.id))
     cost, lines = connection.execute(query.where(table.day >= days[0], table.day < days[1])).one()
     if (int(cost), int(lines)) != (document["total"]["cost_nano"], document["total"]["lines"]):
         raise Refused(

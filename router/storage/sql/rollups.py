@@ -216,7 +216,8 @@ def _as_it_should_be(connection: Connection, zone: str | None) -> bool:
 def rebuild(connection: Connection, zone: str) -> None:
     """Add everything up anew from the lines, in the caller's transaction."""
     lock_heads(connection, set(range(SHARDS)))  # whoever books holds one of these
-    for table in (spend_days, request_days, spend_groups):
+    # The groups stay, those without days too: whoever books remembers their numbers.
+    for table in (spend_days, request_days):
         connection.execute(delete(table))
     for source, table, key_columns, sums in _sources(connection, zone):
         count = len(GROUP_COLUMNS)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sql_records import admitted, line, outcome, raw
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
 from router.errors import Refused
 from router.exchange import Admitted, JsonObject, Outcome
@@ -26,7 +26,7 @@ from router.storage.sql.engine import writing
 from router.storage.sql.ledger import entry_of, spend
 from router.storage.sql.months import SqlMonths, faults
 from router.storage.sql.records import SqlRecords
-from router.storage.sql.tables import admin_events, finance_periods, ledger_lines, store_facts
+from router.storage.sql.tables import admin_events, finance_periods, ledger_lines, spend_groups, store_facts
 from router.usage import Basis
 
 OCTOBER = datetime(2026, 10, 15, 9, tzinfo=UTC)
@@ -261,6 +261,14 @@ def test_an_audit_finds_a_month_that_is_not_as_it_was_closed(store: Engine, tmp_
     with writing(store) as connection:
         connection.execute(update(finance_periods).values(digest="0" * 64))
     assert {kind for kind, _ in found()} == {"period", "administration"}
+
+
+def test_sums_by_day_that_no_report_can_tell_the_group_of_hold_up_a_month(store: Engine) -> None:
+    request(store, "r1", OCTOBER)
+    with writing(store) as connection:
+        connection.execute(delete(spend_groups))
+    with pytest.raises(Refused, match="sums by day"):
+        closed(store, "2026-10")
 
 
 def test_sums_by_day_that_are_not_those_of_the_lines_hold_up_a_month(store: Engine) -> None:

@@ -166,3 +166,16 @@ def test_a_span_that_is_not_of_whole_days_is_read_from_the_lines(store: Engine) 
     write(store, admitted("r2", at=noon), outcome("r2", at=noon + timedelta(hours=2)))
     assert spend(store, ("owner",), noon, noon + timedelta(hours=1)).total.requests == 1
     assert rollups.whole_days("UTC", noon, None) is None
+
+
+def test_a_writer_that_has_seen_a_group_before_the_days_were_added_up_anew_books_into_it_afterwards(store: Engine) -> None:
+    rollups.ensure(store, "UTC")
+    records = SqlRecords(store)
+    # The outcome comes first, so that its costs are nobody's until the intent says whose: that group is without rows then.
+    records.write([(1, raw(outcome("r1")))])
+    records.write([(1, raw(admitted("r1")))])
+    assert rollups.ensure(store, "Europe/Berlin")
+    records.write([(1, raw(outcome("r2")))])
+    for dimensions in ((), ("app",), ("deployment",)):
+        assert told(spend(store, dimensions)) == told(spend(store, dimensions, EVER))
+    assert spend(store, ()).total.cost_nano == 2 * 750

@@ -21,6 +21,7 @@ from router.storage import redis_keys as keys
 from router.storage.redis_client import RedisClient, Reply, Word, script
 from router.storage.redis_sessions import SESSION_SECONDS
 from router.usage import Basis
+from routing_rules.prices import INPUT_CLASSES, TOKEN_CLASSES
 
 OUTBOX_CAP = 20_000  # entries per shard; a record is 1 to 3 KB
 MARK_SECONDS = 300  # how long a closed request is remembered: longer than any repeat of its settlement
@@ -353,14 +354,12 @@ def _tokens(outcome: Outcome) -> tuple[int, int, int]:
     """Input, output and reasoning tokens of all attempts; output includes reasoning."""
     taken = spoken = thought = 0
     for line in outcome.lines:
-        match line.token_class:
-            case "input" | "cached_input" | "cache_write":
-                taken += line.quantity
-            case "output":
-                spoken += line.quantity
-            case "reasoning":
-                thought += line.quantity
-    return taken, spoken + thought, thought
+        if line.token_class in INPUT_CLASSES:
+            taken += line.quantity
+        elif line.token_class in TOKEN_CLASSES:
+            spoken += line.quantity
+            thought += line.quantity if line.token_class == "reasoning" else 0
+    return taken, spoken, thought
 
 
 def _never_used(request_id: str, deployment: str) -> Outcome:

@@ -22,6 +22,7 @@ from router.storage.redis_client import RedisClient
 from router.storage.redis_outbox import RedisOutbox
 from router.storage.redis_sessions import RedisSessions
 from routing_rules.facts import Labels
+from routing_rules.prices import INPUT_CLASSES, TOKEN_CLASSES
 from routing_rules.vocabulary import Integrity, Sensitivity
 
 APP, OWNER, SESSION, MONTH = "assistant", "ann@example.org", "conversation-1", "2026-08"
@@ -271,6 +272,24 @@ async def test_input_tokens_beyond_the_budget_are_refused(store: Store, requests
         hold = requests.hold("r1", budget_input_tokens=499)
         with pytest.raises(Refused, match="budget of 499 input tokens"):
             await RedisBudgets(client).reserve(hold, requests.admitted(hold))
+
+
+@pytest.mark.parametrize("token_class", TOKEN_CLASSES)
+async def test_tokens_of_every_class_count_towards_the_sessions_token_budgets(
+    store: Store, requests: Requests, token_class: str
+) -> None:
+    async with store.client() as client:
+        budgets = RedisBudgets(client)
+        limits = {"budget_output_tokens": 150, "budget_input_tokens": 1_000}
+        first = requests.hold("r1", **limits)
+        reservation = await budgets.reserve(first, requests.admitted(first))
+        settled = requests.outcome("r1", 1)
+        used = msgspec.structs.replace(settled.lines[0], token_class=token_class, quantity=990)
+        await budgets.settle(reservation, msgspec.structs.replace(settled, lines=(used,)))
+
+        second = requests.hold("r2", **limits)
+        with pytest.raises(Refused, match="input tokens" if token_class in INPUT_CLASSES else "output tokens"):
+            await budgets.reserve(second, requests.admitted(second))
 
 
 async def test_the_same_request_is_held_and_recorded_once_and_gets_the_same_answer(store: Store, requests: Requests) -> None:

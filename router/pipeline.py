@@ -1138,7 +1138,9 @@ class Answering:
             for label, tools in admission.judge.changed_lists:
                 self._services.note_changed(admission.facts.caller.app, label, tools)
         self._book_failures(forwarded.failures, "retried")
-        usage = seen_usage(admission.sent.task, enforced.usage, enforced.output_chars, complete=enforced.complete)
+        usage = seen_usage(
+            admission.sent.task, enforced.usage, enforced.output_chars, complete=enforced.complete, tools=enforced.hosted
+        )
         self._booked.extend(attempt_lines(forwarded.attempt, deployment, usage, outcome, self._priced_at))
         await self._count_calls(enforced)
         code = (enforced.error or error).code if enforced.error or error else None  # type: ignore[union-attr]

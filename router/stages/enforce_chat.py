@@ -20,7 +20,7 @@ from router.stages.enforced import (
     text_or_none,
 )
 from router.stages.plain import Fragments, plain_event
-from router.stages.read_usage import chat_usage
+from router.stages.read_usage import chat_usage, own_searches
 from router.stages.tool_keys import Called, Granted, Judge, shown, text_arguments
 
 _CALL_FINISHES = ("tool_calls", "function_call")
@@ -105,6 +105,7 @@ def enforce_chat_json(raw: bytes, granted: Granted, denial_is_error: bool) -> En
     return Enforced(
         body=raw if error is None else b"",
         usage=chat_usage(answer.usage, answer.service_tier, answer.model),
+        hosted=own_searches(answer.model),
         complete=True,
         model=text_or_none(answer.model),
         response_id=text_or_none(answer.id),
@@ -211,6 +212,7 @@ class ChatStream:
             body=b"",
             tail=self._tail if self.error is None else b"",
             usage=chat_usage(self._usage, self._tier, self._model),
+            hosted=own_searches(self._model),
             complete=bool(self._tail) or finished,
             model=text_or_none(self._model),
             response_id=text_or_none(self._id),

@@ -22,7 +22,7 @@ from router.stages.enforced import (
 )
 from router.stages.messages_keys import CLIENT_CALLS, PROVIDER_CALLS, RESULT, MessagesGranted, block_name
 from router.stages.plain import Fragments, plain_event
-from router.stages.read_usage import messages_usage
+from router.stages.read_usage import messages_usage, searches_of
 from router.stages.sealed import seals
 from router.stages.tool_keys import Judge
 
@@ -102,6 +102,7 @@ def enforce_messages_json(raw: bytes, granted: MessagesGranted, denial_is_error:
     return Enforced(
         body=raw if error is None else b"",
         usage=messages_usage(answer.usage),
+        hosted=searches_of(answer.content),
         complete=True,
         model=text_or_none(answer.model),
         response_id=text_or_none(answer.id),
@@ -196,6 +197,7 @@ class MessagesStream:
             body=b"",
             tail=self._tail if self.error is None else b"",
             usage=messages_usage(self._usage),
+            hosted=searches_of(block.start for block in self._blocks),
             complete=bool(self._tail),
             model=text_or_none(self._model),
             response_id=text_or_none(self._id),

@@ -21,12 +21,13 @@ from router.stages.enforced import (
     text_or_none,
 )
 from router.stages.plain import Fragments, plain_event
-from router.stages.read_usage import hosted_calls, usage_of
+from router.stages.read_usage import CALLED, INTERPRETER, hosted_calls, usage_of
 from router.stages.sealed import seals
 from router.stages.tool_keys import CLIENT_CALLS, Granted, item_name
 
 _HELD = CLIENT_CALLS - {"tool_search_call"}
 """Calls that are judged, and so held until they are whole."""
+_BILLED = (*CALLED, INTERPRETER)
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 # Events that may pass for an item which was never announced: they carry what the model says, not what it does.
@@ -94,9 +95,11 @@ def enforce_responses_json(raw: bytes, granted: Granted, denial_is_error: bool) 
             raw = _encode({**_decode(raw), "output": kept})
     if error is not None:
         raw, kept = b"", []
+    hosted = hosted_calls(output)
     return Enforced(
         body=raw,
-        usage=usage_of(answer.usage, service_tier=answer.service_tier, tools=hosted_calls(output)),
+        usage=usage_of(answer.usage, service_tier=answer.service_tier, tools=hosted),
+        hosted=hosted,
         complete=True,
         failed=answer.status == "failed",
         model=text_or_none(answer.model),
@@ -117,6 +120,7 @@ class ResponsesStream:
         self._granted = granted
         self._denial_is_error = denial_is_error
         self._announced: dict[int, str] = {}  # where an item stands → its type
+        self._hosted: dict[int, JsonObject] = {}  # where an item stands that the provider bills as a call → what is known of it
         self._dropped: set[int] = set()
         self._dropped_ids: set[str] = set()
         self._refused: list[JsonObject] = []
@@ -181,6 +185,8 @@ class ResponsesStream:
             if event.item is None or index is None:
                 self._fail(not_understood("a stream of response events"))
                 return
+            if event.item.get("type") in _BILLED:
+                self._hosted[index] = event.item
             if not self._judge(index, event.item, whole=kind == "response.output_item.done"):
                 self._flush(out)
                 return
@@ -210,10 +216,12 @@ class ResponsesStream:
         """What is known at the end. Calls that were still held are not released: they may not be whole."""
         last = self._last or _Response()
         kept = self._items if self.error is None else []
+        hosted = hosted_calls((self._complete and last.output) or self._hosted.values())
         return Enforced(
             body=b"",
             tail=self._tail if self.error is None else b"",
-            usage=usage_of(last.usage, service_tier=last.service_tier, tools=hosted_calls(last.output or ())),
+            usage=usage_of(last.usage, service_tier=last.service_tier, tools=hosted),
+            hosted=hosted,
             complete=self._complete,
             failed=last.status == "failed",
             model=text_or_none(last.model),

@@ -21,7 +21,7 @@ class Enforced(msgspec.Struct, frozen=True):
 
     `body` is what may be sent now (JSON: everything, the identical object where nothing had to change; a stream: what was
     still held), `tail` the event that ends a stream, kept back so that the request is settled before its end is seen.
-    `usage` is None where the provider reported none. `complete`: the answer came to a proper end. `failed`: that end is the
+    `usage` is None where the provider reported none. `hosted` are the hosted calls that were seen, by kind. `complete`: the answer came to a proper end. `failed`: that end is the
     provider's own report of a failure. `issued_ids` are the ids by which a later request can refer to this answer,
     `assistant` its canonical conversation items (chat: one per choice). `released` and `refused` name tool calls, once per
     call. `output_chars` counts the characters of text and arguments, passed on or not. With an `error`, neither body nor
@@ -31,6 +31,7 @@ class Enforced(msgspec.Struct, frozen=True):
     body: bytes
     tail: bytes = b""
     usage: Usage | None = None
+    hosted: tuple[tuple[str, int], ...] = ()
     complete: bool = False
     failed: bool = False
     model: str | None = None

@@ -130,8 +130,18 @@ def messages_usage(reported: Any) -> Usage | None:
 
 def chat_usage(reported: Any, service_tier: Any, model: Any) -> Usage | None:
     """Usage of a chat completion. A model that searches the web for every answer is billed a search for each."""
-    searched = ((SEARCH, 1),) if type(model) is str and searches_by_itself(model) else ()
-    return usage_of(reported, service_tier=service_tier, tools=searched)
+    return usage_of(reported, service_tier=service_tier, tools=own_searches(model))
+
+
+def own_searches(model: Any) -> tuple[tuple[str, int], ...]:
+    """The hosted calls of a chat completion, as far as the name of its model tells them."""
+    return ((SEARCH, 1),) if type(model) is str and searches_by_itself(model) else ()
+
+
+def searches_of(content: Iterable[JsonObject]) -> tuple[tuple[str, int], ...]:
+    """The hosted calls of a message that are billed one by one, as its blocks tell them."""
+    searches = sum(block.get("type") == "server_tool_use" and block.get("name") == SEARCH for block in content)
+    return ((SEARCH, searches),) if searches else ()
 
 
 def hosted_calls(output: Iterable[JsonObject]) -> tuple[tuple[str, int], ...]:

@@ -16,21 +16,26 @@ BYTES_PER_TOKEN = 4
 """Rule of thumb for English text in current tokenizers; used only where a provider reports nothing, and marked `estimated`."""
 
 
-def estimated_usage(task: Task, output_chars: int) -> Usage:
-    """Usage where the provider reported none: a cancelled or broken answer still cost its input and what was seen of it."""
+def estimated_usage(task: Task, output_chars: int, tools: tuple[tuple[str, int], ...] = ()) -> Usage:
+    """Usage where the provider reported none: a cancelled or broken answer still cost its input and what was seen of it, hosted calls
+    (`tools`) among it."""
     output = 0 if task.endpoint is Endpoint.EMBEDDINGS else -(-output_chars // BYTES_PER_TOKEN)
-    return Usage(input=-(-task.input_bytes // BYTES_PER_TOKEN), output=output, basis=Basis.ESTIMATED)
+    return Usage(input=-(-task.input_bytes // BYTES_PER_TOKEN), output=output, basis=Basis.ESTIMATED, tools=tools)
 
 
-def seen_usage(task: Task, reported: Usage | None, output_chars: int, *, complete: bool) -> Usage:
+def seen_usage(
+    task: Task, reported: Usage | None, output_chars: int, *, complete: bool, tools: tuple[tuple[str, int], ...] = ()
+) -> Usage:
     """What an answer used, as far as it was seen: what the provider reported, else an estimate. Messages report their output at the
-    beginning, too, long before there is any: of one that came to no end the larger of that and what was seen counts."""
+    beginning, too, long before there is any: of one that came to no end the larger of that and what was seen counts. `tools`: the hosted
+    calls that were seen."""
     if reported is None:
-        return estimated_usage(task, output_chars)
+        return estimated_usage(task, output_chars, tools)
     if complete or task.endpoint is not Endpoint.MESSAGES or not reported.input:
         return reported
     seen = -(-output_chars // BYTES_PER_TOKEN)
-    return msgspec.structs.replace(reported, output=max(seen, reported.output), basis=Basis.ESTIMATED)
+    output = max(seen, reported.output)
+    return msgspec.structs.replace(reported, output=output, basis=Basis.ESTIMATED, tools=reported.tools or tools)
 
 
 def attempt_lines(attempt: int, deployment: Deployment, usage: Usage, outcome: str, at: datetime) -> tuple[Line, ...]:

@@ -354,12 +354,14 @@ def _tokens(outcome: Outcome) -> tuple[int, int, int]:
     """Input, output and reasoning tokens of all attempts; output includes reasoning."""
     taken = spoken = thought = 0
     for line in outcome.lines:
-        if line.token_class in INPUT_CLASSES:
-            taken += line.quantity
-        elif line.token_class in TOKEN_CLASSES:
-            spoken += line.quantity
-            thought += line.quantity if line.token_class == "reasoning" else 0
-    return taken, spoken, thought
+        match line.token_class:
+            case "reasoning":
+                thought += line.quantity
+            case name if name in INPUT_CLASSES:
+                taken += line.quantity
+            case name if name in TOKEN_CLASSES:
+                spoken += line.quantity
+    return taken, spoken + thought, thought
 
 
 def _never_used(request_id: str, deployment: str) -> Outcome:

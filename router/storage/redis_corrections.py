@@ -3,6 +3,8 @@ outbox, as settlements do. Implements `router.governance.corrections.Books`."""
 
 from __future__ import annotations
 
+import hashlib
+
 from router.exchange import Outcome
 from router.governance.corrections import Booked
 from router.money import LARGEST_NANO
@@ -42,6 +44,7 @@ class RedisCorrections:
             booked.lines,
             MARK_SECONDS,
             self._outbox_cap,
+            hashlib.blake2b(ENCODER.encode(outcome.lines), digest_size=16).hexdigest(),
         )
         state: bytes = await self._client.run(CORRECT, names, words)
         return state.decode()

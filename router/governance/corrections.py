@@ -257,7 +257,8 @@ async def correct(
     governance: str,
     periods_of: Callable[[str, datetime], str],
 ) -> int:
-    """State what a request used and cost in the end; by how much that changes its cost, in nano-USD. An administrative act.
+    """State what a request used and cost in the end; by how much that changes its cost, in nano-USD. Both that it began and that it was
+    booked are administrative acts.
 
     Raises Refused: `role_required`, `not_found`, `invalid_request`; `session_changed` where its own truth, or another correction, is on
     its way to the ledger.
@@ -271,6 +272,9 @@ async def correct(
     outcome = restated(booked, at, stated)
     if outcome.lines == booked.outcome.lines and outcome.cost_nano == booked.outcome.cost_nano:
         raise Refused("invalid_request", "these are the lines that are booked", param="lines")
+    added = outcome.cost_nano - booked.outcome.cost_nano
+    about: dict[str, object] = {"reason": reason.strip(), "added_nano": added}
+    ledger.note(actor.name, at, "ledger.correction_began", f"request:{request_id}", about)
     state = await books.correct(booked, outcome, periods_of(booked.owner, booked.opened_at))
     if state == FULL:
         raise Refused("rate_limit_exceeded", "records cannot be written at present: call it again later")
@@ -278,6 +282,5 @@ async def correct(
         raise Refused(
             "session_changed", "something else about this request is on its way to the ledger: call it again in a moment"
         )
-    added = outcome.cost_nano - booked.outcome.cost_nano
-    ledger.note(actor.name, at, "ledger.corrected", f"request:{request_id}", {"reason": reason.strip(), "added_nano": added})
+    ledger.note(actor.name, at, "ledger.corrected", f"request:{request_id}", about)
     return added

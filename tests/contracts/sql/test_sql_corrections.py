@@ -188,6 +188,44 @@ async def test_a_late_truth_on_its_way_to_the_ledger_is_not_overwritten(single: 
         assert await world.spent_by("ana@example.com", "2026-08") == spend(store, ()).total.cost_nano == 3_000
 
 
+async def test_another_correction_of_the_same_total_is_told_as_another_one(single: Redis, store: Engine) -> None:
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        await one(world, "r1", (unpriced("input", 500),))
+        await world.drain()
+        booked = world.ledger.booked("r1")
+        assert booked is not None
+        first = corrections.restated(booked, LATER, [Stated("input", 500, unit_price=4_000_000)])
+        again = corrections.restated(booked, LATER + timedelta(hours=1), [Stated("input", 500, unit_price=4_000_000)])
+        other = corrections.restated(booked, LATER, [Stated("input", 250, unit_price=8_000_000)])
+        assert first.cost_nano == other.cost_nano
+        assert await world.books.correct(booked, first, "2026-08") == BOOKED
+        assert await world.books.correct(booked, again, "2026-08") == REPEATED
+        assert await world.books.correct(booked, other, "2026-08") == CHANGED
+
+
+async def test_a_correction_that_was_cut_short_has_its_beginning_in_the_administrative_chain(
+    single: Redis, store: Engine
+) -> None:
+    class Dies(RedisCorrections):
+        async def correct(self, booked: Booked, outcome: Outcome, periods: str) -> str:
+            await super().correct(booked, outcome, periods)
+            raise Unavailable("store_unavailable", "gone")
+
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        await one(world, "r1", (line(150, quantity=1_000, unit_price=150_000),))
+        await world.drain()
+        arguments = {"reason": "invoice 7", "actor": ROOT, "at": LATER, "governance": "single", "periods_of": in_month}
+        stated = [Stated("input", 400)]
+        with pytest.raises(Unavailable):
+            await corrections.correct(world.ledger, Dies(client), "r1", stated, **arguments)  # type: ignore[arg-type]
+        noted = [(event.act, event.state) for event in events(store, subject="request:r1")]
+        assert noted == [("ledger.correction_began", {"reason": "invoice 7", "added_nano": -90})]
+        assert await corrections.correct(world.ledger, world.books, "r1", stated, **arguments) == -90  # type: ignore[arg-type]
+        assert events(store, subject="request:r1")[0].act == "ledger.corrected"
+
+
 async def test_a_request_that_is_not_settled_cannot_be_corrected(single: Redis, store: Engine) -> None:
     async with single.client() as client:
         world = BookedRequests(client, store)

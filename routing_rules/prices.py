@@ -187,9 +187,9 @@ def price_on(deployment: Deployment, rows: Iterable[Row], discounts: Iterable[Di
     agreed: set[str] = set()
     # The most particular has the last word.
     for discount in sorted(holding, key=lambda each: each.scope.rank, reverse=True):
-        about = discount.classes or TOKEN_CLASSES
+        about = {name for name in TOKEN_CLASSES if not discount.classes or name in discount.classes}  # they may name tools, too
         if discount.fixed is None:
-            agreed -= set(about)
+            agreed -= about
         else:
             agreed |= {name for name in about if getattr(discount.fixed, name) is not None}
         billed = _agreed(billed, whole, listed, discount, book, day)

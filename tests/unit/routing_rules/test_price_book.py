@@ -129,6 +129,13 @@ discounts: [{id: d, provider: simulated, percent: 12.5, source: contract 7}]
     assert (found.at_list.input, found.at_list.output) == (3, 2_000_000_000)
 
 
+def test_a_fixed_price_of_a_hosted_tool_is_for_that_tool_alone() -> None:
+    prices = "prices: [{id: a, deployment: sim-fast, per_million: {input: 4, output: 8}, per_thousand_calls: {web_search: 10}}]\n"
+    fixed = "{id: t, deployment: sim-fast, classes: [web_search], fixed: {per_thousand_calls: {web_search: 5}}}"
+    found = on(fast(f"{prices}discounts: [{fixed}]\n"), "2026-11-23")
+    assert (found.tools, found.input) == ({"web_search": 5_000_000_000_000}, 4_000_000_000)
+
+
 def test_discounts_do_not_add_up_the_most_particular_one_has_the_word_class_by_class() -> None:
     found = on(
         fast(

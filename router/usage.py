@@ -43,7 +43,8 @@ class Line(msgspec.Struct, frozen=True):
     """One ledger line: an upstream attempt and a class of tokens, or a hosted tool. `quantity` counts in `unit` (tokens, calls, seconds).
 
     `unit_price` is what is billed in nano-USD per million units, None where unpriced; `list_price` the same before any discount.
-    `price_book` is the version of the price book that gave them, '' where none did.
+    `price_book` is the version of the price book that gave them, '' where none did. `service_tier` is the tier under which it was served,
+    `standard` the provider's standard one; '' where nobody noted it.
     """
 
     attempt: int
@@ -60,6 +61,10 @@ class Line(msgspec.Struct, frozen=True):
     unit: str = "tokens"
     list_price: int | None = None
     price_book: str = ""
+    service_tier: str = ""
+
+
+STANDARD_TIER = "standard"
 
 
 def lines(attempt: int, deployment: str, provider: str, model: str, usage: Usage, price: Price, outcome: str) -> tuple[Line, ...]:
@@ -80,6 +85,7 @@ def lines(attempt: int, deployment: str, provider: str, model: str, usage: Usage
     ]
     if apart or made_apart:
         used += [(name, getattr(usage, name)) for name in APART]
+    tier = usage.service_tier or STANDARD_TIER
     booked = []
     for name, quantity in used:
         if quantity > 0:
@@ -88,7 +94,7 @@ def lines(attempt: int, deployment: str, provider: str, model: str, usage: Usage
             cost = 0 if unit_price is None else cost_nano(quantity, unit_price)
             line = Line(
                 attempt, deployment, provider, model, name, quantity, unit_price, cost, usage.basis, outcome, price.source,
-                "tokens", list_price, price.book,
+                "tokens", list_price, price.book, tier,
             )  # fmt: skip
             booked.append(line)
     for tool, calls in usage.tools:
@@ -96,7 +102,7 @@ def lines(attempt: int, deployment: str, provider: str, model: str, usage: Usage
         cost = 0 if unit_price is None else cost_nano(calls, unit_price)
         line = Line(
             attempt, deployment, provider, model, tool, calls, unit_price, cost, usage.basis, outcome, price.source,
-            "calls", list_price, price.book,
+            "calls", list_price, price.book, tier,
         )  # fmt: skip
         booked.append(line)
     return tuple(booked)

@@ -105,6 +105,11 @@ def price(token: str | None) -> None:
         click.echo(f"{done.skipped} requests have something on its way to the ledger: call it again in a moment")
     for model, quantity in sorted(done.unpriced.items()):
         click.echo(f"no price is known of `{model}` for {quantity} units: add it to prices.yaml")
+    for model, quantity in sorted(done.untold.items()):
+        click.echo(
+            f"not priced: {quantity} units of `{model}`, whose price depends on the service tier, which was not recorded then: state them "
+            "with `router ledger correct`"
+        )
 
 
 @ledger.command()

@@ -15,7 +15,7 @@ from router.exchange import Outcome
 from router.governance.rules_values import Actor
 from router.money import cost_nano
 from router.principals import SINGLE, Role
-from router.usage import Basis, Line
+from router.usage import STANDARD_TIER, Basis, Line
 from routing_rules.catalogue import Deployment, Price
 from routing_rules.prices import INPUT_CLASSES
 
@@ -25,6 +25,10 @@ LONGEST_REASON = 500
 BOOKED, REPEATED, CHANGED, OPEN, FULL = "booked", "repeated", "changed", "open", "full"
 """What becomes of a correction: booked now; on its way already; another one is, or the request's own late truth; the request is not
 settled; the outbox takes nothing at present."""
+
+
+TIER_UNTOLD = Price(source="tier untold")
+"""Instead of a price: lines of earlier versions do not tell under which service tier they were served, and that decides their price."""
 
 
 class Booked(msgspec.Struct, frozen=True):
@@ -81,13 +85,15 @@ class Books(Protocol):
 
 
 class Pricing(msgspec.Struct, frozen=True):
-    """What came of pricing: requests and lines that got a price, what they cost more, and uses that still have none, by model."""
+    """What came of pricing: requests and lines that got a price, what they cost more, and uses that still have none, by model: `unpriced`
+    for want of a price, `untold` because nobody noted the service tier that decides it."""
 
     requests: int = 0
     lines: int = 0
     added_nano: int = 0
     skipped: int = 0
     unpriced: dict[str, int] = {}
+    untold: dict[str, int] = {}
 
 
 def may_correct(actor: Actor, governance: str) -> None:
@@ -135,18 +141,23 @@ def _with_price(line: Line, booked: Booked, price_of: Callable[[Line, datetime],
 
 
 def _rate(price: Price, line: Line, taken: int) -> int | None:
-    rates = price.applied(taken, "")
+    rates = price.applied(taken, "" if line.service_tier == STANDARD_TIER else line.service_tier)
     return rates.of(line.token_class) if line.unit == "tokens" else rates.tools.get(line.token_class)
 
 
 def prices_of(deployments: Sequence[Deployment]) -> Callable[[Line, datetime], Price | None]:
-    """Prices by the deployment that was used, and where it is gone, by another one of the same provider and model."""
+    """Prices by the deployment that was used, and where it is gone, by another one of the same provider and model; `TIER_UNTOLD` where
+    the tier would matter and is not known."""
     by_id = {deployment.id: deployment for deployment in deployments}
     by_model = {(deployment.provider, deployment.model): deployment for deployment in deployments}
 
     def price_of(line: Line, moment: datetime) -> Price | None:
         found = by_id.get(line.deployment) or by_model.get((line.provider, line.model))
-        return None if found is None else found.price_at(moment)
+        if found is None:
+            return None
+        price = found.price_at(moment)
+        tiered = bool(price.service_tiers) or "service_tier" in found.allowed_fields
+        return TIER_UNTOLD if tiered and not line.service_tier else price
 
     return price_of
 
@@ -180,6 +191,7 @@ def _stated(stated: Stated, before: Line | None, booked: Booked) -> Line:
         price_source="correction",
         unit=stated.unit or (before.unit if before else "tokens"),
         list_price=stated.unit_price if stated.list_price is None else stated.list_price,
+        service_tier=before.service_tier if before else "",
     )
     if before is not None and stated.unit_price is None:
         line = msgspec.structs.replace(
@@ -225,6 +237,7 @@ async def price(
     ledger.note(actor.name, at, "ledger.pricing_began", "ledger", {})
     requests = lines = added = skipped = 0
     left: Counter[str] = Counter()
+    untold: Counter[str] = Counter()
     for booked in ledger.unpriced():
         outcome = repriced(booked, at, price_of)
         if outcome is not None:
@@ -239,8 +252,8 @@ async def price(
             added += outcome.cost_nano - booked.outcome.cost_nano
         for line in (outcome or booked.outcome).lines:
             if line.unit_price is None:
-                left[line.model] += line.quantity
-    done = Pricing(requests, lines, added, skipped, dict(left))
+                (untold if price_of(line, booked.opened_at) is TIER_UNTOLD else left)[line.model] += line.quantity
+    done = Pricing(requests, lines, added, skipped, dict(left), dict(untold))
     ledger.note(actor.name, at, "ledger.priced", "ledger", msgspec.to_builtins(done))
     return done
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 from booked_requests import BookedRequests, in_month
 from sql_records import line, outcome
@@ -26,8 +27,10 @@ from router.storage.sql.administration import events
 from router.storage.sql.ledger import EntryLine, entry_of, spend
 from router.storage.sql.months import SqlMonths
 from router.storage.sql.rollups import list_cost
-from router.usage import Basis, Line
-from routing_rules.catalogue import Price
+from router.usage import Basis, Line, Usage
+from router.usage import lines as used_lines
+from routing_rules.catalogue import Deployment, Price
+from routing_rules.vocabulary import Sensitivity
 
 AUGUST = datetime(2026, 8, 14, 12, 30, tzinfo=UTC)
 LATER = AUGUST + timedelta(days=20)
@@ -47,9 +50,9 @@ def price_of(used: Line, _moment: datetime) -> Price | None:
     return PRICE if used.deployment == "new-1" else None
 
 
-async def priced(world: BookedRequests, at: datetime = LATER) -> Pricing:
+async def priced(world: BookedRequests, at: datetime = LATER, by: Callable[[Line, datetime], Price | None] = price_of) -> Pricing:
     return await corrections.price(
-        world.ledger, world.books, actor=ROOT, at=at, governance="single", price_of=price_of, periods_of=in_month
+        world.ledger, world.books, actor=ROOT, at=at, governance="single", price_of=by, periods_of=in_month
     )
 
 
@@ -144,6 +147,65 @@ async def test_a_model_that_still_has_no_price_stays_a_line_of_its_own(single: R
         await world.drain()
         assert [(use.deployment, use.quantity) for use in world.ledger.unpriced_uses()] == [("odd-1", 40)]
         assert spend(store, ()).total.unpriced_tokens == 40
+
+
+TIERED = Price(2_000_000, None, None, 8_000_000, service_tiers={"flex": Price(1_000_000, None, None, 4_000_000)})
+
+
+def deployed(price: Price, *allowed: str) -> Deployment:
+    return Deployment("new-1", "openai", "m", "fast", Sensitivity.PUBLIC, price=price, allowed_fields=frozenset(allowed))
+
+
+async def served(world: BookedRequests, request: str, service_tier: str) -> None:
+    """A request settled by a deployment that had no price then."""
+    used = used_lines(1, "new-1", "openai", "m", Usage(input=1_000_000, service_tier=service_tier), Price(), "completed")
+    await one(world, request, used, session=request)
+
+
+@pytest.mark.parametrize(
+    ("service_tier", "cost"), [("", 2_000_000), ("flex", 1_000_000), ("batch", 2_000_000), ("priority", None)]
+)
+async def test_a_use_is_priced_by_the_tier_under_which_it_was_served(
+    single: Redis, store: Engine, service_tier: str, cost: int | None
+) -> None:
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        await served(world, "r1", service_tier)
+        await world.drain()
+        came = await priced(world, by=corrections.prices_of([deployed(TIERED, "service_tier")]))
+        if cost is None:
+            assert came == Pricing(unpriced={"m": 1_000_000})
+        else:
+            assert came == Pricing(requests=1, lines=1, added_nano=cost)
+
+
+async def test_a_correction_of_the_quantity_keeps_the_tier_under_which_it_was_served(single: Redis, store: Engine) -> None:
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        await served(world, "r1", "flex")
+        await world.drain()
+        booked = world.ledger.booked("r1")
+        assert booked is not None
+        assert [each.service_tier for each in corrections.restated(booked, LATER, [Stated("input", 400)]).lines] == ["flex"]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "came"),
+    [
+        (deployed(TIERED), Pricing(untold={"m": 1_000_000})),
+        (deployed(PRICE, "service_tier"), Pricing(untold={"m": 1_000_000})),
+        (deployed(PRICE), Pricing(requests=1, lines=1, added_nano=2_000_000_000)),
+    ],
+)
+async def test_a_use_whose_tier_nobody_noted_is_priced_only_where_no_tier_could_change_its_price(
+    single: Redis, store: Engine, deployment: Deployment, came: Pricing
+) -> None:
+    async with single.client() as client:
+        world = BookedRequests(client, store)
+        used = msgspec.structs.replace(unpriced("input", 1_000_000), provider="openai", model="m")
+        await one(world, "r1", (used,))
+        await world.drain()
+        assert await priced(world, by=corrections.prices_of([deployment])) == came
 
 
 async def test_an_invoice_that_says_less_lowers_all_balances_and_keeps_when_the_use_was(single: Redis, store: Engine) -> None:

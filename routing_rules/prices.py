@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_CEILING, Decimal
 from hashlib import sha256
@@ -182,17 +182,23 @@ def price_on(deployment: Deployment, rows: Iterable[Row], discounts: Iterable[Di
     if not holding:
         return listed if listed is deployment.price else msgspec.structs.replace(listed, book=book.version)
     # A discount on some classes leaves those alone that would be billed by their price, and reaches those that have none of their own.
-    whole = _with_each_class(listed, listed) if any(discount.classes for discount in holding) else listed
+    named = {name for discount in holding for name in discount.classes}
+    apart = (
+        {name for name in BILLED_AS if name in named or name != "reasoning"} if named else set()
+    )  # reasoning is output, as a rule
+    whole = _with_each_class(listed, listed, apart)
     billed = whole
     agreed: set[str] = set()
-    # The most particular has the last word.
+    # The most particular has the last word: what it says is of the list price, never of another discount.
     for discount in sorted(holding, key=lambda each: each.scope.rank, reverse=True):
         about = {name for name in TOKEN_CLASSES if not discount.classes or name in discount.classes}  # they may name tools, too
-        if discount.fixed is None:
+        if discount.percent is not None:
             agreed -= about
+            billed = _over(billed, _lowered(whole, discount.percent), discount.classes)
         else:
-            agreed |= {name for name in about if getattr(discount.fixed, name) is not None}
-        billed = _agreed(billed, whole, listed, discount, book, day)
+            fixed = in_usd(discount.fixed or Price(), discount.currency, book, day)
+            agreed |= {name for name in about if getattr(fixed, name) is not None}
+            billed = _over(billed, _with_each_class(fixed, listed, apart), discount.classes)
     if listed.source == ASSUMED and {name for name in TOKEN_CLASSES if getattr(listed, name)} <= agreed:
         billed = msgspec.structs.replace(billed, source=BOOK)
     return msgspec.structs.replace(billed, at_list=listed, book=book.version)
@@ -229,27 +235,23 @@ def each_amount(price: Price, change: Callable[[str, int], int]) -> Price:
     )
 
 
-def _with_each_class(price: Price, listed: Price) -> Price:
-    """A price with an amount of their own for the classes for which `listed` has none, where they are billed as another one."""
-    own = {name: price.of(name) for name in BILLED_AS if getattr(listed, name) is None}
+def _with_each_class(price: Price, listed: Price, apart: Collection[str]) -> Price:
+    """A price with an amount of its own for each class of `apart` for which `listed` has none, where it is billed as another one."""
+    own = {name: price.of(name) for name in apart if getattr(listed, name) is None}
     above, tiers = dict(listed.above), listed.service_tiers
     return msgspec.structs.replace(
         price,
         **own,
-        above=tuple((tokens, _with_each_class(each, above.get(tokens, listed))) for tokens, each in price.above),
-        service_tiers={name: _with_each_class(each, tiers.get(name, listed)) for name, each in price.service_tiers.items()},
+        above=tuple((tokens, _with_each_class(each, above.get(tokens, listed), apart)) for tokens, each in price.above),
+        service_tiers={
+            name: _with_each_class(each, tiers.get(name, listed), apart) for name, each in price.service_tiers.items()
+        },
     )
 
 
-def _agreed(billed: Price, whole: Price, listed: Price, discount: Discount, book: PriceBook, day: date) -> Price:
-    """What is billed once a discount has the word on the classes that it is about: taken off the list price, never off another discount.
-    `whole` is the list price with the classes apart that discounts may tell apart."""
-    if discount.percent is not None:
-        left = ALL_PERCENT - discount.percent
-        lowered = each_amount(whole, lambda _, amount: rounded(Decimal(amount) * left / ALL_PERCENT))
-        return _over(billed, lowered, discount.classes)
-    fixed = in_usd(discount.fixed or Price(), discount.currency, book, day)
-    return _over(billed, _with_each_class(fixed, listed), discount.classes)
+def _lowered(price: Price, percent: int) -> Price:
+    """A price with so many billionths of a percent taken off every amount in it."""
+    return each_amount(price, lambda _, amount: rounded(Decimal(amount) * (ALL_PERCENT - percent) / ALL_PERCENT))
 
 
 def _over(below: Price, over: Price, classes: tuple[str, ...]) -> Price:

@@ -129,6 +129,24 @@ discounts: [{id: d, provider: simulated, percent: 12.5, source: contract 7}]
     assert (found.at_list.input, found.at_list.output) == (3, 2_000_000_000)
 
 
+@pytest.mark.parametrize(
+    ("discounts", "made", "reasoning"),
+    [
+        ("{id: o, provider: simulated, percent: 50, classes: [output]}", 4, 4),
+        ("{id: r, provider: simulated, percent: 50, classes: [reasoning]}", 8, 4),
+        (
+            "{id: o, provider: simulated, percent: 50, classes: [output]}, {id: r, deployment: sim-fast, percent: 25, classes: [reasoning]}",
+            4,
+            6,
+        ),
+    ],
+)
+def test_reasoning_follows_the_output_unless_a_discount_names_it(discounts: str, made: int, reasoning: int) -> None:
+    prices = "prices: [{id: a, deployment: sim-fast, per_million: {input: 4, output: 8}}]\n"
+    found = on(fast(f"{prices}discounts: [{discounts}]\n"), "2026-11-23")
+    assert [found.of("output"), found.of("reasoning")] == [made * 1_000_000_000, reasoning * 1_000_000_000]
+
+
 def test_a_fixed_price_of_a_hosted_tool_is_for_that_tool_alone() -> None:
     prices = "prices: [{id: a, deployment: sim-fast, per_million: {input: 4, output: 8}, per_thousand_calls: {web_search: 10}}]\n"
     fixed = "{id: t, deployment: sim-fast, classes: [web_search], fixed: {per_thousand_calls: {web_search: 5}}}"

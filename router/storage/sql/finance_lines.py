@@ -32,7 +32,7 @@ from router.storage.sql.finance import between, conditions_of, moments
 from router.storage.sql.tables import UtcTime, finance_periods, ledger_entries, ledger_lines, spend_groups, store_facts
 
 OPEN = "Open"
-OWN = ("model", "deployment", "provider", "token_class", "basis", "outcome")
+OWN = ("model", "deployment", "provider", "token_class", "basis", "outcome", "price_book")
 """Of these a line has its own."""
 
 

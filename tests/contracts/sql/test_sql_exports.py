@@ -23,6 +23,7 @@ from router.money import NANO_PER_USD, cost_nano
 from router.reports.exports.plain import plain
 from router.reports.exports.write import Form, Written, write, write_file
 from router.reports.exports.xlsx_form import write_xlsx
+from router.reports.spend import DIMENSIONS
 from router.storage.sql import rollups
 from router.storage.sql.finance import spend
 from router.storage.sql.finance_lines import exporting
@@ -148,6 +149,14 @@ def test_an_export_is_narrowed_as_the_report_is(store: Engine, tmp_path: Path) -
         written = exported(store, Form("csv"), tmp_path / "file", since=since, until=until, where=where)
         assert written.total_nano == spend(store, (), since, until, where).total.cost_nano, where
         assert 0 < written.rows < 200, where
+
+
+def test_an_export_is_narrowed_by_every_dimension_that_spend_is_told_apart_by(store: Engine) -> None:
+    booked(store, 40, seed=9)
+    for dimension in DIMENSIONS:
+        for row in spend(store, (dimension,)).rows:
+            with exporting(store, None, None, {dimension: row.group}, NOON) as source:
+                assert source.total_nano == row.figures.cost_nano, (dimension, row.group)
 
 
 def test_lines_come_in_the_order_of_their_booking_with_what_is_known_of_their_requests(store: Engine, tmp_path: Path) -> None:

@@ -105,14 +105,21 @@ def _deliver(engine: Engine, one: Due, regions: Mapping[str, str]) -> bool:
     records, names = SqlDeliveries(engine), (one.delivery.id, one.period.name)
     try:
         written = _delivered(engine, one, regions)
-    except (NotDelivered, DoesNotAddUp, OSError) as error:
-        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+    except Exception as error:  # whatever it is, the others go on
+        reason = _reason(error)
         records.failed(*names, utc_now(), reason)
         click.echo(f"{names[0]} {names[1]}: {reason}", err=True)
         return False
     records.done(*names, utc_now(), written.rows, written.total_nano, written.sha256)
     click.echo(f"{names[0]} {names[1]}: {written.rows:,} rows, {usd(written.total_nano)} USD", err=True)
     return True
+
+
+def _reason(error: Exception) -> str:
+    """Why, without what an error that is not ours may hold."""
+    if isinstance(error, NotDelivered | DoesNotAddUp):
+        return str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _delivered(engine: Engine, one: Due, regions: Mapping[str, str]) -> Written:

@@ -125,7 +125,7 @@ class Destination(Protocol):
 
 
 def destination(delivery: Delivery, environment: Mapping[str, str]) -> Destination:
-    """Where a delivery goes. Raises NotDelivered where a variable with a credential is not set."""
+    """Where a delivery goes. Raises NotDelivered where a variable with a credential is not set, or a store is described wrongly."""
     if delivery.bucket is None:
         return Directory(Path(delivery.directory))
     return Store(delivery.bucket, environment)
@@ -190,13 +190,17 @@ class Store:
             import_module("boto3.exceptions").Boto3Error,
         )
         self._bucket = bucket
-        self._client = boto.client(
-            "s3",
-            endpoint_url=bucket.endpoint or None,
-            region_name=bucket.region or ("us-east-1" if bucket.endpoint else None),
-            config=config.Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 1}),
-            **credentials,
-        )
+        try:
+            self._client = boto.client(
+                "s3",
+                endpoint_url=bucket.endpoint or None,
+                region_name=bucket.region or ("us-east-1" if bucket.endpoint else None),
+                config=config.Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 1}),
+                **credentials,
+            )
+        except (ValueError, *self._failures) as error:
+            # What it says may hold the endpoint, and that a password.
+            raise NotDelivered(f"the store's endpoint, region or profile is not valid ({type(error).__name__})") from None
 
     def put(self, name: str, file: Path) -> None:
         """Upload the file, large ones in parts."""

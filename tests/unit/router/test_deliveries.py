@@ -165,6 +165,15 @@ def test_why_a_store_does_not_take_a_file_is_said_without_a_secret(tmp_path: Pat
         destination(delivery(directory="", bucket=bucket), {})
 
 
+def test_a_store_that_is_described_wrongly_is_said_without_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotDelivered, match="ValueError") as failure:
+        destination(delivery(directory="", bucket=Bucket("finance", endpoint="not a url")), {})
+    assert "not a url" not in str(failure.value)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(NotDelivered, match="ProfileNotFound"):
+        destination(delivery(directory="", bucket=Bucket("finance")), {})
+
+
 def test_why_a_directory_does_not_take_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(NotDelivered, match="cannot be written"):

@@ -1,0 +1,84 @@
+"""`router report deliver --due` on a data directory and its Redis: what it delivers, what it puts off, and that each goes by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from router.cli import cli
+from router.clock import utc_now
+from router.storage.embedded_redis import EmbeddedRedis
+from router.storage.redis_client import RedisClient
+from router.storage.sql.deliveries import Delivered, SqlDeliveries
+from router.storage.sql.engine import open_engine
+from router.storage.sql.migrate import migrate
+from router.storage.sql.rules import RuleStore
+from routing_rules.load import complete
+
+RULES = """
+deliveries:
+  - {{id: broken, format: csv, every: day, s3: {{bucket: finance}}}}
+  - {{id: unreadable, format: csv, every: day, directory: "/x\\0y"}}
+  - {{id: whole, format: csv, every: day, directory: {to}}}
+"""
+YESTERDAY = (utc_now() - timedelta(days=1)).date()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+    yield server.start()
+    server.stop()
+
+
+def call(url: str, *words: str) -> None:
+    async def work() -> None:
+        client = RedisClient(url, time_limit=10)
+        try:
+            await client.call(*words)
+        finally:
+            await client.aclose()
+
+    asyncio.run(work())
+
+
+@pytest.fixture
+def to(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where reports go, by the rules of a data directory; an empty ledger and an empty Redis."""
+    monkeypatch.setenv("ROUTER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ROUTER_REDIS_URL", redis_url)
+    call(redis_url, "FLUSHALL")
+    to = tmp_path / "to"
+    to.mkdir()
+    engine = open_engine(f"sqlite:///{tmp_path}/router.db")
+    migrate(engine)
+    files = complete({"reports.yaml": RULES.format(to=to)}, YESTERDAY)
+    RuleStore(engine).seed("rev-1", files, author="ana", note="first", governance="single", at=utc_now())
+    engine.dispose()
+    return to
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["report", "deliver", *words])
+
+
+def kept(to: Path) -> dict[tuple[str, str], Delivered]:
+    engine = open_engine(f"sqlite:///{to.parent}/router.db")
+    found = {(each.delivery, each.period): each for each in SqlDeliveries(engine).all()}
+    engine.dispose()
+    return found
+
+
+def test_deliveries_that_cannot_be_made_do_not_keep_the_others_back(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    result = run("--due")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    states = {id: each.state for (id, _), each in kept(to).items()}
+    assert states == {"broken": "failed", "unreadable": "failed", "whole": "done"}
+    assert (to / "whole" / f"{YESTERDAY}.csv").exists()

@@ -17,7 +17,7 @@ import msgspec
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from router.money import usd
-from router.reports.exports.write import SUFFIXES, Form, Written
+from router.reports.exports.write import SUFFIXES, Form, Written, unfinished
 from router.reports.spans import Span, span
 from router.reports.spend import conditions
 from routing_rules.deliveries import DAY, WEEK, Bucket, Delivery
@@ -157,16 +157,16 @@ class Directory:
 
     def _copy(self, path: Path, file: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        part = unfinished(path)
         try:
-            with os.fdopen(handle, "wb") as to, file.open("rb") as source:
+            with part.open("xb") as to, file.open("rb") as source:
                 shutil.copyfileobj(source, to)
                 to.flush()
                 os.fsync(to.fileno())
             os.replace(part, path)
         except BaseException:
             with suppress(OSError):
-                os.unlink(part)
+                part.unlink()
             raise
 
 

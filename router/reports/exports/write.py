@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO, cast
 
 import msgspec
@@ -123,17 +123,23 @@ def write_file(source: Source, form: Form, path: Path, progress: Callable[[int],
 
     Raises what `write` does, and OSError.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part = unfinished(path)
     try:
-        with os.fdopen(handle, "wb") as sink:
+        with part.open("xb") as sink:
             written = write(source, form, sink, progress)
             sink.flush()
             os.fsync(sink.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return written
+
+
+def unfinished(path: Path) -> Path:
+    """Where beside it a file is written until it is whole. Whoever opens it gives it the mode of other new files, so that others may
+    read what is for them."""
+    return path.with_name(f".{path.name}.{token_hex(8)}.part")
 
 
 def _writer(form: Form, source: Source) -> _Writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -157,6 +158,15 @@ def test_an_export_is_narrowed_by_every_dimension_that_spend_is_told_apart_by(st
         for row in spend(store, (dimension,)).rows:
             with exporting(store, None, None, {dimension: row.group}, NOON) as source:
                 assert source.total_nano == row.figures.cost_nano, (dimension, row.group)
+
+
+def test_an_exported_file_has_the_mode_of_new_files(store: Engine, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        exported(store, Form("csv"), tmp_path / "file")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
 def test_lines_come_in_the_order_of_their_booking_with_what_is_known_of_their_requests(store: Engine, tmp_path: Path) -> None:

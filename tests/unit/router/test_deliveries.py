@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_a_directory_gets_the_file_and_a_manifest_and_the_same_again_replaces_th
         assert (manifest["rows"], manifest["total_nano_usd"], manifest["total_usd"]) == (3, 1_500_000_001, "1.500000001")
         assert manifest["since"] == "2026-03-09T04:00:00Z"
     assert sorted(path.name for path in (to / "d").iterdir()) == ["2026-03-09.csv", "2026-03-09.csv" + MANIFEST]
+
+
+def test_others_may_read_a_delivered_file_as_the_mode_of_new_files_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        name = delivered(tmp_path, delivery(directory=str(tmp_path)), "text")
+    finally:
+        os.umask(before)
+    assert {(tmp_path / each).stat().st_mode & 0o777 for each in (name, name + MANIFEST)} == {0o640}
 
 
 @pytest.fixture

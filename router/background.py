@@ -149,9 +149,9 @@ def undelivered(engine: Engine) -> bool:
         return False
     deliveries: Any = import_module("router.reports.deliveries")  # most services deliver nothing
     store: Any = import_module("router.storage.sql.deliveries")
-    now = utc_now()
-    wanted = deliveries.due(deliveries_of(revision.files), now, report_zone(engine))
-    return bool(store.SqlDeliveries(engine).waiting([(each.delivery.id, each.period.name) for each in wanted], now))
+    now, records = utc_now(), store.SqlDeliveries(engine)
+    wanted = deliveries.due(deliveries_of(revision.files), now, report_zone(engine), records.known())
+    return bool(records.waiting([(each.delivery.id, each.period.name) for each in wanted], now))
 
 
 async def _deliver() -> None:

@@ -44,13 +44,12 @@ def deliveries_command(as_json: bool) -> None:
     settings = load_settings()
     deliveries = deliveries_of(rules_for(settings).files)
     with store(settings) as engine:
-        kept = SqlDeliveries(engine).all()
-        wanted = due(deliveries, utc_now(), report_zone(engine))
+        kept, known = SqlDeliveries(engine).all(), SqlDeliveries(engine).known()
+        wanted = due(deliveries, utc_now(), report_zone(engine), known)
     if as_json:
         told = [{"delivery": each.delivery.id, "period": each.period.name} for each in wanted]
         click.echo(msgspec.json.encode({"due": told, "deliveries": kept}).decode())
         return
-    known = {(each.delivery, each.period) for each in kept}
     for one in wanted:
         if (one.delivery.id, one.period.name) not in known:
             click.echo(f"{one.delivery.id}  {one.period.name}  due")
@@ -66,7 +65,7 @@ def deliveries_command(as_json: bool) -> None:
 @click.option(
     "--period", help="Of this day, week or month (2026-03-10, 2026-W11, 2026-03) instead of the last one, also once more."
 )
-@click.option("--due", "all_due", is_flag=True, help="All that are due and that nobody has delivered.")
+@click.option("--due", "all_due", is_flag=True, help="All that are due and that nobody has delivered, also of earlier periods.")
 def deliver_command(delivery: str | None, period: str | None, all_due: bool) -> None:
     """Deliver a report now. The same period again replaces the same file."""
     gc.set_threshold(*COLLECTOR)
@@ -81,8 +80,13 @@ def deliver_command(delivery: str | None, period: str | None, all_due: bool) -> 
         if not deliveries:
             raise click.ClickException(f"reports.yaml has no delivery `{delivery[:64]}`")
     with store(settings) as engine:
-        wanted = due(deliveries, utc_now(), report_zone(engine)) if period is None else [_of(engine, deliveries[0], period)]
         records, failures = SqlDeliveries(engine), 0
+        if period is not None:
+            wanted = [_of(engine, deliveries[0], period)]
+        elif all_due:
+            wanted = due(deliveries, utc_now(), report_zone(engine), records.known())
+        else:
+            wanted = due(deliveries, utc_now(), report_zone(engine))
         for one in wanted:
             if not records.claim(one.delivery.id, one.period.name, utc_now(), again=not all_due):
                 if not all_due:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,10 @@ ATTEMPTS = 4
 LONGEST_WAIT_SECONDS = 8.0
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 MANIFEST = ".manifest.json"
+MOST_MISSED = 62
+"""So many periods back at most, those are delivered that an outage had missed."""
+
+NOTHING: Mapping[tuple[str, str], bool] = MappingProxyType({})
 
 
 class NotDelivered(Exception):
@@ -57,15 +62,37 @@ class Manifest(msgspec.Struct, frozen=True):
     read_at: datetime
 
 
-def due(deliveries: Sequence[Delivery], now: datetime, zone: ZoneInfo) -> list[Due]:
-    """The last period of each delivery that is over by so much that its hour has come."""
+def due(
+    deliveries: Sequence[Delivery], now: datetime, zone: ZoneInfo, known: Mapping[tuple[str, str], bool] = NOTHING
+) -> list[Due]:
+    """The last period of each delivery that is over by so much that its hour has come, and before it those that were missed: all since
+    one was delivered or tried, and what failed and was not delivered since, of the last `MOST_MISSED`.
+
+    `known` says of each (delivery, period) that was ever tried whether it was delivered.
+    """
     found = []
     for delivery in deliveries:
         # An hour that a change of clocks leaves out comes with the next one there is.
         local = now.astimezone(zone) - timedelta(hours=delivery.hour)
         period = last_period(delivery, local.date().isoformat(), now, zone)
-        found.append(Due(delivery, period))
+        found += [Due(delivery, each) for each in (*_missed(delivery, period, now, zone, known), period)]
     return found
+
+
+def _missed(delivery: Delivery, last: Span, now: datetime, zone: ZoneInfo, known: Mapping[tuple[str, str], bool]) -> list[Span]:
+    """Those before the last one, the earliest first."""
+    if not any(id == delivery.id for id, _ in known):
+        return []  # a new delivery does not begin with the past
+    before, period = [last], last
+    for _ in range(MOST_MISSED):
+        period = last_period(delivery, period.first.isoformat(), now, zone)
+        before.append(period)
+    states = [known.get((delivery.id, each.name)) for each in before]
+    tried = [at for at, state in enumerate(states) if state is not None]
+    # All since the last one delivered; where none was, since the first one tried.
+    since = states.index(True) if True in states else max(tried, default=0)
+    missed = [each for at, each in enumerate(before) if at and states[at] is not True and (at <= since or states[at] is False)]
+    return missed[::-1]
 
 
 def last_period(delivery: Delivery, today: str, now: datetime, zone: ZoneInfo) -> Span:

@@ -46,6 +46,10 @@ class SqlDeliveries:
             kept = {(row.delivery, row.period): Delivered(*row) for row in connection.execute(select(table))}
         return [each for each in wanted if _open(kept.get(each), now)]
 
+    def known(self) -> dict[tuple[str, str], bool]:
+        """Of each (delivery, period) that was ever tried, whether it was delivered."""
+        return {(each.delivery, each.period): each.state == DONE for each in self.all()}
+
     def claim(self, delivery: str, period: str, now: datetime, again: bool = False) -> bool:
         """Whether it is for the caller to deliver it now: of several at once, one is told so. `again`: also what is done."""
         with writing(self._engine) as connection:

@@ -66,6 +66,31 @@ def test_the_last_period_is_due_from_its_hour_on(every: str, local: str, expecte
     assert file_name(one) == f"d/{expected}.csv"
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, ["19"]),  # a new one does not begin with the past
+        ({"19": True}, ["19"]),
+        ({"15": True}, ["16", "17", "18", "19"]),
+        ({"12": True, "13": False, "14": True, "17": True, "18": False}, ["13", "18", "19"]),
+        ({"16": False, "18": False}, ["16", "17", "18", "19"]),
+    ],
+)
+def test_what_an_outage_has_missed_is_due_beside_the_last_period(known: dict[str, bool], expected: list[str]) -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    tried = {("d", f"2026-11-{day}"): done for day, done in known.items()}
+    found = due([delivery()], now, ZoneInfo("UTC"), tried)
+    assert [each.period.name for each in found] == [f"2026-11-{day}" for day in expected]
+
+
+@pytest.mark.parametrize(
+    ("every", "first", "expected"), [("week", "2026-W43", 3), ("month", "2026-07", 3), ("month", "2011-01", 1)]
+)
+def test_missed_weeks_and_months_are_due_as_well_up_to_a_bound(every: str, first: str, expected: int) -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert len(due([delivery(every=every)], now, ZoneInfo("UTC"), {("d", first): True})) == expected
+
+
 def files(text: str) -> dict[str, str]:
     return complete({"reports.yaml": text}, date(2026, 11, 23))
 

@@ -82,3 +82,12 @@ def test_deliveries_that_cannot_be_made_do_not_keep_the_others_back(to: Path, mo
     states = {id: each.state for (id, _), each in kept(to).items()}
     assert states == {"broken": "failed", "unreadable": "failed", "whole": "done"}
     assert (to / "whole" / f"{YESTERDAY}.csv").exists()
+
+
+def test_periods_that_were_missed_are_delivered_with_the_last_one(to: Path) -> None:
+    assert run("whole", "--period", f"{YESTERDAY - timedelta(days=3)}").exit_code == 0
+    run("--due")
+    days = [f"{YESTERDAY - timedelta(days=days)}" for days in (3, 2, 1, 0)]
+    assert [period for id, period in sorted(kept(to)) if id == "whole"] == days
+    assert run("whole").exit_code == 0
+    assert [each.attempts for (id, _), each in sorted(kept(to).items()) if id == "whole"] == [1, 1, 1, 2]

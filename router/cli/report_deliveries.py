@@ -12,11 +12,12 @@ import click
 import msgspec
 from sqlalchemy import Engine
 
-from router.cli.data import rules_for, store
+from router.cli.data import rules_for, store, with_redis
 from router.cli.report_export import COLLECTOR
 from router.clock import utc_now
 from router.money import usd
 from router.reports.deliveries import (
+    WRITTEN_LATER,
     Due,
     NotDelivered,
     deliver,
@@ -29,7 +30,9 @@ from router.reports.deliveries import (
 )
 from router.reports.exports.write import DoesNotAddUp, Written, write_file
 from router.reports.spans import span
-from router.settings import load_settings
+from router.settings import Settings, load_settings
+from router.storage.redis_client import RedisClient
+from router.storage.redis_undrained import undrained
 from router.storage.sql.deliveries import SqlDeliveries
 from router.storage.sql.finance import report_zone
 from router.storage.sql.finance_lines import exporting
@@ -92,7 +95,7 @@ def deliver_command(delivery: str | None, period: str | None, all_due: bool) -> 
                 if not all_due:
                     raise click.ClickException("another process delivers it, or has just failed to: see router report deliveries")
                 continue
-            failures += not _deliver(engine, one, regions)
+            failures += not _deliver(settings, engine, one, regions)
     if failures:
         raise click.ClickException(f"{failures} of {len(wanted)} not delivered: see router report deliveries")
 
@@ -104,10 +107,11 @@ def _of(engine: Engine, delivery: Delivery, period: str) -> Due:
         raise click.ClickException(f"--period: {error}") from None
 
 
-def _deliver(engine: Engine, one: Due, regions: Mapping[str, str]) -> bool:
+def _deliver(settings: Settings, engine: Engine, one: Due, regions: Mapping[str, str]) -> bool:
     """Deliver one, say what became of it and keep that; whether it got there."""
     records, names = SqlDeliveries(engine), (one.delivery.id, one.period.name)
     try:
+        _all_in_sql(settings, one)
         written = _delivered(engine, one, regions)
     except Exception as error:  # whatever it is, the others go on
         reason = _reason(error)
@@ -124,6 +128,20 @@ def _reason(error: Exception) -> str:
     if isinstance(error, NotDelivered | DoesNotAddUp):
         return str(error)
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _all_in_sql(settings: Settings, one: Due) -> None:
+    """Raises NotDelivered where records of the period are on their way to SQL, or nobody knows."""
+    before = min(utc_now(), one.period.until + WRITTEN_LATER)
+
+    async def ask(client: RedisClient) -> list[str] | None:
+        return await undrained(client, before)
+
+    waiting = with_redis(settings, ask)
+    if waiting is None:
+        raise NotDelivered("Redis cannot be asked whether records of the period are still on their way to SQL")
+    if waiting:
+        raise NotDelivered("records of the period are still on their way from Redis to SQL")
 
 
 def _delivered(engine: Engine, one: Due, regions: Mapping[str, str]) -> Written:

@@ -30,6 +30,9 @@ MANIFEST = ".manifest.json"
 MOST_MISSED = 62
 """So many periods back at most, those are delivered that an outage had missed."""
 
+WRITTEN_LATER = timedelta(minutes=1)
+"""How long after its end records of a period may still have been written: before that none is due."""
+
 NOTHING: Mapping[tuple[str, str], bool] = MappingProxyType({})
 
 
@@ -73,7 +76,7 @@ def due(
     found = []
     for delivery in deliveries:
         # An hour that a change of clocks leaves out comes with the next one there is.
-        local = now.astimezone(zone) - timedelta(hours=delivery.hour)
+        local = now.astimezone(zone) - (timedelta(hours=delivery.hour) or WRITTEN_LATER)
         period = last_period(delivery, local.date().isoformat(), now, zone)
         found += [Due(delivery, each) for each in (*_missed(delivery, period, now, zone, known), period)]
     return found

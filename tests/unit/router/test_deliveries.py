@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -64,6 +64,12 @@ def test_the_last_period_is_due_from_its_hour_on(every: str, local: str, expecte
     assert one.period.name == expected
     assert one.period.until <= now
     assert file_name(one) == f"d/{expected}.csv"
+
+
+def test_at_midnight_records_of_the_day_have_a_minute_to_be_written() -> None:
+    for second, expected in ((59, "2026-11-18"), (60, "2026-11-19")):
+        now = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(seconds=second)
+        assert [each.period.name for each in due([delivery(hour=0)], now, ZoneInfo("UTC"))] == [expected]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from router.cli import cli
 from router.clock import utc_now
+from router.storage import redis_keys as keys
 from router.storage.embedded_redis import EmbeddedRedis
 from router.storage.redis_client import RedisClient
 from router.storage.sql.deliveries import Delivered, SqlDeliveries
@@ -91,3 +92,22 @@ def test_periods_that_were_missed_are_delivered_with_the_last_one(to: Path) -> N
     assert [period for id, period in sorted(kept(to)) if id == "whole"] == days
     assert run("whole").exit_code == 0
     assert [each.attempts for (id, _), each in sorted(kept(to).items()) if id == "whole"] == [1, 1, 1, 2]
+
+
+def test_a_report_waits_for_records_that_were_written_before_its_end_and_are_not_in_sql(to: Path, redis_url: str) -> None:
+    end = int(datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, tzinfo=UTC).timestamp() * 1_000) + 86_400_000
+    call(redis_url, "XADD", keys.OUTBOXES[3], f"{end - 1}-1", "r", "{}")
+    run("--due")
+    put_off = kept(to)["whole", f"{YESTERDAY}"]
+    assert (put_off.state, "on their way" in (put_off.error or "")) == ("failed", True)
+    assert not (to / "whole").exists()
+    call(redis_url, "DEL", keys.OUTBOXES[3])
+    call(redis_url, "XADD", keys.OUTBOXES[3], f"{end + 60_000}-1", "r", "{}")  # of the next day
+    assert run("whole").exit_code == 0
+    assert kept(to)["whole", f"{YESTERDAY}"].state == "done"
+
+
+def test_without_redis_nobody_knows_and_nothing_is_delivered(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROUTER_REDIS_URL", f"unix://{to}/none.sock")
+    assert run("whole").exit_code == 1
+    assert "cannot be asked" in (kept(to)["whole", f"{YESTERDAY}"].error or "")

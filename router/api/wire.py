@@ -259,7 +259,11 @@ RESPONSES: dict[str, Field] = {
     "include": Field(list[Includable], READ, "what the answer shows; log probabilities filter deployments"),
     "instructions": Field(str, CLASSIFY, "what the app tells the model"),
     "max_output_tokens": Field(_TOKENS, READ, "lowers the worst case that is held; clamped to the rule's maximum"),
-    "max_tool_calls": Field(Annotated[int, Meta(ge=1, le=2**31 - 1)], PASS, "lowered to the rule's `hosted_calls` and the session's budget before it is sent"),
+    "max_tool_calls": Field(
+        Annotated[int, Meta(ge=1, le=2**31 - 1)],
+        PASS,
+        "lowered to the rule's `hosted_calls` and the session's budget before it is sent",
+    ),
     "metadata": _METADATA,
     "moderation": _MODERATION,
     "parallel_tool_calls": _PARALLEL,

@@ -348,7 +348,8 @@ def test_a_wrong_setting_is_named_at_start_and_its_value_is_not(tmp_path: Path, 
 
 def test_no_password_is_sent_to_a_mail_server_in_clear(tmp_path: Path) -> None:
     mail = {"ROUTER_SMTP_HOST": "mail.example.org", "ROUTER_SMTP_FROM": "router@example.org", "ROUTER_SMTP_USER": "router"}
-    done = command(tmp_path / "data", "serve", **mail, ROUTER_SMTP_PASSWORD="not to be told", ROUTER_SMTP_SECURITY="none")
+    mail |= {"ROUTER_SMTP_PASSWORD": "not to be told", "ROUTER_SMTP_SECURITY": "none"}
+    done = command(tmp_path / "data", "serve", stdin=b"", **mail)
     assert done.returncode in (1, 2)
     assert b"ROUTER_SMTP_SECURITY" in done.stderr
     assert b"not to be told" not in done.stderr

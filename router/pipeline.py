@@ -154,7 +154,9 @@ async def serve(services: Services, incoming: Incoming, client: Client) -> None:
         except Refused as refusal:
             if refusal.code != "invalid_api_key":
                 raise
-            await services.directory.refresh()  # the key may have been made a moment ago
+            await services.directory.refresh()  # the key may have been made a moment ago, and its app with it
+            force = services.in_force()
+            rules = force.rules
             caller = authenticate(services.directory, incoming.authorization, headers.purpose, now)
         body_digest = digest_of(services.secret, caller.app, incoming.raw)
         running_as = (caller.app, asked_as(incoming.endpoint, caller, headers, body_digest))

@@ -334,7 +334,7 @@ def test_a_tool_of_the_providers_own_goes_out_where_it_is_granted(fresh: Behind)
 def test_code_at_the_provider_calls_no_search_unless_code_is_granted(fresh: Behind) -> None:
     search: Any = {"type": "web_search_20260318", "name": "web_search"}
     fresh.client.messages.create(model="m", max_tokens=64, messages=ASK, tools=[search])
-    assert fresh.stub.requests[0].body["tools"] == [{**search, "allowed_callers": ["direct"]}]
+    assert fresh.stub.requests[0].body["tools"] == [{**search, "allowed_callers": ["direct"], "max_uses": 10}]
 
 
 def test_a_server_that_nobody_registered_never_leaves(fresh: Behind) -> None:
